@@ -1,0 +1,69 @@
+# shellcheck shell=bash
+# What scripts/test, scripts/demo and .ci/run stand on: the repository's root, Debian's packages, Python's virtualenvs.
+# Sourced, not run; whoever sources it may have been called from any folder, and has set -euo pipefail.
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+# Where rustup puts cargo and Debian puts nginx: not in everybody's PATH.
+PATH=$PATH:${HOME:-}/.cargo/bin:/usr/sbin:/sbin
+# Debian's Python by its absolute path: any other `python3` in PATH may lack its library, and a PATH that changes would rebuild PyO3.
+export PYO3_PYTHON=/usr/bin/python3
+
+say() { printf '== %s\n' "$*" >&2; }
+fail() { printf '%s: %s\n' "$0" "$*" >&2; exit 1; }
+
+# Whether what a Debian package is wanted for is there, wherever it came from.
+present() {
+  case $1 in
+    ca-certificates) [[ -s /etc/ssl/certs/ca-certificates.crt ]] ;;
+    gcc) command -v cc ;;
+    python3-dev) [[ -x /usr/bin/python3-config ]] ;;
+    python3-venv) [[ -x $PYO3_PYTHON ]] && "$PYO3_PYTHON" -c 'import ensurepip' ;;
+    rustfmt) cargo fmt --version ;;
+    rust-clippy) cargo clippy --version ;;
+    *) command -v "$1" ;;
+  esac >/dev/null 2>&1
+}
+
+# need PACKAGE...: installs those of the Debian packages that are missing.
+need() {
+  local package missing=()
+  for package; do present "$package" || missing+=("$package"); done
+  ((${#missing[@]})) || return 0
+  ((EUID == 0)) || fail "missing: ${missing[*]}. As root: apt-get install ${missing[*]}"
+  say "Installing from Debian: ${missing[*]}"
+  # Certificates that this machine trusts without having the package ca-certificates stay trusted: another package may bring it in,
+  # and it writes the list anew.
+  local trusted=/etc/ssl/certs/ca-certificates.crt
+  if [[ -s $trusted && ! -e /usr/sbin/update-ca-certificates ]]; then
+    install -D -m 644 "$trusted" /usr/local/share/ca-certificates/trusted-before.crt
+  fi
+  # nginx is wanted as a program: it shall not begin to serve port 80 of this machine because a test needs it.
+  local no_services=/usr/sbin/policy-rc.d
+  if [[ -e $no_services ]]; then no_services=; else printf '#!/bin/sh\nexit 101\n' >"$no_services" && chmod 755 "$no_services"; fi
+  local status=0
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${missing[@]}"; } >/dev/null || status=$?
+  if [[ $no_services ]]; then rm -f "$no_services"; fi
+  ((status == 0)) || fail "apt-get could not install ${missing[*]}"
+}
+
+# What every build needs; then cargo must be one that knows this edition of Rust (Debian 12's own does not).
+need_to_build() {
+  need ca-certificates cargo gcc python3-dev
+  local wanted version
+  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  version=$(cargo --version | cut -d' ' -f2)
+  printf '%s\n' "$wanted" "$version" | sort -CV ||
+    fail "$(command -v cargo) is version $version, this needs $wanted or newer (Debian 13's, or rustup's)"
+}
+
+# virtualenv DIR PIP-ARGUMENT...: a virtualenv of Debian's Python with these packages, made anew when the Python or the pinned versions change.
+virtualenv() {
+  local dir=$1 made_from
+  shift
+  made_from=$("$PYO3_PYTHON" -VV; echo "$@"; cat tests/requirements.txt)
+  [[ -f $dir/made-from && $(<"$dir/made-from") == "$made_from" ]] && return
+  say "Making the virtualenv $dir"
+  rm -rf "$dir"
+  "$PYO3_PYTHON" -m venv "$dir"
+  "$dir/bin/pip" install --quiet --disable-pip-version-check "$@"
+  printf '%s\n' "$made_from" >"$dir/made-from"
+}

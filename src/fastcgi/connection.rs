@@ -1,0 +1,393 @@
+//! One connection from a web server: its socket, what came in and is not used yet, and the request that is open on it.
+//!
+//! One request at a time (section 3.3 allows more; we answer MPXS_CONNS 0 and CANT_MPX_CONN). Reading never blocks
+//! here, so that an idle or slow connection occupies no thread; what blocks is in `exchange`.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+
+use super::Shared;
+use super::limits::LINGER;
+use super::pairs::{Pairs, write_pair};
+use super::parser::{Event, Parser};
+use super::record::{ProtocolStatus, RecordType, Role, write_end_request, write_record};
+use super::request::{Request, Sent};
+use crate::gateway::{Exchange, Page};
+
+/// A connection from a web server.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) socket: OwnedFd,
+    pub(super) shared: Arc<Shared>,
+    pub(super) parser: Parser,
+    /// What was read and not parsed yet: the start of a request that the web server sent ahead.
+    pub(super) input: Vec<u8>,
+    pub(super) request: Option<Box<Request>>,
+    /// When the connection is closed if nothing happens on it.
+    pub(super) deadline: Instant,
+    /// Whether its socket is in the epoll set.
+    pub(super) registered: bool,
+    /// Whether a request was ever answered on it.
+    pub(super) used: bool,
+    /// Whether the responder was full when it came: its request gets a 503 page.
+    turned_away: bool,
+    /// We are done and only wait for the web server to close.
+    lingering: bool,
+}
+
+/// What a connection needs next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// More bytes from the web server.
+    Wait,
+    /// Its request is ready for the application.
+    Ready,
+    /// To be closed.
+    Close,
+}
+
+impl Connection {
+    pub(super) fn new(socket: OwnedFd, shared: Arc<Shared>, turned_away: bool) -> Box<Self> {
+        Box::new(Self {
+            socket,
+            deadline: Instant::now() + shared.limits.idle_timeout,
+            shared,
+            parser: Parser::new(),
+            input: Vec::new(),
+            request: None,
+            registered: false,
+            used: false,
+            turned_away,
+            lingering: false,
+        })
+    }
+
+    /// Whether no request is open and none has begun.
+    pub(super) fn is_idle(&self) -> bool {
+        self.request.is_none() && self.parser.is_between_records() && !self.lingering
+    }
+
+    /// Reads what is here, once, and says what the connection needs next. `scratch` is the thread's reading buffer.
+    pub(super) fn readable(&mut self, scratch: &mut [u8]) -> Step {
+        let count = loop {
+            match recv(self.socket.as_raw_fd(), scratch, MsgFlags::empty()) {
+                Ok(count) => break count,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Step::Wait,
+                Err(error) => {
+                    log::debug!("connection lost: {error}");
+                    return Step::Close;
+                }
+            }
+        };
+        if self.lingering {
+            return if count == 0 { Step::Close } else { Step::Wait };
+        }
+        if count == 0 {
+            if self.request.is_some() {
+                log::debug!("the web server closed the connection in the middle of a request");
+            }
+            return Step::Close;
+        }
+        self.absorb(&scratch[..count])
+    }
+
+    /// Goes on with what came ahead of its turn.
+    pub(super) fn resume(&mut self) -> Step {
+        if self.input.is_empty() {
+            return Step::Wait;
+        }
+        let input = std::mem::take(&mut self.input);
+        self.absorb(&input)
+    }
+
+    /// Takes in bytes up to the point where a request is ready, and keeps the rest.
+    fn absorb(&mut self, mut input: &[u8]) -> Step {
+        loop {
+            let mut step = self.parse(&mut input, self.shared.limits.buffer);
+            if self.request.as_ref().is_some_and(|request| request.aborted) {
+                // Before the application was called: nothing more to do than to end it.
+                step = self.finish();
+                if step == Step::Wait && !self.lingering {
+                    continue;
+                }
+            }
+            match step {
+                Step::Ready => self.input.extend_from_slice(input),
+                Step::Wait => self.set_deadline(),
+                Step::Close => {}
+            }
+            return step;
+        }
+    }
+
+    /// Parses `input` until the open request has its variables and either its whole body or `want` bytes of it.
+    pub(super) fn parse(&mut self, input: &mut &[u8], want: usize) -> Step {
+        if self
+            .request
+            .as_ref()
+            .is_some_and(|request| request.is_ready(want))
+        {
+            return Step::Ready;
+        }
+        while let Some(event) = self.parser.next(input) {
+            let request = self.request.as_mut();
+            let open = request.as_ref().map(|request| request.id);
+            match event {
+                Event::Begin { id, role, keep } => match (open, role) {
+                    (Some(open), _) if open == id => {
+                        log::warn!("malformed FastCGI: request {id} begins while it is open");
+                        return Step::Close;
+                    }
+                    (Some(_), _) => self.refuse(id, ProtocolStatus::CantMpxConn),
+                    (None, Role::Unsupported(role)) => {
+                        log::warn!(
+                            "refused a FastCGI request for role {role}, which is not served"
+                        );
+                        self.refuse(id, ProtocolStatus::UnknownRole);
+                        if !keep {
+                            return self.linger();
+                        }
+                    }
+                    (None, role) => {
+                        self.deadline = Instant::now() + self.shared.limits.header_timeout;
+                        self.request = Some(self.shared.open_request(id, role, keep));
+                    }
+                },
+                Event::Params(id, piece) => {
+                    if let Some(request) = request.filter(|request| request.takes_params(id)) {
+                        request.params.extend_from_slice(piece);
+                        if request.params.len() > self.shared.limits.params {
+                            let text = format!(
+                                "The request's headers are larger than {} bytes.",
+                                self.shared.limits.params
+                            );
+                            let status = "431 Request Header Fields Too Large";
+                            return self.answer(&Page::new(status, text));
+                        }
+                    }
+                }
+                Event::ParamsEnd(id) => {
+                    if request.is_some_and(|request| request.takes_params(id)) {
+                        if let Some(page) = self.params_are_whole() {
+                            return self.answer(&page);
+                        }
+                    }
+                }
+                Event::Stdin(id, piece) => {
+                    if let Some(request) = request.filter(|request| request.takes_body(id)) {
+                        request.push_body(piece);
+                        if self.body_is_too_large() {
+                            return self.answer(&self.shared.too_large());
+                        }
+                    }
+                }
+                Event::StdinEnd(id) => {
+                    if let Some(request) = request.filter(|request| request.takes_body(id)) {
+                        request.body_ended = true;
+                    }
+                }
+                Event::Abort(id) => {
+                    // "the application responds with END_REQUEST as soon as possible" (section 5.4)
+                    if open == Some(id) {
+                        if let Some(request) = self.request.as_mut() {
+                            request.aborted = true;
+                        }
+                        return Step::Close;
+                    }
+                }
+                Event::GetValues => self.answer_values(),
+                Event::UnknownManagement(kind) => {
+                    let body = [kind, 0, 0, 0, 0, 0, 0, 0];
+                    let mut reply = Vec::with_capacity(16);
+                    write_record(&mut reply, RecordType::UnknownType, 0, &body);
+                    self.reply(&reply);
+                }
+                Event::Malformed(what) => {
+                    log::warn!("malformed FastCGI: {what}");
+                    return Step::Close;
+                }
+                Event::Version(version) => {
+                    log::warn!(
+                        "not FastCGI: a record of version {version} where there is only 1; does the web server speak \
+                         HTTP or uwsgi to this socket?"
+                    );
+                    return Step::Close;
+                }
+            }
+            if self
+                .request
+                .as_ref()
+                .is_some_and(|request| request.is_ready(want))
+            {
+                return Step::Ready;
+            }
+        }
+        Step::Wait
+    }
+
+    /// Reads the variables out of the whole PARAMS stream; a page when the request ends here.
+    fn params_are_whole(&mut self) -> Option<Page> {
+        let request = self.request.as_mut()?;
+        for pair in Pairs::of(&request.params) {
+            let Ok((name, value)) = pair else {
+                log::warn!("malformed FastCGI: a name-value pair runs past the end of PARAMS");
+                let text = "The web server sent malformed FastCGI variables.";
+                return Some(Page::new("400 Bad Request", text));
+            };
+            request.variables.push(name, value);
+        }
+        request.params_ended = true;
+        request.params.clear();
+        if request.role == Role::Authorizer {
+            // Section 6.3: an Authorizer gets no STDIN; FCGI_ROLE is how the application tells (as in section 3.4).
+            request.variables.push(b"FCGI_ROLE", b"AUTHORIZER");
+            request.body_ended = true;
+        }
+        if self.turned_away {
+            let text = "The application server has all the connections that it can serve. Try again in a moment.";
+            let mut page = Page::new("503 Service Unavailable", text);
+            page.retry_after = Some(1);
+            return Some(page);
+        }
+        let announced = request
+            .variables
+            .get(b"CONTENT_LENGTH")
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+        let limit = self.shared.limits.body;
+        let large = announced.is_some_and(|length| limit.is_some_and(|limit| length > limit));
+        large.then(|| self.shared.too_large())
+    }
+
+    pub(super) fn body_is_too_large(&self) -> bool {
+        let come = self.request.as_ref().map_or(0, |request| request.body_come);
+        self.shared.limits.body.is_some_and(|limit| come > limit)
+    }
+
+    /// Answers with a page of our own instead of the application and ends the connection.
+    fn answer(&mut self, page: &Page) -> Step {
+        let (head, body) = page.render();
+        match self.send(Some(&head), &[&body], true) {
+            Ok(()) => self.linger(),
+            Err(_) => Step::Close,
+        }
+    }
+
+    /// Answers GET_VALUES with those of the asked variables that we know (section 4.1).
+    fn answer_values(&mut self) {
+        let mut values = Vec::new();
+        for (name, _) in Pairs::of(self.parser.whole()).map_while(Result::ok) {
+            // One request a connection, so as many requests as connections.
+            let value = match name {
+                b"FCGI_MAX_CONNS" | b"FCGI_MAX_REQS" => self.shared.limits.connections.to_string(),
+                b"FCGI_MPXS_CONNS" => "0".to_owned(),
+                _ => continue,
+            };
+            // A question may hold a name thousands of times; the answer has to fit one record.
+            if values.len() + name.len() + value.len() < 1024 {
+                write_pair(&mut values, name, value.as_bytes());
+            }
+        }
+        let mut reply = Vec::new();
+        write_record(&mut reply, RecordType::GetValuesResult, 0, &values);
+        self.reply(&reply);
+    }
+
+    fn refuse(&mut self, id: u16, status: ProtocolStatus) {
+        let mut reply = Vec::with_capacity(16);
+        write_end_request(&mut reply, id, 0, status);
+        self.reply(&reply);
+    }
+
+    /// Sends a few bytes outside any request's response. A web server that takes none of them is not worth a wait.
+    fn reply(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.write_all(bytes) {
+            log::debug!("a reply could not be sent: {error}");
+            self.lingering = true;
+        }
+    }
+
+    /// Ends the open request once the application is done with it, or the connection with it.
+    pub(super) fn finish(&mut self) -> Step {
+        let Some(request) = self.request.take() else {
+            return Step::Close;
+        };
+        let (id, keep, clean) = (request.id, request.keep, request.body_ended);
+        let ended = match request.sent {
+            Sent::Ended => true,
+            _ if request.aborted => {
+                self.refuse(id, ProtocolStatus::RequestComplete);
+                !self.lingering
+            }
+            // An error in the middle of the response: a clean end would tell the client that it has everything.
+            Sent::Nothing | Sent::Part | Sent::Failed => false,
+        };
+        let authorizer = request.role == Role::Authorizer;
+        self.shared.close_request(request);
+        self.used = true;
+        if ended && keep {
+            // What is left of this request's STDIN is skipped as belonging to no open request.
+            self.deadline = Instant::now() + self.shared.limits.idle_timeout;
+            return Step::Wait;
+        }
+        if clean && !authorizer && self.input.is_empty() {
+            // Everything that was sent to us was read, so that closing cannot reset the connection under our answer.
+            return Step::Close;
+        }
+        self.linger()
+    }
+
+    /// Tells the web server that nothing more comes, then waits for its close: closing with bytes of its unread would
+    /// reset the connection and take the answer away from it.
+    fn linger(&mut self) -> Step {
+        if shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
+            return Step::Close;
+        }
+        self.lingering = true;
+        if let Some(request) = self.request.take() {
+            self.shared.close_request(request);
+        }
+        self.input = Vec::new();
+        self.deadline = Instant::now() + LINGER;
+        Step::Wait
+    }
+
+    fn set_deadline(&mut self) {
+        let limits = &self.shared.limits;
+        if self.lingering {
+            return;
+        }
+        match &self.request {
+            // Set when the request began, not with each byte: a request that comes byte by byte has to end some time.
+            Some(request) if !request.params_ended => {}
+            Some(_) => self.deadline = Instant::now() + limits.io_timeout,
+            None if self.parser.is_between_records() => {}
+            None => self.deadline = Instant::now() + limits.header_timeout,
+        }
+    }
+
+    /// The deadline has passed: a begun request gets a page, and the connection ends.
+    pub(super) fn expire(&mut self) -> Step {
+        if self.lingering || self.request.is_none() {
+            return Step::Close;
+        }
+        log::debug!("a request did not come whole within the time limit");
+        let text = "The request did not come whole within the time limit.";
+        self.answer(&Page::new("408 Request Timeout", text))
+    }
+
+    pub(super) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        super::exchange::write_all(self.socket.as_fd(), bytes, self.shared.limits.io_timeout)
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

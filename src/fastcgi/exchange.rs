@@ -1,0 +1,451 @@
+//! A connection with an open request, as the application core uses it: reads that may block, and the response's records.
+
+use std::any::Any;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::sendfile::sendfile64;
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::uio::{pread, readv, writev};
+
+use super::connection::{Connection, Step};
+use super::record::{
+    HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, write_end_request, write_record,
+};
+use super::request::{Request, Sent};
+use crate::gateway::{Exchange, FileSpan, Head, Variables};
+
+/// The most text in one STDERR record: HAProxy 2.6 dies of larger ones.
+const MAX_STDERR: usize = 8 * 1024;
+
+/// A response up to this size is put together in one buffer; above it the pieces are sent from where they lie.
+const SMALL: usize = 16 * 1024;
+
+/// Pieces in one system call; the kernel takes 1,024 (IOV_MAX).
+const MAX_PIECES: usize = 512;
+
+impl Connection {
+    fn open(&self) -> &Request {
+        self.request
+            .as_ref()
+            .expect("an exchange has an open request")
+    }
+
+    fn open_mut(&mut self) -> &mut Request {
+        self.request
+            .as_mut()
+            .expect("an exchange has an open request")
+    }
+
+    /// Goes on with the stream until there is something of the body, or its end, or trouble.
+    fn digest(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if self.parse(&mut bytes, 1) != Step::Close {
+            self.input.extend_from_slice(bytes);
+            return Ok(());
+        }
+        Err(if self.open().aborted {
+            io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the web server aborted the request",
+            )
+        } else {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the web server sent malformed FastCGI",
+            )
+        })
+    }
+
+    /// Blocks for bytes of the body, bounded by the time limit for a silent web server.
+    fn wait_readable(&self) -> io::Result<()> {
+        wait(
+            self.socket.as_fd(),
+            PollFlags::POLLIN,
+            self.shared.limits.io_timeout,
+        )
+    }
+
+    /// The records of `reports`, in front of whatever leaves next.
+    fn take_reports(request: &mut Request) {
+        for piece in request.reports.chunks(MAX_STDERR) {
+            write_record(&mut request.out, RecordType::Stderr, request.id, piece);
+        }
+        request.reports.clear();
+    }
+
+    /// Sends `request.out`, then remembers how far the response is.
+    fn send_out(&mut self, last: bool) -> io::Result<()> {
+        let result = self.write_all(&self.open().out);
+        self.settle(result, last)
+    }
+
+    fn settle(&mut self, result: io::Result<()>, last: bool) -> io::Result<()> {
+        let request = self.open_mut();
+        request.sent = match result {
+            Err(_) => Sent::Failed,
+            Ok(()) if last => Sent::Ended,
+            Ok(()) => Sent::Part,
+        };
+        result
+    }
+
+    /// Sends pieces that are too large to be copied: records are built of slices of them.
+    fn send_large(&mut self, head: Vec<u8>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
+        let io_timeout = self.shared.limits.io_timeout;
+        let request = self
+            .request
+            .as_mut()
+            .expect("an exchange has an open request");
+        let id = request.id;
+        Self::take_reports(request);
+        let total = head.len() + blocks.iter().map(|block| block.len()).sum::<usize>();
+        let headers: Vec<[u8; HEADER_LENGTH]> = (0..total)
+            .step_by(MAX_CONTENT)
+            .map(|at| (total - at).min(MAX_CONTENT))
+            .map(|content| u16::try_from(content).unwrap_or(u16::MAX))
+            .map(|content| Header::new(RecordType::Stdout, id, content).bytes())
+            .collect();
+        let mut end = Vec::new();
+        if last {
+            write_end(&mut end, id);
+        }
+        let mut pieces = vec![IoSlice::new(&request.out)];
+        let (mut headers, mut room) = (headers.iter(), 0);
+        for mut block in std::iter::once(&head[..]).chain(blocks.iter().copied()) {
+            while !block.is_empty() {
+                if room == 0 {
+                    pieces.extend(headers.next().map(|header| IoSlice::new(header)));
+                    room = MAX_CONTENT;
+                }
+                let (piece, rest) = block.split_at(room.min(block.len()));
+                pieces.push(IoSlice::new(piece));
+                room -= piece.len();
+                block = rest;
+            }
+        }
+        pieces.push(IoSlice::new(&end));
+        let result = write_pieces(self.socket.as_fd(), &mut pieces, io_timeout);
+        request.out.clear();
+        self.settle(result, last)
+    }
+
+    /// Sends what is here of the file for one record of `length` bytes.
+    fn send_span(&self, span: FileSpan<'_>) -> io::Result<()> {
+        let FileSpan {
+            file,
+            mut offset,
+            mut length,
+        } = span;
+        while length > 0 {
+            let mut position = i64::try_from(offset).map_err(io::Error::other)?;
+            let count = usize::try_from(length).unwrap_or(usize::MAX);
+            let sent = match sendfile64(self.socket.as_fd(), file, Some(&mut position), count) {
+                Ok(sent) => sent,
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => {
+                    wait(
+                        self.socket.as_fd(),
+                        PollFlags::POLLOUT,
+                        self.shared.limits.io_timeout,
+                    )?;
+                    continue;
+                }
+                // A file system that cannot feed sendfile.
+                Err(Errno::EINVAL | Errno::ENOSYS) => {
+                    let mut piece = vec![0; count.min(MAX_CONTENT)];
+                    let count = pread(file, &mut piece, position)?;
+                    self.write_all(&piece[..count])?;
+                    count
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if sent == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the file became shorter while it was sent",
+                ));
+            }
+            offset += sent as u64;
+            length -= sent as u64;
+        }
+        Ok(())
+    }
+
+    fn send_file_records(&mut self, span: FileSpan<'_>, last: bool) -> io::Result<()> {
+        let (mut offset, mut left) = (span.offset, span.length);
+        while left > 0 {
+            let length = left.min(MAX_CONTENT as u64);
+            let request = self.open_mut();
+            let content = u16::try_from(length).unwrap_or(u16::MAX);
+            let header = Header::new(RecordType::Stdout, request.id, content).bytes();
+            request.out.extend_from_slice(&header);
+            self.write_all(&self.open().out)?;
+            self.open_mut().out.clear();
+            self.send_span(FileSpan {
+                file: span.file,
+                offset,
+                length,
+            })?;
+            offset += length;
+            left -= length;
+        }
+        let request = self.open_mut();
+        if last {
+            write_end(&mut request.out, request.id);
+        }
+        self.write_all(&self.open().out)
+    }
+
+    fn check_wanted(&self) -> io::Result<()> {
+        if self.open().aborted {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
+    }
+}
+
+impl Exchange for Connection {
+    fn variables(&self) -> &Variables {
+        &self.open().variables
+    }
+
+    fn marks_end_of_body(&self) -> bool {
+        true
+    }
+
+    fn buffered(&self) -> &[u8] {
+        let request = self.open();
+        &request.body[request.body_used..]
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.open_mut().body_used += count;
+    }
+
+    fn fill(&mut self) -> io::Result<bool> {
+        let mut wire = [0; 32 * 1024];
+        loop {
+            let request = self.open();
+            if request.body_used < request.body.len() {
+                return Ok(true);
+            }
+            if request.body_ended {
+                return Ok(false);
+            }
+            if !self.input.is_empty() {
+                let input = std::mem::take(&mut self.input);
+                self.digest(&input)?;
+                continue;
+            }
+            match recv(self.socket.as_raw_fd(), &mut wire, MsgFlags::empty()) {
+                Ok(0) => return Err(cut_short()),
+                Ok(count) => self.digest(&wire[..count])?,
+                Err(Errno::EAGAIN) => self.wait_readable()?,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let request = self.open();
+            let direct = self.parser.stdin_content_left().min(into.len());
+            let buffered = request.body_used < request.body.len() || !self.input.is_empty();
+            if buffered || request.body_ended || direct < 4096 {
+                if self.buffered().is_empty() && !self.fill()? {
+                    return Ok(0);
+                }
+                let here = self.buffered();
+                let count = here.len().min(into.len());
+                into[..count].copy_from_slice(&here[..count]);
+                self.consume(count);
+                return Ok(count);
+            }
+            // The middle of a large record: straight to where it belongs, and the next header with it.
+            let mut next = [0; 64];
+            let mut pieces = [
+                IoSliceMut::new(&mut into[..direct]),
+                IoSliceMut::new(&mut next),
+            ];
+            match readv(&self.socket, &mut pieces) {
+                Ok(0) => return Err(cut_short()),
+                Ok(count) => {
+                    let content = count.min(direct);
+                    self.parser.skip_stdin(content);
+                    self.open_mut().body_come += content as u64;
+                    if self.body_is_too_large() {
+                        return Err(self.shared.too_large_error());
+                    }
+                    self.digest(&next[..count - content])?;
+                    return Ok(content);
+                }
+                Err(Errno::EAGAIN) => self.wait_readable()?,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
+        self.check_wanted()?;
+        let total = blocks.iter().map(|block| block.len()).sum::<usize>();
+        if total > SMALL {
+            let mut bytes = Vec::new();
+            if let Some(head) = head {
+                head.write_status_last(&mut bytes);
+            }
+            return self.send_large(bytes, blocks, last);
+        }
+        let request = self.open_mut();
+        request.out.clear();
+        Self::take_reports(request);
+        let (id, out) = (request.id, &mut request.out);
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_LENGTH]);
+        if let Some(head) = head {
+            head.write_status_last(out);
+        }
+        for block in blocks {
+            out.extend_from_slice(block);
+        }
+        match u16::try_from(out.len() - start - HEADER_LENGTH) {
+            // An empty STDOUT record would end the stream (section 3.3).
+            Ok(0) => out.truncate(start),
+            Ok(content) => {
+                let header = Header::new(RecordType::Stdout, id, content).bytes();
+                out[start..start + HEADER_LENGTH].copy_from_slice(&header);
+            }
+            Err(_) => {
+                // A head of over 48 KiB.
+                let bytes = out.split_off(start + HEADER_LENGTH);
+                out.truncate(start);
+                for piece in bytes.chunks(MAX_CONTENT) {
+                    write_record(out, RecordType::Stdout, id, piece);
+                }
+            }
+        }
+        if last {
+            write_end(out, id);
+        }
+        self.send_out(last)
+    }
+
+    fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()> {
+        self.check_wanted()?;
+        let request = self.open_mut();
+        request.out.clear();
+        Self::take_reports(request);
+        if let Some(head) = head {
+            let mut bytes = Vec::new();
+            head.write_status_last(&mut bytes);
+            for piece in bytes.chunks(MAX_CONTENT) {
+                write_record(&mut request.out, RecordType::Stdout, request.id, piece);
+            }
+        }
+        let result = self.send_file_records(span, last);
+        self.settle(result, last)
+    }
+
+    fn report(&mut self, text: &[u8]) {
+        let request = self.open_mut();
+        request.reports.extend_from_slice(text);
+        request.log_line.extend_from_slice(text);
+        if let Some(end) = request.log_line.iter().rposition(|&byte| byte == b'\n') {
+            log_report(&request.log_line[..end]);
+            request.log_line.drain(..=end);
+        }
+        if request.reports.len() > MAX_STDERR {
+            self.flush_reports();
+        }
+    }
+
+    fn flush_reports(&mut self) {
+        let request = self.open_mut();
+        if request.reports.is_empty() || matches!(request.sent, Sent::Failed | Sent::Ended) {
+            return;
+        }
+        request.out.clear();
+        Self::take_reports(request);
+        if self.write_all(&self.open().out).is_err() {
+            self.open_mut().sent = Sent::Failed;
+        }
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
+
+/// Writes a piece of the application's error text to the log.
+pub(super) fn log_report(line: &[u8]) {
+    log::warn!(target: "wsgi.errors", "{}", String::from_utf8_lossy(line));
+}
+
+/// The end of STDOUT and of the request (sections 6.1 and 5.5).
+fn write_end(out: &mut Vec<u8>, id: u16) {
+    write_record(out, RecordType::Stdout, id, &[]);
+    write_end_request(out, id, 0, ProtocolStatus::RequestComplete);
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the web server closed the connection in the middle of the request's body",
+    )
+}
+
+/// Waits until the socket is ready for `events`, or has an error to tell.
+fn wait(socket: BorrowedFd<'_>, events: PollFlags, limit: Duration) -> io::Result<()> {
+    let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    loop {
+        match poll(&mut [PollFd::new(socket, events)], timeout) {
+            Ok(0) => {
+                let text = format!("nothing from or to the web server for {limit:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Sends all of `bytes`, waiting for room where the socket has none.
+pub(super) fn write_all(
+    socket: BorrowedFd<'_>,
+    mut bytes: &[u8],
+    limit: Duration,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => wait(socket, PollFlags::POLLOUT, limit)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Sends all pieces in order.
+fn write_pieces(
+    socket: BorrowedFd<'_>,
+    mut pieces: &mut [IoSlice<'_>],
+    limit: Duration,
+) -> io::Result<()> {
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        // SIGPIPE is ignored in this process (the Rust runtime does so at its start), so writev reports EPIPE.
+        match writev(socket, &pieces[..pieces.len().min(MAX_PIECES)]) {
+            Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => wait(socket, PollFlags::POLLOUT, limit)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

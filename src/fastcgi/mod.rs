@@ -1,0 +1,88 @@
+//! The FastCGI 1.0 protocol from the application's side, and a responder that serves it on many connections.
+//!
+//! From the wire inwards: `record` and `pairs` are the specification's units, `parser` turns bytes into events,
+//! `connection` keeps what came for one request, `exchange` is that request as the application core uses it,
+//! `responder` polls all connections and `baton` says which thread does. This floor has never heard of Python.
+//!
+//! The `fastcgi` crate is not used here: it drops every variable after one that is not UTF-8, asserts on malformed
+//! records and cannot stop. It is the peer that the tests' own client is checked against.
+
+mod allow;
+mod baton;
+mod connection;
+mod exchange;
+mod limits;
+pub mod pairs;
+pub mod parser;
+pub mod record;
+mod request;
+mod responder;
+
+use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, PoisonError};
+
+pub use allow::AllowList;
+pub use connection::Connection;
+pub use limits::Limits;
+pub use responder::{Listener, Responder};
+
+use crate::gateway::Page;
+use record::Role;
+use request::Request;
+
+/// What all connections of a responder share.
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    /// Open connections.
+    open: AtomicUsize,
+    /// Requests that ended, for the memory of those that begin.
+    spare: Mutex<Vec<Box<Request>>>,
+}
+
+impl Shared {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            open: AtomicUsize::new(0),
+            spare: Mutex::default(),
+        }
+    }
+
+    fn open_request(&self, id: u16, role: Role, keep: bool) -> Box<Request> {
+        let spare = self
+            .spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let mut request = spare.unwrap_or_else(Request::new);
+        request.begin(id, role, keep);
+        request
+    }
+
+    fn close_request(&self, request: Box<Request>) {
+        /// More than the requests that are open at one time on a busy worker; the rest of a burst is freed.
+        const SPARE: usize = 32;
+        if !request.log_line.is_empty() {
+            exchange::log_report(&request.log_line);
+        }
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE {
+            spare.push(request);
+        }
+    }
+
+    fn too_large(&self) -> Page {
+        Page::new("413 Content Too Large", self.too_large_text())
+    }
+
+    fn too_large_error(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::FileTooLarge, self.too_large_text())
+    }
+
+    fn too_large_text(&self) -> String {
+        let limit = self.limits.body.unwrap_or(u64::MAX);
+        format!("The request's body is larger than {limit} bytes.")
+    }
+}

@@ -1,0 +1,377 @@
+//! The web server's half of a connection: bytes in, events out. No I/O and no opinion on what comes when.
+//!
+//! Content of the streams is handed out as it comes, in pieces that need not be records; the parser itself keeps only a
+//! header that is not whole yet and the content of the records that make sense only as a whole.
+
+use super::record::{HEADER_LENGTH, Header, RecordType, Role};
+
+/// What a web server said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A request begins (section 5.1). `keep` is FCGI_KEEP_CONN.
+    Begin {
+        /// The request's id.
+        id: u16,
+        /// What the application is to be.
+        role: Role,
+        /// Whether the connection stays open after this request.
+        keep: bool,
+    },
+    /// A piece of the PARAMS stream.
+    Params(u16, &'a [u8]),
+    /// The PARAMS stream is whole.
+    ParamsEnd(u16),
+    /// A piece of the STDIN stream.
+    Stdin(u16, &'a [u8]),
+    /// The STDIN stream is whole.
+    StdinEnd(u16),
+    /// The web server no longer wants the answer (section 5.4).
+    Abort(u16),
+    /// A question for the variables named in the block of pairs that [`Parser::whole`] has (section 4.1).
+    GetValues,
+    /// A management record of a type that this protocol version does not know (section 4.2).
+    UnknownManagement(u8),
+    /// A BEGIN_REQUEST of id 0 or without its 8 bytes, or another application record of id 0.
+    Malformed(&'static str),
+    /// Another version of the protocol, or not FastCGI at all.
+    Version(u8),
+}
+
+/// The state of the incoming stream.
+#[derive(Debug)]
+pub struct Parser {
+    state: State,
+    header: [u8; HEADER_LENGTH],
+    whole: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// So many bytes of a header are here.
+    Header(usize),
+    /// Inside a record: bytes of content left.
+    Content(Header, usize),
+    /// Behind a record's content: bytes of padding left.
+    Padding(Header, usize),
+    /// Garbage came; nothing after it makes sense.
+    Broken,
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self {
+            state: State::Header(0),
+            header: [0; HEADER_LENGTH],
+            whole: Vec::new(),
+        }
+    }
+}
+
+impl Parser {
+    /// A parser at the start of a connection.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the stream stands between two records.
+    pub fn is_between_records(&self) -> bool {
+        matches!(self.state, State::Header(0))
+    }
+
+    /// The content of the record that [`Event::GetValues`] told of.
+    pub fn whole(&self) -> &[u8] {
+        &self.whole
+    }
+
+    /// How many bytes of STDIN content come next without a header in between: a large body may be read straight to
+    /// where it belongs, then told to [`Parser::skip_stdin`].
+    pub fn stdin_content_left(&self) -> usize {
+        match self.state {
+            State::Content(header, left) if header.kind == RecordType::Stdin => left,
+            _ => 0,
+        }
+    }
+
+    /// So many bytes of the content that [`Parser::stdin_content_left`] told were read elsewhere.
+    pub fn skip_stdin(&mut self, count: usize) {
+        if let State::Content(header, left) = self.state {
+            self.state = Self::behind_content(header, left.saturating_sub(count));
+        }
+    }
+
+    /// Takes bytes from the front of `input` up to the next event; `None` when it needs more, which is no error.
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
+        loop {
+            match self.state {
+                State::Header(have) => {
+                    let taken = take(input, HEADER_LENGTH - have);
+                    self.header[have..have + taken.len()].copy_from_slice(taken);
+                    if have + taken.len() < HEADER_LENGTH {
+                        self.state = State::Header(have + taken.len());
+                        return None;
+                    }
+                    let header = match Header::parse(&self.header) {
+                        Ok(header) => header,
+                        Err(version) => {
+                            self.state = State::Broken;
+                            return Some(Event::Version(version));
+                        }
+                    };
+                    self.whole.clear();
+                    self.state = Self::behind_content(header, usize::from(header.content));
+                }
+                State::Content(header, left) => {
+                    if input.is_empty() {
+                        return None;
+                    }
+                    let taken = take(input, left);
+                    self.state = Self::behind_content(header, left - taken.len());
+                    match header.kind {
+                        RecordType::Params if header.id != 0 => {
+                            return Some(Event::Params(header.id, taken));
+                        }
+                        RecordType::Stdin if header.id != 0 => {
+                            return Some(Event::Stdin(header.id, taken));
+                        }
+                        RecordType::BeginRequest | RecordType::GetValues => {
+                            self.whole.extend_from_slice(taken);
+                        }
+                        _ => {}
+                    }
+                }
+                State::Padding(header, left) => {
+                    let left = left - take(input, left).len();
+                    if left > 0 {
+                        self.state = State::Padding(header, left);
+                        return None;
+                    }
+                    self.state = State::Header(0);
+                    if let Some(event) = self.end_of(header) {
+                        return Some(event);
+                    }
+                }
+                State::Broken => {
+                    *input = &[];
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn behind_content(header: Header, left: usize) -> State {
+        if left > 0 {
+            State::Content(header, left)
+        } else {
+            State::Padding(header, usize::from(header.padding))
+        }
+    }
+
+    /// The event, if any, that a record is once its last byte of padding is here.
+    fn end_of(&self, header: Header) -> Option<Event<'static>> {
+        let id = header.id;
+        match header.kind {
+            RecordType::GetValues if id == 0 => Some(Event::GetValues),
+            RecordType::BeginRequest if id != 0 => {
+                let Some(&[role1, role0, flags, ..]) = self.whole.first_chunk::<8>() else {
+                    return Some(Event::Malformed(
+                        "a BEGIN_REQUEST record of less than 8 bytes",
+                    ));
+                };
+                Some(Event::Begin {
+                    id,
+                    role: u16::from_be_bytes([role1, role0]).into(),
+                    keep: flags & 1 == 1,
+                })
+            }
+            RecordType::AbortRequest if id != 0 => Some(Event::Abort(id)),
+            // An empty record ends a stream (section 3.3).
+            RecordType::Params if id != 0 => (header.content == 0).then_some(Event::ParamsEnd(id)),
+            RecordType::Stdin if id != 0 => (header.content == 0).then_some(Event::StdinEnd(id)),
+            RecordType::BeginRequest
+            | RecordType::AbortRequest
+            | RecordType::Params
+            | RecordType::Stdin => Some(Event::Malformed(
+                "a record of a request with the request id 0",
+            )),
+            // Records that a web server has no reason to send within a request are passed over.
+            RecordType::Other(kind) if id == 0 => Some(Event::UnknownManagement(kind)),
+            _ if id == 0 => Some(Event::UnknownManagement(self.header[1])),
+            _ => None,
+        }
+    }
+}
+
+/// Takes up to `count` bytes from the front of `input`.
+fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (taken, rest) = input.split_at(count.min(input.len()));
+    *input = rest;
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Header, RecordType, Role};
+    use super::{Event, Parser};
+    use proptest::prelude::{any, prop, prop_assert_eq, proptest};
+
+    fn record(kind: RecordType, id: u16, content: &[u8], padding: u8) -> Vec<u8> {
+        let content_length = u16::try_from(content.len()).unwrap();
+        let header = Header {
+            kind,
+            id,
+            content: content_length,
+            padding,
+        };
+        let mut out = header.bytes().to_vec();
+        out.extend_from_slice(content);
+        out.resize(out.len() + usize::from(padding), 0xaa);
+        out
+    }
+
+    /// The events of `pieces`, with the pieces of each stream joined: what any slicing must give alike.
+    fn events(pieces: &[&[u8]]) -> Vec<String> {
+        let (mut parser, mut out) = (Parser::new(), Vec::<String>::new());
+        let mut stream: Option<(String, Vec<u8>)> = None;
+        for piece in pieces {
+            let mut input = *piece;
+            while let Some(event) = parser.next(&mut input) {
+                let (name, bytes) = match event {
+                    Event::Params(id, bytes) => (format!("params {id}"), bytes),
+                    Event::Stdin(id, bytes) => (format!("stdin {id}"), bytes),
+                    event => {
+                        out.extend(stream.take().map(|joined| format!("{joined:?}")));
+                        out.push(format!("{event:?} {:?}", parser.whole()));
+                        continue;
+                    }
+                };
+                match &mut stream {
+                    Some((open, joined)) if *open == name => joined.extend_from_slice(bytes),
+                    _ => {
+                        out.extend(
+                            stream
+                                .replace((name, bytes.to_vec()))
+                                .map(|j| format!("{j:?}")),
+                        );
+                    }
+                }
+            }
+            assert!(input.is_empty(), "the parser takes all that it is given");
+        }
+        out.extend(stream.map(|joined| format!("{joined:?}")));
+        out
+    }
+
+    fn sample() -> Vec<u8> {
+        [
+            record(RecordType::GetValues, 0, &[14, 0], 3),
+            record(RecordType::BeginRequest, 7, &[0, 1, 1, 0, 0, 0, 0, 0], 0),
+            record(RecordType::Params, 7, &[1, 1, b'A'], 5),
+            record(RecordType::Params, 7, b"b", 255),
+            record(RecordType::Params, 7, &[], 8),
+            record(RecordType::Other(77), 0, b"what", 0),
+            record(RecordType::Stdin, 7, &[0xff; 300], 1),
+            record(RecordType::Data, 7, &[1; 10], 1),
+            record(RecordType::Stdin, 7, &[], 2),
+            record(RecordType::AbortRequest, 7, &[], 0),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn a_request_reads_as_its_events() {
+        let whole = sample();
+        let mut parser = Parser::new();
+        let mut input = &whole[..];
+        assert_eq!(parser.next(&mut input), Some(Event::GetValues));
+        assert_eq!(parser.whole(), &[14, 0]);
+        let begin = Event::Begin {
+            id: 7,
+            role: Role::Responder,
+            keep: true,
+        };
+        assert_eq!(parser.next(&mut input), Some(begin));
+        assert_eq!(
+            parser.next(&mut input),
+            Some(Event::Params(7, &[1, 1, b'A']))
+        );
+        assert_eq!(parser.next(&mut input), Some(Event::Params(7, b"b")));
+        assert_eq!(parser.next(&mut input), Some(Event::ParamsEnd(7)));
+        assert_eq!(parser.next(&mut input), Some(Event::UnknownManagement(77)));
+        assert_eq!(parser.next(&mut input), Some(Event::Stdin(7, &[0xff; 300])));
+        assert_eq!(parser.next(&mut input), Some(Event::StdinEnd(7)));
+        assert_eq!(parser.next(&mut input), Some(Event::Abort(7)));
+        assert_eq!(parser.next(&mut input), None);
+        assert!(parser.is_between_records());
+    }
+
+    #[test]
+    fn every_cut_gives_the_same_events() {
+        let whole = sample();
+        let expected = events(&[&whole]);
+        for cut in 0..=whole.len() {
+            let (front, back) = whole.split_at(cut);
+            assert_eq!(events(&[front, back]), expected, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = whole.chunks(1).collect();
+        assert_eq!(events(&bytes), expected);
+    }
+
+    #[test]
+    fn what_is_not_fastcgi_is_told_once() {
+        let mut parser = Parser::new();
+        let mut input = &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..];
+        assert_eq!(parser.next(&mut input), Some(Event::Version(b'G')));
+        assert_eq!(parser.next(&mut input), None);
+        assert!(input.is_empty());
+    }
+
+    #[test]
+    fn records_of_a_request_need_its_id_and_their_bytes() {
+        for bytes in [
+            record(RecordType::BeginRequest, 0, &[0, 1, 0, 0, 0, 0, 0, 0], 0),
+            record(RecordType::BeginRequest, 1, &[0, 1, 0], 0),
+            record(RecordType::Params, 0, b"x", 0),
+            record(RecordType::Stdin, 0, &[], 0),
+        ] {
+            let event = Parser::new().next(&mut &bytes[..]);
+            assert!(matches!(event, Some(Event::Malformed(_))), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn body_bytes_read_elsewhere_are_passed_over() {
+        let whole = record(RecordType::Stdin, 1, &[9; 100], 4);
+        let mut parser = Parser::new();
+        let mut input = &whole[..20];
+        assert_eq!(parser.next(&mut input), Some(Event::Stdin(1, &[9; 12])));
+        assert_eq!(parser.stdin_content_left(), 88);
+        parser.skip_stdin(88);
+        assert_eq!(parser.stdin_content_left(), 0);
+        assert_eq!(parser.next(&mut &whole[108..]), None);
+        assert!(parser.is_between_records());
+    }
+
+    proptest! {
+        #[test]
+        fn any_slicing_of_any_bytes_gives_the_same_events(
+            garbage in prop::collection::vec(any::<u8>(), 0..200),
+            cuts in prop::collection::vec(0usize..700, 0..6),
+        ) {
+            // Half of it makes sense, so that more than the first header is reached.
+            let mut whole = sample();
+            whole.extend_from_slice(&garbage);
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (whole.len() + 1)).collect();
+            cuts.extend([0, whole.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &whole[cut[0]..cut[1]]).collect();
+            prop_assert_eq!(events(&pieces), events(&[&whole]));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let mut parser = Parser::new();
+            let mut input = &bytes[..];
+            while parser.next(&mut input).is_some() {}
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The seam: one request as the application core sees it, whichever door it came through.
+//!
+//! A transport implements [`Exchange`]; the core calls it and never asks where it came from. The rules that both doors
+//! share (how much of the body may be read, when the head leaves, when a body is too long) are the core's, so that
+//! they exist once.
+
+use std::any::Any;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use super::{Head, Variables};
+
+/// A part of an open file, to be sent by the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct FileSpan<'a> {
+    /// The open file. Its own offset is neither used nor moved.
+    pub file: BorrowedFd<'a>,
+    /// The first byte to send, from the start of the file.
+    pub offset: u64,
+    /// How many bytes to send.
+    pub length: u64,
+}
+
+/// One request and the place for its response, its body's source and its errors' sink.
+///
+/// The calls that move bytes block until the kernel has taken or given them, bounded by the transport's own deadlines;
+/// the caller holds no lock that others need meanwhile.
+pub trait Exchange: Send {
+    /// The request's variables, in the order sent.
+    fn variables(&self) -> &Variables;
+
+    /// Whether the transport itself marks the end of the body, so that a body of unknown length can be read to its end
+    /// (FastCGI section 6.2: an empty STDIN record; a CGI server that closes the pipe).
+    fn marks_end_of_body(&self) -> bool;
+
+    /// What is here of the request's body and was not consumed yet.
+    fn buffered(&self) -> &[u8];
+
+    /// Drops the first `count` bytes of [`Exchange::buffered`].
+    fn consume(&mut self, count: usize);
+
+    /// Waits until [`Exchange::buffered`] has bytes: `false` when the body has ended.
+    ///
+    /// # Errors
+    /// When the web server closed the connection in the middle of the body, aborted the request, or sent nothing for
+    /// the transport's time limit.
+    fn fill(&mut self) -> io::Result<bool>;
+
+    /// Reads into `into` what is here, else waits for some: 0 when the body has ended. A transport may read large
+    /// pieces past its buffer.
+    ///
+    /// # Errors
+    /// As [`Exchange::fill`].
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.buffered().is_empty() && !self.fill()? {
+            return Ok(0);
+        }
+        let here = self.buffered();
+        let count = here.len().min(into.len());
+        into[..count].copy_from_slice(&here[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+
+    /// Sends a piece of the response: the head in front of the first one, then blocks of the body in order. With
+    /// `last` the response ends with them; head, blocks and end leave in one system call where they are small.
+    ///
+    /// # Errors
+    /// When the peer has gone, or takes nothing for the transport's time limit. Nothing may be sent after that.
+    fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()>;
+
+    /// Takes a block that can go on its way without a wait and while the application computes the next one (PEP 3333,
+    /// "Buffering and Streaming"): `false` when [`Exchange::send`] has to be used.
+    ///
+    /// # Errors
+    /// As [`Exchange::send`], for this block or one before it.
+    fn offer(&mut self, _block: &[u8]) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Sends a piece of a file, without its bytes passing through this process where the kernel can.
+    ///
+    /// # Errors
+    /// As [`Exchange::send`]; `UnexpectedEof` when the file ends before the span does.
+    fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()>;
+
+    /// Reports text to whoever reads the application's errors (`wsgi.errors`). A failure to do so is no concern of the
+    /// application's and is not told.
+    fn report(&mut self, text: &[u8]);
+
+    /// Hands out what [`Exchange::report`] may have kept back.
+    fn flush_reports(&mut self);
+
+    /// The same thing for a caller that knows its type, when the core is done with it.
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
+}

@@ -1,0 +1,284 @@
+//! What the gateway makes of the variables before the application sees them: which are dropped, which are joined, and
+//! the few that are worked out of several (PEP 3333, "environ Variables"; RFC 3875 section 4.1).
+//!
+//! The rules come from what web servers really send: nginx sends `CONTENT_LENGTH` empty, HAProxy `SERVER_NAME` with the
+//! port, Caddy `HTTP_X.DOT`, nginx and HAProxy each repeated header by itself, and so on.
+
+use super::head::decimal;
+
+/// What happens to a variable of this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The application never sees it.
+    Drop,
+    /// It is passed on; of several the last one.
+    Last,
+    /// It is a request header; several become one value with this between them (RFC 9110 section 5.3).
+    Join(&'static [u8]),
+}
+
+impl Rule {
+    /// The rule for a variable's name.
+    pub fn of(name: &[u8]) -> Self {
+        // httpoxy (CVE-2016-5385): libraries take HTTP_PROXY for the operator's word. The two CONTENT_ ones are sent by
+        // nginx and Caddy beside the real variables; wsgiref.validate refuses an environ with them.
+        match name {
+            b"" | b"HTTP_PROXY" | b"HTTP_CONTENT_LENGTH" | b"HTTP_CONTENT_TYPE" => Self::Drop,
+            b"HTTP_COOKIE" => Self::Join(b"; "),
+            // The keys that are the gateway's own are not for a web server to set.
+            _ if name.starts_with(b"wsgi.") => Self::Drop,
+            _ if name.starts_with(b"HTTP_") => {
+                let plain = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
+                if name.iter().all(plain) {
+                    Self::Join(b", ")
+                } else {
+                    Self::Drop
+                }
+            }
+            _ => Self::Last,
+        }
+    }
+}
+
+/// The variables that decide something, as sent: the input of [`Request::of`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+#[allow(missing_docs)] // each is the variable of its name
+pub enum Meta {
+    Authorization,
+    ContentLength,
+    ContentType,
+    HttpHost,
+    Https,
+    PathInfo,
+    QueryString,
+    RedirectAuthorization,
+    RequestMethod,
+    RequestScheme,
+    ScriptName,
+    ServerAddr,
+    ServerName,
+    ServerPort,
+    ServerProtocol,
+    TransferEncoding,
+}
+
+impl Meta {
+    /// How many there are.
+    pub const COUNT: usize = Self::NAMES.len();
+
+    /// Their names, by number.
+    pub const NAMES: [&'static [u8]; 16] = [
+        b"HTTP_AUTHORIZATION",
+        b"CONTENT_LENGTH",
+        b"CONTENT_TYPE",
+        b"HTTP_HOST",
+        b"HTTPS",
+        b"PATH_INFO",
+        b"QUERY_STRING",
+        b"REDIRECT_HTTP_AUTHORIZATION",
+        b"REQUEST_METHOD",
+        b"REQUEST_SCHEME",
+        b"SCRIPT_NAME",
+        b"SERVER_ADDR",
+        b"SERVER_NAME",
+        b"SERVER_PORT",
+        b"SERVER_PROTOCOL",
+        b"HTTP_TRANSFER_ENCODING",
+    ];
+
+    /// Whether the application sees what [`Request`] makes of the variable instead of what was sent.
+    pub fn is_worked_out(number: usize) -> bool {
+        const AS_SENT: [Meta; 5] = [
+            Meta::HttpHost,
+            Meta::Https,
+            Meta::RedirectAuthorization,
+            Meta::RequestScheme,
+            Meta::ServerAddr,
+        ];
+        number < Self::COUNT && !AS_SENT.iter().any(|&meta| meta as usize == number)
+    }
+}
+
+/// A request's worked-out variables. `None`: the application does not see the variable at all.
+#[derive(Debug)]
+#[allow(missing_docs)] // each is the variable of its name
+pub struct Request<'a> {
+    pub authorization: Option<&'a [u8]>,
+    /// In bytes; `None` when the web server did not say it in digits.
+    pub content_length: Option<u64>,
+    pub content_type: Option<&'a [u8]>,
+    pub https: bool,
+    pub path_info: &'a [u8],
+    pub query_string: &'a [u8],
+    pub request_method: &'a [u8],
+    pub script_name: &'a [u8],
+    pub server_name: &'a [u8],
+    pub server_port: &'a [u8],
+    pub server_protocol: &'a [u8],
+    pub transfer_encoding: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    /// Works the variables out of what was `sent`, by number. `unframed`: the transport itself marks where the body ends,
+    /// so that a transfer coding that is the only word on the body's length would mislead.
+    pub fn of(sent: &[Option<&'a [u8]>; Meta::COUNT], unframed: bool) -> Self {
+        let get = |meta: Meta| sent[meta as usize];
+        let filled = |meta: Meta| get(meta).filter(|value| !value.is_empty());
+        let host = filled(Meta::HttpHost).map(without_port);
+        // Not SERVER_PORT, not X-Forwarded-Proto: neither says what the client typed.
+        let https = is_yes(get(Meta::Https))
+            || get(Meta::RequestScheme).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
+        let content_length = get(Meta::ContentLength).and_then(decimal);
+        Self {
+            authorization: get(Meta::Authorization).or(get(Meta::RedirectAuthorization)),
+            content_length,
+            content_type: filled(Meta::ContentType),
+            https,
+            path_info: get(Meta::PathInfo).unwrap_or_default(),
+            query_string: get(Meta::QueryString).unwrap_or_default(),
+            request_method: filled(Meta::RequestMethod).unwrap_or(b"GET"),
+            script_name: get(Meta::ScriptName).unwrap_or_default(),
+            server_name: filled(Meta::ServerName)
+                .map(without_port)
+                .or(host)
+                .or(filled(Meta::ServerAddr))
+                .unwrap_or(b"localhost"),
+            server_port: filled(Meta::ServerPort).unwrap_or(if https { b"443" } else { b"80" }),
+            server_protocol: filled(Meta::ServerProtocol).unwrap_or(b"HTTP/1.0"),
+            transfer_encoding: get(Meta::TransferEncoding)
+                .filter(|_| !unframed || content_length.is_some()),
+        }
+    }
+}
+
+/// Whether a variable such as HTTPS says yes.
+fn is_yes(value: Option<&[u8]>) -> bool {
+    value.is_some_and(|value| {
+        [&b"on"[..], b"1", b"true", b"https"]
+            .iter()
+            .any(|yes| value.eq_ignore_ascii_case(yes))
+    })
+}
+
+/// A host without its ":port"; an IPv6 address keeps its brackets.
+fn without_port(host: &[u8]) -> &[u8] {
+    match host.iter().rposition(|&byte| byte == b':') {
+        Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) => {
+            let name = &host[..colon];
+            // "::1" has a colon and digits behind it too; only brackets or the lack of other colons tell.
+            if name.ends_with(b"]") || !name.contains(&b':') {
+                name
+            } else {
+                host
+            }
+        }
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Meta, Request, Rule, without_port};
+
+    fn request(sent: &[(&'static str, &'static str)]) -> Request<'static> {
+        let mut metas = [None; Meta::COUNT];
+        for (name, value) in sent {
+            let number = Meta::NAMES
+                .iter()
+                .position(|known| *known == name.as_bytes());
+            metas[number.unwrap()] = Some(value.as_bytes());
+        }
+        Request::of(&metas, true)
+    }
+
+    #[test]
+    fn every_variable_has_its_own_name() {
+        assert_eq!(
+            Meta::NAMES[Meta::Authorization as usize],
+            b"HTTP_AUTHORIZATION"
+        );
+        assert_eq!(Meta::NAMES[Meta::RequestMethod as usize], b"REQUEST_METHOD");
+        assert_eq!(
+            Meta::NAMES[Meta::TransferEncoding as usize],
+            b"HTTP_TRANSFER_ENCODING"
+        );
+        assert!(Meta::is_worked_out(Meta::PathInfo as usize));
+        assert!(!Meta::is_worked_out(Meta::Https as usize));
+        assert!(!Meta::is_worked_out(Meta::COUNT));
+    }
+
+    #[test]
+    fn content_length_is_digits_or_unknown() {
+        for (sent, length) in [("10", Some(10)), ("0010", Some(10)), ("0", Some(0))] {
+            assert_eq!(request(&[("CONTENT_LENGTH", sent)]).content_length, length);
+        }
+        for sent in ["", "-1", "1 ", "x", "99999999999999999999"] {
+            assert_eq!(request(&[("CONTENT_LENGTH", sent)]).content_length, None);
+        }
+    }
+
+    #[test]
+    fn https_is_said_by_https_then_by_the_scheme() {
+        for (sent, https) in [
+            (&[("HTTPS", "on")][..], true),
+            (&[("HTTPS", "ON")], true),
+            (&[("HTTPS", "1")], true),
+            (&[("HTTPS", "true")], true),
+            (&[("HTTPS", "https")], true),
+            (&[("HTTPS", "off")], false),
+            (&[("HTTPS", "off"), ("REQUEST_SCHEME", "http")], false),
+            (&[("HTTPS", ""), ("REQUEST_SCHEME", "https")], true),
+            (&[("REQUEST_SCHEME", "https")], true),
+            (&[("SERVER_PORT", "443")], false),
+        ] {
+            assert_eq!(request(sent).https, https, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn the_server_has_a_name_and_a_port_whatever_is_missing() {
+        let some = request(&[("SERVER_NAME", "a.example:8080"), ("SERVER_PORT", "8080")]);
+        assert_eq!(some.server_name, b"a.example");
+        assert_eq!(some.server_port, b"8080");
+        let host = request(&[("SERVER_NAME", ""), ("HTTP_HOST", "b.example:81")]);
+        assert_eq!(host.server_name, b"b.example");
+        assert_eq!(host.server_port, b"80");
+        let none = request(&[("HTTPS", "on")]);
+        assert_eq!(none.server_name, b"localhost");
+        assert_eq!(none.server_port, b"443");
+    }
+
+    #[test]
+    fn a_port_is_cut_off_names_and_addresses() {
+        for (host, name) in [
+            ("a:80", "a"),
+            ("a", "a"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("::1", "::1"),
+            ("a:", "a"),
+            ("a:b", "a:b"),
+        ] {
+            assert_eq!(without_port(host.as_bytes()), name.as_bytes());
+        }
+    }
+
+    #[test]
+    fn names_decide_what_passes() {
+        for name in [
+            "HTTP_PROXY",
+            "HTTP_CONTENT_LENGTH",
+            "HTTP_CONTENT_TYPE",
+            "HTTP_X.DOT",
+            "HTTP_x",
+            "wsgi.input",
+            "",
+        ] {
+            assert_eq!(Rule::of(name.as_bytes()), Rule::Drop, "{name}");
+        }
+        assert_eq!(Rule::of(b"HTTP_COOKIE"), Rule::Join(b"; "));
+        assert_eq!(Rule::of(b"HTTP_X_DUP"), Rule::Join(b", "));
+        assert_eq!(Rule::of(b"SCRIPT_NAME"), Rule::Last);
+    }
+}

@@ -1,0 +1,15 @@
+//! What CGI and FastCGI have in common (RFC 3875), and the seam between a transport and the application core.
+//!
+//! This floor stands on the standard library alone: it does no I/O and has never heard of Python.
+
+mod exchange;
+mod head;
+mod meta;
+mod page;
+mod variables;
+
+pub use exchange::{Exchange, FileSpan};
+pub use head::{Head, HeadError};
+pub use meta::{Meta, Request, Rule};
+pub use page::Page;
+pub use variables::Variables;

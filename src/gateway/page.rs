@@ -1,0 +1,45 @@
+//! The pages that the gateway answers with itself: plain text, short, no secrets.
+
+use super::Head;
+
+/// A response of the gateway's own.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The status line, `503 Service Unavailable`.
+    pub status: &'static str,
+    /// One or two sentences for the person at the browser.
+    pub text: String,
+    /// Seconds after which the client may try again (RFC 9110 section 10.2.3).
+    pub retry_after: Option<u32>,
+}
+
+impl Page {
+    /// A page with this status and text.
+    pub fn new(status: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            text: text.into(),
+            retry_after: None,
+        }
+    }
+
+    /// The page as a response's head and body.
+    pub fn render(&self) -> (Head, Vec<u8>) {
+        let body = format!("{}\n\n{}\n", self.status, self.text).into_bytes();
+        let mut fields = vec![
+            ("Content-Type", "text/plain; charset=utf-8".to_owned()),
+            ("Content-Length", body.len().to_string()),
+            ("Cache-Control", "no-store".to_owned()),
+        ];
+        if let Some(seconds) = self.retry_after {
+            fields.push(("Retry-After", seconds.to_string()));
+        }
+        let head = Head::new(self.status.as_bytes()).and_then(|mut head| {
+            for (name, value) in &fields {
+                head.field(name.as_bytes(), value.as_bytes())?;
+            }
+            Ok(head)
+        });
+        (head.expect("the gateway's own pages are well-formed"), body)
+    }
+}

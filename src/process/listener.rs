@@ -1,0 +1,343 @@
+//! Makes listening sockets, or takes those that this process was started with.
+//!
+//! A Unix socket has its mode and owner before anyone can connect; one that is left over is replaced, one on which
+//! somebody answers is not; and only the process that made it removes it.
+
+use std::fs;
+use std::io;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::sockopt::{AcceptConn, PeerCredentials, ReuseAddr};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
+    getsockname, getsockopt, listen, setsockopt, socket,
+};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Group, Uid, User, chown, dup2_stdin};
+
+use super::Address;
+
+/// Mode and owner of a Unix socket in the file system.
+#[derive(Clone, Debug)]
+pub struct SocketOwner {
+    /// Permission bits; connecting needs the write bit.
+    pub mode: u32,
+    /// A user's name or number.
+    pub user: Option<String>,
+    /// A group's name or number.
+    pub group: Option<String>,
+}
+
+/// A listening socket, and the file to remove with it.
+#[derive(Debug)]
+pub struct Bound {
+    /// Listens, does not block, closes on exec.
+    pub socket: OwnedFd,
+    /// Where, for messages.
+    pub name: String,
+    /// Whether it is a TCP socket.
+    pub tcp: bool,
+    /// Its file, if it has one that is ours.
+    pub file: Option<SocketFile>,
+}
+
+/// A socket's file, removed with this if it still is the same and this still is the process that made it.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    owner: u32,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let same = fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode);
+        if same && self.owner == std::process::id() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens on an address with a queue of `backlog` connections. systemd may give several sockets.
+///
+/// # Errors
+/// One sentence: which address, what is in the way, and the way out.
+pub fn bind(address: &Address, backlog: i32, owner: &SocketOwner) -> Result<Vec<Bound>, String> {
+    let told = |error: io::Error| format!("cannot listen on {address}: {error}");
+    let bound = match address {
+        Address::Unix(path) => vec![bind_unix(address, path, backlog, owner)?],
+        Address::Abstract(name) => {
+            let place =
+                UnixAddr::new_abstract(name.as_bytes()).map_err(|error| told(error.into()))?;
+            let socket = bind_socket(AddressFamily::Unix, &place).map_err(told)?;
+            start(&socket, backlog).map_err(told)?;
+            vec![Bound {
+                socket,
+                name: address.to_string(),
+                tcp: false,
+                file: None,
+            }]
+        }
+        Address::Tcp(host, port) => bind_tcp(address, host, *port, backlog)?,
+        Address::Fd(fd) => vec![inherited(*fd)?],
+        Address::Systemd => systemd()?,
+    };
+    Ok(bound)
+}
+
+/// Whether this descriptor is a listening socket. "Is a socket" would not do: small CGI servers and mod_cgid start a
+/// program with a connected one.
+pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
+    getsockopt(&fd, AcceptConn).unwrap_or(false)
+}
+
+/// Takes a listening socket that this process was started with.
+///
+/// # Errors
+/// One sentence when the descriptor is no listening socket.
+pub fn inherited(fd: RawFd) -> Result<Bound, String> {
+    // SAFETY: used for one question only, which fails without harm where nothing is open under the number.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    if !is_listening(borrowed) {
+        return Err(format!(
+            "descriptor {fd} is not a listening socket: it has to be opened by who starts the gateway (a web server, \
+             systemd, spawn-fcgi)"
+        ));
+    }
+    let failed = |error: nix::Error| format!("descriptor {fd} cannot be used: {error}");
+    let copy = fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(3)).map_err(failed)?;
+    // SAFETY: the descriptor was made just now and belongs to nobody else.
+    let socket = unsafe { OwnedFd::from_raw_fd(copy) };
+    if fd == 0 {
+        // Programs that the application starts would inherit it as their standard input.
+        let nothing = open(
+            "/dev/null",
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(failed)?;
+        dup2_stdin(nothing).map_err(failed)?;
+    } else if fd > 2 {
+        // SAFETY: who started this process gave the descriptor to it, by number and for this purpose.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+    let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL).map_err(failed)?);
+    fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map_err(failed)?;
+    let family = getsockname::<SockaddrStorage>(socket.as_raw_fd())
+        .ok()
+        .and_then(|name| name.family());
+    Ok(Bound {
+        socket,
+        name: format!("fd:{fd}"),
+        tcp: matches!(family, Some(AddressFamily::Inet | AddressFamily::Inet6)),
+        file: None,
+    })
+}
+
+fn systemd() -> Result<Vec<Bound>, String> {
+    let mut given = listenfd::ListenFd::from_env();
+    let mut bound = Vec::new();
+    for index in 0..given.len() {
+        let fd = given
+            .take_raw_fd(index)
+            .map_err(|error| format!("cannot use systemd's socket {index}: {error}"))?;
+        bound.extend(fd.map(inherited).transpose()?);
+    }
+    if bound.is_empty() {
+        return Err(
+            "cannot listen on systemd's sockets: none were given (LISTEN_FDS is not set for this process); start it by \
+             its .socket unit"
+                .to_owned(),
+        );
+    }
+    Ok(bound)
+}
+
+fn bind_unix(
+    address: &Address,
+    path: &Path,
+    backlog: i32,
+    owner: &SocketOwner,
+) -> Result<Bound, String> {
+    let told = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "; its folder has to exist",
+            io::ErrorKind::PermissionDenied => "; its folder has to be writable for this user",
+            _ => "",
+        };
+        format!("cannot listen on {address}: {error}{hint}")
+    };
+    let place = UnixAddr::new(path).map_err(|error| match error {
+        nix::Error::ENAMETOOLONG => {
+            format!("cannot listen on {address}: the path of a socket has at most 107 bytes; choose a shorter one")
+        }
+        error => told(error.into()),
+    })?;
+    make_room(address, path)?;
+    // The mode is right from the first moment: bind() makes the file with what the umask leaves.
+    let rest = Mode::from_bits_truncate(0o777 & !owner.mode);
+    let before = umask(rest);
+    let socket = bind_socket(AddressFamily::Unix, &place);
+    umask(before);
+    let socket = socket.map_err(told)?;
+    let found = fs::symlink_metadata(path).map_err(told)?;
+    let file = SocketFile {
+        path: std::path::absolute(path).map_err(told)?,
+        device: found.dev(),
+        inode: found.ino(),
+        owner: std::process::id(),
+    };
+    let (uid, gid) = (user(owner.user.as_deref())?, group(owner.group.as_deref())?);
+    if uid.is_some() || gid.is_some() {
+        chown(path, uid, gid).map_err(|error| {
+            format!("cannot give {address} to the user and group named: {error}; that needs root, or a group of yours")
+        })?;
+    }
+    // Nobody can connect before this.
+    start(&socket, backlog).map_err(told)?;
+    Ok(Bound {
+        socket,
+        name: address.to_string(),
+        tcp: false,
+        file: Some(file),
+    })
+}
+
+/// Removes a socket that nobody listens on any more; whatever else is at the path stays.
+fn make_room(address: &Address, path: &Path) -> Result<(), String> {
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !found.file_type().is_socket() {
+        return Err(format!(
+            "cannot listen on {address}: there is something else than a socket at that path; remove it or choose \
+             another path"
+        ));
+    }
+    match UnixStream::connect(path) {
+        Ok(peer) => {
+            let who = getsockopt(&peer.as_fd(), PeerCredentials).map(|peer| peer.pid());
+            let who = who.map_or_else(|_| "another process".to_owned(), process_name);
+            Err(format!(
+                "cannot listen on {address}: {who} already listens there; stop it or choose another path"
+            ))
+        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            log::info!("removing the socket {address}, on which nobody listens any more");
+            fs::remove_file(path)
+                .map_err(|error| format!("cannot remove the old socket {address}: {error}"))
+        }
+        Err(error) => Err(format!(
+            "cannot listen on {address}: whether somebody does cannot be told: {error}"
+        )),
+    }
+}
+
+fn process_name(pid: i32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    match name.trim_end() {
+        "" => format!("process {pid}"),
+        name => format!("process {pid} ({name})"),
+    }
+}
+
+fn bind_tcp(address: &Address, host: &str, port: u16, backlog: i32) -> Result<Vec<Bound>, String> {
+    let told = |error: io::Error| format!("cannot listen on {address}: {error}");
+    let places: Vec<_> = (host, port).to_socket_addrs().map_err(told)?.collect();
+    let place = places
+        .first()
+        .ok_or_else(|| format!("cannot listen on {address}: the host has no address"))?;
+    let family = if place.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let socket = bind_socket(family, &SockaddrStorage::from(*place)).map_err(told)?;
+    start(&socket, backlog).map_err(told)?;
+    // Port 0 is the kernel's choice: say which.
+    let socket = TcpListener::from(socket);
+    let name = socket.local_addr().map_err(told)?;
+    Ok(vec![Bound {
+        socket: socket.into(),
+        name: format!("tcp:{name}"),
+        tcp: true,
+        file: None,
+    }])
+}
+
+fn bind_socket(family: AddressFamily, place: &dyn SockaddrLike) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(family, SockType::Stream, flags, None)?;
+    if family != AddressFamily::Unix {
+        // The port of a gateway that just ended would else be refused for a minute.
+        setsockopt(&socket, ReuseAddr, &true)?;
+    }
+    nix::sys::socket::bind(socket.as_raw_fd(), place)?;
+    Ok(socket)
+}
+
+fn start(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
+    let most = fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    if most.is_some_and(|most: i32| most < backlog) {
+        log::warn!(
+            "the kernel caps --backlog {backlog} at {}: raise net.core.somaxconn or ask for less",
+            most.unwrap_or(0)
+        );
+    }
+    Ok(listen(
+        socket,
+        Backlog::new(backlog).unwrap_or(Backlog::MAXCONN),
+    )?)
+}
+
+fn user(name: Option<&str>) -> Result<Option<Uid>, String> {
+    let Some(name) = name else { return Ok(None) };
+    if let Ok(number) = name.parse() {
+        return Ok(Some(Uid::from_raw(number)));
+    }
+    let found = User::from_name(name)
+        .map_err(|error| format!("cannot look up the user '{name}': {error}"))?;
+    found
+        .map(|user| Some(user.uid))
+        .ok_or_else(|| format!("there is no user '{name}' for --socket-user"))
+}
+
+fn group(name: Option<&str>) -> Result<Option<Gid>, String> {
+    let Some(name) = name else { return Ok(None) };
+    if let Ok(number) = name.parse() {
+        return Ok(Some(Gid::from_raw(number)));
+    }
+    let found = Group::from_name(name)
+        .map_err(|error| format!("cannot look up the group '{name}': {error}"))?;
+    found
+        .map(|group| Some(group.gid))
+        .ok_or_else(|| format!("there is no group '{name}' for --socket-group"))
+}
+
+/// Raises this process's limit of open descriptors to at least `wanted`, as far as it may.
+pub fn raise_descriptor_limit(wanted: u64) {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft >= wanted {
+        return;
+    }
+    let limit = wanted.min(hard);
+    if setrlimit(Resource::RLIMIT_NOFILE, limit, hard).is_err() || limit < wanted {
+        log::warn!(
+            "the limit of open files is {}, which is less than --max-connections may need ({wanted}): raise it with \
+             ulimit -n or LimitNOFILE=",
+            limit.max(soft)
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! Signals as bytes in a pipe: a handler writes one, all thinking happens in the thread that reads them.
+//!
+//! Not by blocking signals: the mask would be inherited by every program that the application starts.
+
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::fcntl::OFlag;
+use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, sigaction};
+use nix::unistd::pipe2;
+
+/// A signal that was sent to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: finish what is in flight, then end.
+    Terminate,
+    /// SIGINT or SIGQUIT: end at once.
+    Interrupt,
+}
+
+/// The end of the pipe that signals come out of.
+#[derive(Debug)]
+pub struct Signals {
+    from: std::fs::File,
+    /// The handler's end, open for as long as this is.
+    _to: OwnedFd,
+}
+
+/// The descriptor that the handler writes to, or -1.
+static TO: AtomicI32 = AtomicI32::new(-1);
+
+const CAUGHT: [signal::Signal; 3] = [
+    signal::Signal::SIGTERM,
+    signal::Signal::SIGINT,
+    signal::Signal::SIGQUIT,
+];
+
+extern "C" fn handler(number: i32) {
+    let byte = [number as u8];
+    // SAFETY: write(2) is one of the functions that a handler may call (signal-safety(7)), the buffer is this frame's,
+    // and a descriptor that is not open any more only makes it fail. errno is put back: the interrupted code may be
+    // about to read it.
+    unsafe {
+        let errno = nix::libc::__errno_location();
+        let before = *errno;
+        nix::libc::write(TO.load(Ordering::Relaxed), byte.as_ptr().cast(), 1);
+        *errno = before;
+    }
+}
+
+impl Signals {
+    /// Begins to catch signals. To be called once the application is imported, which may have set handlers of its own.
+    ///
+    /// # Errors
+    /// When there is no pipe to be had.
+    pub fn catch() -> io::Result<Self> {
+        let (from, to) = pipe2(OFlag::O_CLOEXEC)?;
+        TO.store(to.as_raw_fd(), Ordering::Relaxed);
+        let action = SigAction::new(
+            SigHandler::Handler(handler),
+            SaFlags::SA_RESTART,
+            SigSet::empty(),
+        );
+        for signal in CAUGHT {
+            // SAFETY: the handler keeps to what signal-safety(7) allows.
+            unsafe { sigaction(signal, &action) }?;
+        }
+        Ok(Self {
+            from: from.into(),
+            _to: to,
+        })
+    }
+
+    /// Waits for the next signal.
+    ///
+    /// # Errors
+    /// When the pipe cannot be read.
+    pub fn wait(&mut self) -> io::Result<Signal> {
+        let mut byte = [0];
+        self.from.read_exact(&mut byte)?;
+        Ok(if i32::from(byte[0]) == signal::Signal::SIGTERM as i32 {
+            Signal::Terminate
+        } else {
+            Signal::Interrupt
+        })
+    }
+}
+
+/// Ends the process without anything else being run: Python's own end would wait for threads that are to be left.
+pub fn end_at_once(code: i32) -> ! {
+    // SAFETY: _exit(2) touches nothing of this process.
+    unsafe { nix::libc::_exit(code) }
+}

@@ -1,0 +1,55 @@
+//! One request through the CGI door.
+
+use super::exit::Exit;
+use super::python;
+use crate::cgi::{CgiExchange, Stdio};
+use crate::cli::ApplicationOptions;
+use crate::gateway::{Exchange, Page};
+use crate::wsgi::{LoadError, Mode};
+
+/// Answers the request that this process was started for.
+///
+/// # Errors
+/// When there is no application to answer it; the web server then has an error page already.
+pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
+    let mut exchange = CgiExchange::new(Stdio::take()?);
+    let mode = Mode {
+        multithread: false,
+        multiprocess: true,
+        run_once: true,
+        debug: options.debug,
+    };
+    let started = python::change_folder(options).and_then(|()| python::start(options, mode));
+    let (interpreter, application) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            let (head, body) = page(&error, options.debug).render();
+            exchange.send(Some(&head), &[&body], true)?;
+            return Err(error);
+        }
+    };
+    let mut complete = false;
+    let entered = application.enter(|caller| {
+        let answered = caller.call(exchange);
+        complete = answered.is_complete() && !caller.has_failed();
+        // The web server is done with us here, whatever Python's end still has to do.
+        drop(answered);
+    });
+    entered.map_err(anyhow::Error::msg)?;
+    interpreter.finalize();
+    Ok(if complete { Exit::Fine } else { Exit::Failed })
+}
+
+/// What the browser is told when there is no application: without it web servers say "premature end of script headers".
+fn page(error: &anyhow::Error, debug: bool) -> Page {
+    let traceback = error
+        .downcast_ref::<LoadError>()
+        .and_then(|error| error.traceback.as_deref());
+    let text = if debug {
+        format!("{error:#}\n\n{}", traceback.unwrap_or_default())
+    } else {
+        "The application could not be started. The web server's error log has the reason."
+            .to_owned()
+    };
+    Page::new("500 Internal Server Error", text.trim_end())
+}

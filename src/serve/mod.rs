@@ -1,0 +1,41 @@
+//! The top floor: joins a transport, the application and the process, one function a door.
+
+mod cgi;
+mod check;
+mod exit;
+mod fastcgi;
+mod logging;
+mod python;
+
+use std::io::{self};
+use std::os::fd::AsFd;
+
+use anyhow::bail;
+
+use crate::cli::{Cli, Door};
+use crate::process;
+
+pub use exit::Exit;
+pub use logging::start as start_logging;
+
+/// Goes through the door that the command line, or standard input, says.
+///
+/// # Errors
+/// What keeps the gateway from serving, in one sentence; [`Exit::of`] has the exit code for it.
+pub fn run(cli: Cli) -> anyhow::Result<Exit> {
+    match (cli.door, cli.auto) {
+        (Some(Door::Cgi(options)), _) => cgi::run(&options),
+        (Some(Door::Fastcgi(options)), _) => fastcgi::run(&options),
+        (Some(Door::Check(options)), _) => check::run(&options),
+        (None, Some(options)) if process::is_listening(io::stdin().as_fd()) => {
+            fastcgi::run_spawned(&options)
+        }
+        (None, Some(options)) if std::env::var_os("REQUEST_METHOD").is_some() => {
+            cgi::run(&options.application)
+        }
+        _ => bail!(exit::Usage(
+            "nothing says which door to serve: standard input is no listening socket (FastCGI) and REQUEST_METHOD is \
+             not set (CGI); started by hand, use 'wsgi-gateway cgi APP' or 'wsgi-gateway fastcgi --bind ADDR APP'"
+        )),
+    }
+}

@@ -1,0 +1,61 @@
+//! Starts Python and imports the application, as the operator's options say.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::exit::NoPython;
+use crate::cli::ApplicationOptions;
+use crate::wsgi::{Application, Interpreter, Mode, Python, Target};
+
+/// Changes to the folder of `--chdir`, from which every other path is seen.
+pub(super) fn change_folder(options: &ApplicationOptions) -> anyhow::Result<()> {
+    match &options.chdir {
+        Some(folder) => std::env::set_current_dir(folder).with_context(|| {
+            format!(
+                "cannot change to the folder {} of --chdir",
+                folder.display()
+            )
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Starts Python and imports the application.
+pub(super) fn start(
+    options: &ApplicationOptions,
+    mode: Mode,
+) -> anyhow::Result<(Interpreter, Application)> {
+    let target = Target::parse(&options.app).map_err(NoPython)?;
+    let folder = target
+        .folder()
+        .context("the working directory cannot be told")?;
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let named = options.venv.clone().or_else(|| {
+        std::env::var_os("VIRTUAL_ENV")
+            .filter(|venv| !venv.is_empty())
+            .map(PathBuf::from)
+    });
+    let mut path: Vec<PathBuf> = options
+        .pythonpath
+        .iter()
+        .map(|folder| absolute(folder))
+        .collect();
+    if target.is_module() {
+        // As `python -m` does: a module is looked for where one stands.
+        path.push(folder.clone());
+    }
+    let python = Python {
+        venv: named.map(|venv| absolute(&venv)),
+        near: Some(folder),
+        path,
+        program: options.app.clone(),
+    };
+    let interpreter = Interpreter::start(&python).map_err(NoPython)?;
+    let application = Application::load(&target, mode).inspect_err(|error| {
+        if let Some(traceback) = &error.traceback {
+            log::error!("the application cannot be loaded\n{}", traceback.trim_end());
+        }
+    })?;
+    Ok((interpreter, application))
+}

@@ -1,0 +1,281 @@
+//! Imports the application, and says in one sentence why where it cannot.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+
+use pyo3::exceptions::PyModuleNotFoundError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyModule, PyType};
+
+use super::errors::traceback;
+use super::target::{Source, Target, is_identifier};
+
+/// Why there is no application.
+#[derive(Debug)]
+pub struct LoadError {
+    /// The traceback, when the application's own code raised.
+    pub traceback: Option<String>,
+    /// One sentence: what is wrong, with which value, and the way out.
+    pub sentence: String,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl LoadError {
+    fn plain(sentence: String) -> Self {
+        Self {
+            traceback: None,
+            sentence,
+        }
+    }
+
+    fn raised(py: Python<'_>, error: &PyErr, doing: &str) -> Self {
+        let kind = error
+            .get_type(py)
+            .name()
+            .map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+        Self {
+            traceback: Some(traceback(py, error)),
+            sentence: format!("{doing} raised {kind}: {}", error.value(py)),
+        }
+    }
+}
+
+/// The application's object, checked to be callable, and the file and type to tell the operator.
+pub(super) struct Loaded {
+    pub(super) application: Py<PyAny>,
+    pub(super) file: String,
+    pub(super) kind: String,
+}
+
+/// Imports the application.
+pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, LoadError> {
+    let module = match &target.source {
+        Source::Module(name) => import(py, name)?,
+        Source::File(path) => run_file(py, path)?,
+    };
+    let shown = match &target.source {
+        Source::Module(name) => format!("module '{name}'"),
+        Source::File(path) => format!("file '{}'", path.display()),
+    };
+    let (name, mut object) = attribute(py, &module, target.attribute.as_deref(), &shown)?;
+    if target.is_factory {
+        object = object.call0().map_err(|error| {
+            LoadError::raised(py, &error, &format!("calling the factory '{name}()'"))
+        })?;
+    }
+    check_callable(&object, &format!("'{name}' of {shown}"), target.is_factory)?;
+    let kind = object
+        .get_type()
+        .fully_qualified_name()
+        .map(|name| name.to_string());
+    let file = module
+        .getattr("__file__")
+        .and_then(|file| file.extract::<String>());
+    Ok(Loaded {
+        application: object.unbind(),
+        file: file.unwrap_or_else(|_| "no file".to_owned()),
+        kind: kind.unwrap_or_else(|_| "unknown".to_owned()),
+    })
+}
+
+fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyModule>, LoadError> {
+    py.import(name).map_err(|error| {
+        // Only the module itself, or a package above it: one that the application imports is an error inside it.
+        let missing = error
+            .is_instance_of::<PyModuleNotFoundError>(py)
+            .then(|| error.value(py).getattr("name").and_then(|name| name.extract::<String>()).ok())
+            .flatten()
+            .filter(|missing| name == missing || name.starts_with(&format!("{missing}.")));
+        match missing {
+            Some(missing) => LoadError::plain(format!(
+                "there is no module named '{missing}' in {}: name its folder with --chdir or --pythonpath, or its \
+                 virtual environment with --venv",
+                searched(py)
+            )),
+            None => LoadError::raised(py, &error, &format!("importing '{name}'")),
+        }
+    })
+}
+
+/// The first folders of `sys.path`, which are those that an operator can mend.
+fn searched(py: Python<'_>) -> String {
+    let path = py
+        .import("sys")
+        .and_then(|sys| sys.getattr("path")?.extract::<Vec<String>>());
+    path.unwrap_or_default().join(", ")
+}
+
+/// Runs a file as a module, under its own folder in `sys.path`.
+fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyModule>, LoadError> {
+    let shown = path.display();
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let source = std::fs::read(&path).map_err(|error| {
+        LoadError::plain(format!(
+            "the application file '{shown}' cannot be read: {error}"
+        ))
+    })?;
+    let run = || -> PyResult<Bound<'py, PyModule>> {
+        let sys = py.import("sys")?;
+        if let Some(folder) = path.parent() {
+            sys.getattr("path")?.call_method1("insert", (0, folder))?;
+        }
+        let modules = sys.getattr("modules")?;
+        let name = module_name(&modules, &path)?;
+        let module = PyModule::new(py, &name)?;
+        modules.set_item(&name, &module)?;
+        execute(&module, &name, &path, &source).inspect_err(|_| {
+            let _ = modules.del_item(&name);
+        })?;
+        // As an import does: a module may have put something else in its place.
+        Ok(modules.get_item(&name)?.cast_into()?)
+    };
+    run().map_err(|error| LoadError::raised(py, &error, &format!("running the file '{shown}'")))
+}
+
+/// Runs the source in the module's namespace, with the attributes that an import would give it. Not by importlib.util,
+/// whose own imports cost a CGI request two milliseconds.
+fn execute(module: &Bound<'_, PyModule>, name: &str, path: &Path, source: &[u8]) -> PyResult<()> {
+    let py = module.py();
+    let machinery = py.import("importlib.machinery")?;
+    let loader = machinery.getattr("SourceFileLoader")?.call1((name, path))?;
+    let spec = machinery.getattr("ModuleSpec")?.call1((name, &loader))?;
+    spec.setattr("origin", path)?;
+    spec.setattr("has_location", true)?;
+    module.setattr("__file__", path)?;
+    module.setattr("__loader__", &loader)?;
+    module.setattr("__spec__", spec)?;
+    if path.extension() == Some(OsStr::new("py")) {
+        loader.call_method1("exec_module", (module,))?;
+    } else {
+        // No cache of the compiled code: its name would be the same for app.cgi as for app.py beside it.
+        let code = loader.call_method1("source_to_code", (PyBytes::new(py, source), path))?;
+        py.import("builtins")?
+            .call_method1("exec", (code, module.dict()))?;
+    }
+    Ok(())
+}
+
+/// The file's own name, so that its classes can be pickled and another import finds the same module; another where that
+/// name is taken or is none.
+fn module_name(modules: &Bound<'_, PyAny>, path: &Path) -> PyResult<String> {
+    let stem = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+    if is_identifier(stem) && !modules.contains(stem)? {
+        return Ok(stem.to_owned());
+    }
+    let plain: String = stem
+        .chars()
+        .map(|c| if c.is_alphanumeric() { c } else { '_' })
+        .collect();
+    Ok(format!("_wsgi_gateway_{plain}"))
+}
+
+fn attribute<'py>(
+    py: Python<'py>,
+    module: &Bound<'py, PyModule>,
+    named: Option<&str>,
+    shown: &str,
+) -> Result<(String, Bound<'py, PyAny>), LoadError> {
+    if let Some(name) = named {
+        let mut object = module.as_any().clone();
+        for part in name.split('.') {
+            object = match object.getattr(part) {
+                Ok(object) => object,
+                Err(_) => {
+                    let near = near_names(py, &object, part);
+                    return Err(LoadError::plain(format!(
+                        "{shown} has no attribute '{name}'{near}"
+                    )));
+                }
+            };
+        }
+        return Ok((name.to_owned(), object));
+    }
+    for name in ["application", "app"] {
+        if let Ok(object) = module.getattr(name) {
+            return Ok((name.to_owned(), object));
+        }
+    }
+    let near = near_names(py, module, "application");
+    Err(LoadError::plain(format!(
+        "{shown} has neither 'application' nor 'app'{near}: name the attribute behind a colon"
+    )))
+}
+
+/// `; near it are 'a' and 'b'`, of the object's callables.
+fn near_names(py: Python<'_>, object: &Bound<'_, PyAny>, name: &str) -> String {
+    let names = || -> PyResult<Vec<String>> {
+        let callables: Vec<String> = object
+            .dir()?
+            .iter()
+            .filter_map(|name| name.extract::<String>().ok())
+            .filter(|name| !name.starts_with('_'))
+            .filter(|name| {
+                object
+                    .getattr(name.as_str())
+                    .is_ok_and(|value| value.is_callable() && !is_class(&value))
+            })
+            .collect();
+        let close = py.import("difflib")?.getattr("get_close_matches")?;
+        let close: Vec<String> = close.call1((name, &callables))?.extract()?;
+        Ok(if close.is_empty() {
+            callables.into_iter().take(5).collect()
+        } else {
+            close
+        })
+    };
+    match names() {
+        Ok(names) if !names.is_empty() => format!("; it has '{}'", names.join("', '")),
+        _ => String::new(),
+    }
+}
+
+fn is_class(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyType>()
+}
+
+fn check_callable(
+    object: &Bound<'_, PyAny>,
+    what: &str,
+    is_factory: bool,
+) -> Result<(), LoadError> {
+    let what = if is_factory {
+        format!("what {what} returned")
+    } else {
+        what.to_owned()
+    };
+    if !object.is_callable() {
+        let kind = object
+            .get_type()
+            .name()
+            .map_or_else(|_| "?".to_owned(), |name| name.to_string());
+        return Err(LoadError::plain(format!(
+            "{what} is not a WSGI application: it is of type '{kind}', which cannot be called"
+        )));
+    }
+    // Not by the inspect module, whose import costs a CGI request ten milliseconds.
+    const CO_COROUTINE: u32 = 0x80;
+    let is_async = |object: &Bound<'_, PyAny>| {
+        let flags = object
+            .getattr("__code__")
+            .and_then(|code| code.getattr("co_flags"));
+        flags
+            .and_then(|flags| flags.extract::<u32>())
+            .is_ok_and(|flags| flags & CO_COROUTINE != 0)
+    };
+    let call = object.get_type().getattr("__call__");
+    // Its first answer would be a coroutine that nobody awaits.
+    if is_async(object) || call.is_ok_and(|call| is_async(&call)) {
+        return Err(LoadError::plain(format!(
+            "{what} is an asynchronous (ASGI) application: wrap it, for example with a2wsgi.ASGIMiddleware"
+        )));
+    }
+    Ok(())
+}

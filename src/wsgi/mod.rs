@@ -1,0 +1,22 @@
+//! PEP 3333: Python inside this process, the application, and the call of one for each request.
+//!
+//! `interpreter` and `venv` start CPython, `target` and `load` find the application, `caller` is one request's life from
+//! `environ` to `close()`, `response`, `input`, `errors` and `file_wrapper` are the objects that the application is
+//! given. This floor has never heard of FastCGI, and it is the only one with PyO3.
+
+mod caller;
+mod environ;
+mod errors;
+mod exchange;
+mod file_wrapper;
+mod input;
+mod interpreter;
+mod load;
+mod response;
+mod target;
+mod venv;
+
+pub use caller::{Application, Caller, Mode};
+pub use interpreter::{Description, Interpreter, Python};
+pub use load::LoadError;
+pub use target::Target;

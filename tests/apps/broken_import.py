@@ -1,0 +1,7 @@
+"""Fails while it is imported."""
+
+import module_that_nobody_has_written  # noqa: F401
+
+
+def application(environ, start_response):
+    return []

@@ -1,0 +1,3 @@
+"""What `package.site` imports beside itself."""
+
+HELLO = b"hello from a package"

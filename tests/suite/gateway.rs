@@ -1,0 +1,532 @@
+//! Starts the real binary and watches it, as an operator would. Knows nothing of the protocol.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up. It says "broken", never "slow".
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The folder of the test applications.
+pub(crate) fn apps() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps")
+}
+
+/// The virtual environment with the frameworks that some tests serve.
+#[allow(dead_code)]
+pub(crate) fn venv() -> PathBuf {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv");
+    assert!(
+        venv.join("pyvenv.cfg").exists(),
+        "{} is missing: run scripts/test, which makes it",
+        venv.display()
+    );
+    venv
+}
+
+/// The binary under test.
+pub(crate) fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_wsgi-gateway"))
+}
+
+/// The binary as a command with nothing in its environment that would change its mind: no trace of a
+/// CGI request, of socket activation or of another Python.
+fn command(shell: Option<&str>) -> Command {
+    let mut command = Command::new(binary());
+    if let Some(line) = shell {
+        command = Command::new("/bin/sh");
+        command.args(["-c", line, "sh"]).arg(binary());
+    }
+    for name in [
+        "REQUEST_METHOD",
+        "GATEWAY_INTERFACE",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "NOTIFY_SOCKET",
+        "FCGI_WEB_SERVER_ADDRS",
+        "VIRTUAL_ENV",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "RUST_LOG",
+    ] {
+        command.env_remove(name);
+    }
+    // The folder of the applications is part of the source tree: nothing is written there.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// A running FastCGI responder. Dropping it kills it.
+pub(crate) struct Gateway {
+    child: Child,
+    socket: PathBuf,
+    address: Option<SocketAddr>,
+    log: Log,
+    // Last, so that the folder goes after the process that has a socket in it.
+    folder: Arc<TempDir>,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    /// The exit code, or minus the signal that ended it.
+    pub(crate) code: i32,
+    /// Everything it wrote to stderr.
+    pub(crate) log: String,
+}
+
+impl Gateway {
+    /// Starts `wsgi-gateway fastcgi --bind unix:<folder>/gateway.sock OPTIONS APP` in `tests/apps` and
+    /// waits until it answers a connect.
+    pub(crate) fn start(app: &str, options: &[&str]) -> Gateway {
+        Gateway::builder(app).args(options).start()
+    }
+
+    pub(crate) fn builder(app: &str) -> Builder {
+        Builder::new(app)
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where it listens after `bind_tcp`.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address.expect("started with bind_tcp")
+    }
+
+    /// The test's own folder, gone with the gateway.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it has written to stderr so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.text()
+    }
+
+    pub(crate) fn wait_for_log(&self, needle: &str) {
+        self.log.wait_for(needle);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(pid(&self.child), signal).unwrap();
+    }
+
+    /// SIGTERM, and waits until the process has taken it: from then on it is on its way out.
+    pub(crate) fn begin_to_terminate(&self) {
+        self.signal(Signal::SIGTERM);
+        let deadline = Instant::now() + DEADLINE;
+        // SigPnd and ShdPnd are the signals that have not been delivered, the first signal in bit 0.
+        // No file: the process has ended already.
+        while let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", self.pid())) {
+            let pending = status
+                .lines()
+                .filter_map(|line| {
+                    line.strip_prefix("SigPnd:")
+                        .or_else(|| line.strip_prefix("ShdPnd:"))
+                })
+                .map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+            if pending.fold(0, |all, mask| all | mask) & (1 << (Signal::SIGTERM as u32 - 1)) == 0 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "SIGTERM is never taken");
+            thread::yield_now();
+        }
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub(crate) fn terminate(self) -> Exit {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn wait(mut self) -> Exit {
+        let status = wait(&mut self.child, &self.log);
+        Exit {
+            code: code(status),
+            log: self.log.finish(),
+        }
+    }
+
+    /// Whether the process is still there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Resident memory.
+    pub(crate) fn rss_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most resident memory it ever had.
+    pub(crate) fn peak_rss_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        let figure = line.split_whitespace().nth(1).unwrap();
+        figure.parse().unwrap()
+    }
+
+    /// Open file descriptors.
+    pub(crate) fn fd_count(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+        if thread::panicking() {
+            eprintln!("---- log of the gateway\n{}----", self.log.text());
+        }
+    }
+}
+
+/// What is said about a start that is not the usual one.
+pub(crate) struct Builder {
+    app: OsString,
+    door: Option<&'static str>,
+    args: Vec<OsString>,
+    envs: Vec<(OsString, OsString)>,
+    clean_environment: bool,
+    cwd: PathBuf,
+    binds: Vec<OsString>,
+    stdin: Option<OwnedFd>,
+    shell: Option<&'static str>,
+    socket: PathBuf,
+    address: Option<SocketAddr>,
+    ready: Ready,
+    folder: Arc<TempDir>,
+}
+
+/// What a start waits for.
+enum Ready {
+    Unix,
+    Tcp,
+    /// A line in the log: where a connect would succeed before the process is there.
+    Log,
+}
+
+#[allow(dead_code)]
+impl Builder {
+    fn new(app: &str) -> Builder {
+        let folder = Arc::new(TempDir::with_prefix("wsgi-gateway-test-").unwrap());
+        Builder {
+            app: app.into(),
+            door: Some("fastcgi"),
+            args: Vec::new(),
+            envs: Vec::new(),
+            clean_environment: false,
+            cwd: apps(),
+            binds: Vec::new(),
+            stdin: None,
+            shell: None,
+            socket: folder.path().join("gateway.sock"),
+            address: None,
+            ready: Ready::Unix,
+            folder,
+        }
+    }
+
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Builder {
+        self.args.push(arg.as_ref().into());
+        self
+    }
+
+    pub(crate) fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Builder {
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().into()));
+        self
+    }
+
+    pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Builder {
+        self.envs
+            .push((name.as_ref().into(), value.as_ref().into()));
+        self
+    }
+
+    /// Nothing in the environment but what `env` adds: what a web server that spawns gives.
+    pub(crate) fn clean_environment(mut self) -> Builder {
+        self.clean_environment = true;
+        self
+    }
+
+    pub(crate) fn cwd(mut self, cwd: impl Into<PathBuf>) -> Builder {
+        self.cwd = cwd.into();
+        self
+    }
+
+    /// The socket at a place of the test's choice.
+    pub(crate) fn socket(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.socket = path.into();
+        self
+    }
+
+    /// One `--bind` as given, instead of the socket in the folder; readiness is then read in the log.
+    pub(crate) fn bind(mut self, address: impl AsRef<OsStr>) -> Builder {
+        self.binds.push(address.as_ref().into());
+        self.ready = Ready::Log;
+        self
+    }
+
+    /// On a free port of 127.0.0.1.
+    pub(crate) fn bind_tcp(self) -> Builder {
+        let address = free_port("127.0.0.1:0");
+        self.bind_address(address)
+    }
+
+    pub(crate) fn bind_address(mut self, address: SocketAddr) -> Builder {
+        self.binds.push(format!("tcp:{address}").into());
+        self.address = Some(address);
+        self.ready = Ready::Tcp;
+        self
+    }
+
+    /// The descriptor is the child's fd 0, as a web server that spawns its responder does it.
+    pub(crate) fn stdin(mut self, fd: impl Into<OwnedFd>) -> Builder {
+        self.stdin = Some(fd.into());
+        self.ready = Ready::Log;
+        self
+    }
+
+    /// Started by a line of shell that ends in `exec "$@"`: for what only the process itself can
+    /// arrange, such as a descriptor of a certain number or LISTEN_PID.
+    pub(crate) fn shell(mut self, line: &'static str) -> Builder {
+        self.shell = Some(line);
+        self
+    }
+
+    /// Without the word `fastcgi` and without `--bind`: fd 0 tells.
+    pub(crate) fn auto_door(mut self) -> Builder {
+        self.door = None;
+        self
+    }
+
+    pub(crate) fn folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
+    }
+
+    /// The socket that the next start will have.
+    pub(crate) fn socket_path(&self) -> PathBuf {
+        self.socket.clone()
+    }
+
+    /// Starts it and waits until it serves. Panics with its stderr if it ends instead.
+    pub(crate) fn start(self) -> Gateway {
+        let mut gateway = self.spawn();
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let serves = match gateway.1 {
+                Ready::Unix => UnixStream::connect(&gateway.0.socket).is_ok(),
+                Ready::Tcp => TcpStream::connect(gateway.0.address()).is_ok(),
+                Ready::Log => gateway.0.log().contains("ready"),
+            };
+            if serves {
+                return gateway.0;
+            }
+            if let Some(status) = gateway.0.child.try_wait().unwrap() {
+                let log = gateway.0.log.finish();
+                panic!("the gateway ended ({status}) instead of serving:\n{log}");
+            }
+            assert!(Instant::now() < deadline, "the gateway does not serve");
+            // The kernel tells nobody that a path has become a socket: ask again.
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts it and waits until it ends: for starts that must fail.
+    pub(crate) fn run(self) -> Exit {
+        self.spawn().0.wait()
+    }
+
+    fn spawn(self) -> (Gateway, Ready) {
+        let mut command = command(self.shell);
+        if self.clean_environment {
+            command.env_clear();
+        }
+        command.envs(self.envs).current_dir(&self.cwd);
+        if let Some(door) = self.door {
+            command.arg(door);
+            if self.binds.is_empty() && self.stdin.is_none() {
+                command.arg("--bind").arg(prefixed("unix:", &self.socket));
+            }
+            for bind in &self.binds {
+                command.arg("--bind").arg(bind);
+            }
+        }
+        command.args(self.args).arg(self.app);
+        command.stdin(match self.stdin {
+            Some(fd) => Stdio::from(fd),
+            None => Stdio::null(),
+        });
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Log::follow(child.stderr.take().unwrap());
+        let gateway = Gateway {
+            child,
+            socket: self.socket,
+            address: self.address,
+            log,
+            folder: self.folder,
+        };
+        (gateway, self.ready)
+    }
+}
+
+/// A port that nobody listens on, of the loopback address given with port 0.
+pub(crate) fn free_port(address: &str) -> SocketAddr {
+    TcpListener::bind(address).unwrap().local_addr().unwrap()
+}
+
+fn prefixed(prefix: &str, path: &Path) -> OsString {
+    let mut whole = OsString::from(prefix);
+    whole.push(path);
+    whole
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap())
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .unwrap_or_else(|| -status.signal().unwrap_or(0))
+}
+
+fn wait(child: &mut Child, log: &Log) -> ExitStatus {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("the gateway does not end; its log:\n{}", log.text());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The stderr of a process, read as it comes so that the process never waits for a reader.
+struct Log {
+    shared: Arc<(Mutex<Vec<u8>>, Condvar)>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Log {
+    fn follow(mut pipe: impl std::io::Read + Send + 'static) -> Log {
+        let shared = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let reader = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let mut block = [0; 8192];
+                while let Ok(length @ 1..) = pipe.read(&mut block) {
+                    shared.0.lock().unwrap().extend(&block[..length]);
+                    shared.1.notify_all();
+                }
+            }
+        });
+        Log {
+            shared,
+            reader: Some(reader),
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.shared.0.lock().unwrap()).into_owned()
+    }
+
+    fn wait_for(&self, needle: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        let mut text = self.shared.0.lock().unwrap();
+        while !String::from_utf8_lossy(&text).contains(needle) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let log = String::from_utf8_lossy(&text).into_owned();
+                // Unlocked first: the drop of the gateway reads the log as well.
+                drop(text);
+                panic!("{needle:?} never came into the log:\n{log}");
+            }
+            text = self.shared.1.wait_timeout(text, left).unwrap().0;
+        }
+    }
+
+    /// The whole text of a process that has ended.
+    fn finish(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.text()
+    }
+}
+
+/// A named pipe between a test and an application: each waits there for the other.
+pub(crate) struct Fifo {
+    path: PathBuf,
+}
+
+impl Fifo {
+    pub(crate) fn new(folder: &Path, name: &str) -> Fifo {
+        let path = folder.join(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        Fifo { path }
+    }
+
+    /// For a query.
+    pub(crate) fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    /// Waits until the application reads from it. The application reads on until the file is dropped.
+    pub(crate) fn entered(&self) -> File {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            // Without a reader this open fails instead of waiting for ever.
+            let open = File::options()
+                .write(true)
+                .custom_flags(nix::libc::O_NONBLOCK)
+                .open(&self.path);
+            match open {
+                Ok(file) => return file,
+                Err(error) => assert_eq!(error.raw_os_error(), Some(nix::libc::ENXIO)),
+            }
+            assert!(Instant::now() < deadline, "the application never came");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for the application and gives it its answer.
+    pub(crate) fn release(&self, answer: &[u8]) {
+        std::io::Write::write_all(&mut self.entered(), answer).unwrap();
+    }
+}

@@ -1,0 +1,29 @@
+//! The end-to-end tests: the real binary, driven from outside as a web server would drive it.
+//!
+//! One test target for all of it, because linking is what a test crate costs. Nothing here knows the
+//! insides of `src/`: the FastCGI client and the CGI runner are the tests' own, so that a mistake in
+//! the protocol cannot hide by being made on both sides.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod gateway;
+
+mod fastcgi_client_check;
+mod fastcgi_cuts;
+mod fastcgi_limits;
+mod fastcgi_soak;
+mod fastcgi_sockets;
+mod fastcgi_spec;
+
+mod floors;
+mod http;
+mod imports;
+mod nginx;
+
+mod cgi_bytes;
+mod cgi_door;
+mod python_interpreter;
+mod wsgi_applications;
+mod wsgi_doors;
+mod wsgi_environ;
+mod wsgi_pep3333;
