@@ -27,6 +27,8 @@ pub(super) struct Baton {
 struct State {
     led: bool,
     over: bool,
+    /// Counts the times that the baton was given up: a leader knows by it whether it still is one.
+    turn: u64,
     run: Run,
     watchdog_sleeps: bool,
 }
@@ -43,14 +45,14 @@ enum Run {
 }
 
 impl Baton {
-    /// Waits for the baton: `false` when there is nothing more to lead.
-    pub(super) fn take(&self) -> bool {
+    /// Waits for the baton, and gives the leader's turn; `None` when there is nothing more to lead.
+    pub(super) fn take(&self) -> Option<u64> {
         let mut state = self.lock();
         while state.led && !state.over {
             state = wait(&self.free, state);
         }
         state.led = true;
-        !state.over
+        (!state.over).then_some(state.turn)
     }
 
     /// The leader passes the baton on.
@@ -67,9 +69,14 @@ impl Baton {
         }
     }
 
-    /// The application is back: `false` when the watchdog has passed the baton on meanwhile.
-    pub(super) fn end_run(&self) -> bool {
-        std::mem::take(&mut self.lock().run) != Run::Polling
+    /// The application is back: `false` when the watchdog has passed the baton on since that turn began.
+    pub(super) fn end_run(&self, turn: u64) -> bool {
+        let mut state = self.lock();
+        if state.turn != turn {
+            return false;
+        }
+        state.run = Run::Polling;
+        true
     }
 
     /// Everything is over: all who wait return.
@@ -109,6 +116,7 @@ impl Baton {
 
     fn release(&self, state: &mut State) {
         state.led = false;
+        state.turn += 1;
         self.free.notify_one();
     }
 

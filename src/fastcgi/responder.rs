@@ -83,6 +83,7 @@ const LISTENER: u64 = 1 << 32;
 
 /// The thread that leads, with its buffer and its way to the application.
 struct Leader<'a> {
+    turn: u64,
     scratch: &'a mut [u8],
     serve: &'a mut dyn FnMut(Box<Connection>) -> Option<Box<Connection>>,
 }
@@ -130,10 +131,12 @@ impl Responder {
     pub fn run(&self, serve: &mut dyn FnMut(Box<Connection>) -> Option<Box<Connection>>) {
         let mut scratch = vec![0; SCRATCH];
         let mut leader = Leader {
+            turn: 0,
             scratch: &mut scratch,
             serve,
         };
-        while self.baton.take() {
+        while let Some(turn) = self.baton.take() {
+            leader.turn = turn;
             self.lead(&mut leader);
             self.busy.fetch_sub(1, Ordering::AcqRel);
             if self.stopping.load(Ordering::Acquire) {
@@ -193,7 +196,7 @@ impl Responder {
                         Some(connection) => self.handle(connection, leader),
                         None => true,
                     },
-                    data => match self.table().waiting.remove(&(data as RawFd)) {
+                    data => match self.take(data as RawFd) {
                         Some(connection) => self.handle(connection, leader),
                         None => true,
                     },
@@ -209,6 +212,11 @@ impl Responder {
                 return;
             }
         }
+    }
+
+    /// Takes a connection out of those that wait.
+    fn take(&self, fd: RawFd) -> Option<Box<Connection>> {
+        self.table().waiting.remove(&fd)
     }
 
     fn is_over(&self) -> bool {
@@ -293,7 +301,7 @@ impl Responder {
             self.running.store(running, Ordering::Release);
             self.baton.begin_run();
             let mut answered = (leader.serve)(connection);
-            *leads = self.baton.end_run();
+            *leads = self.baton.end_run(leader.turn);
             if let (false, Some(connection)) = (*leads, &mut answered) {
                 connection.registered = false;
             }
@@ -465,7 +473,8 @@ impl Responder {
     /// Begins the end, once: takes what has connected already, then closes the listeners and the idle connections.
     /// `false`: this thread leads no more (and will find its way back here).
     fn drain(&self, leader: &mut Leader<'_>) -> bool {
-        for index in 0..self.table().listeners.len() {
+        let listeners = self.table().listeners.len();
+        for index in 0..listeners {
             while let Some(connection) = self.accept(index) {
                 if !self.handle(connection, leader) {
                     self.notify();

@@ -144,7 +144,7 @@ fn library() -> String {
 fn insert_paths(py: pyo3::Python<'_>, paths: &[PathBuf]) -> PyResult<()> {
     let sys_path = py.import("sys")?.getattr("path")?;
     for path in paths.iter().rev() {
-        sys_path.call_method1("insert", (0, path))?;
+        sys_path.call_method1("insert", (0, path.as_os_str()))?;
     }
     Ok(())
 }

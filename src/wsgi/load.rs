@@ -125,7 +125,8 @@ fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyModule>, L
     let run = || -> PyResult<Bound<'py, PyModule>> {
         let sys = py.import("sys")?;
         if let Some(folder) = path.parent() {
-            sys.getattr("path")?.call_method1("insert", (0, folder))?;
+            sys.getattr("path")?
+                .call_method1("insert", (0, folder.as_os_str()))?;
         }
         let modules = sys.getattr("modules")?;
         let name = module_name(&modules, &path)?;
@@ -144,19 +145,21 @@ fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyModule>, L
 /// whose own imports cost a CGI request two milliseconds.
 fn execute(module: &Bound<'_, PyModule>, name: &str, path: &Path, source: &[u8]) -> PyResult<()> {
     let py = module.py();
+    // As a str: a Path would become a pathlib object, and import that module.
+    let file = path.as_os_str();
     let machinery = py.import("importlib.machinery")?;
-    let loader = machinery.getattr("SourceFileLoader")?.call1((name, path))?;
+    let loader = machinery.getattr("SourceFileLoader")?.call1((name, file))?;
     let spec = machinery.getattr("ModuleSpec")?.call1((name, &loader))?;
-    spec.setattr("origin", path)?;
+    spec.setattr("origin", file)?;
     spec.setattr("has_location", true)?;
-    module.setattr("__file__", path)?;
+    module.setattr("__file__", file)?;
     module.setattr("__loader__", &loader)?;
     module.setattr("__spec__", spec)?;
     if path.extension() == Some(OsStr::new("py")) {
         loader.call_method1("exec_module", (module,))?;
     } else {
         // No cache of the compiled code: its name would be the same for app.cgi as for app.py beside it.
-        let code = loader.call_method1("source_to_code", (PyBytes::new(py, source), path))?;
+        let code = loader.call_method1("source_to_code", (PyBytes::new(py, source), file))?;
         py.import("builtins")?
             .call_method1("exec", (code, module.dict()))?;
     }
