@@ -18,6 +18,8 @@
 //! One request: a transport makes an [`gateway::Exchange`] of it, [`wsgi::Caller::call`] has the application answer
 //! through that, and the transport ends it.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod cgi;
 pub mod cli;
 pub mod fastcgi;

@@ -37,7 +37,7 @@ pub enum Door {
     /// Answer one request: the environment and standard input in, headers and body out.
     Cgi(ApplicationOptions),
     /// Serve FastCGI on sockets until told to stop.
-    Fastcgi(FastcgiOptions),
+    Fastcgi(Box<FastcgiOptions>),
     /// Import the application, and say what would be served and by which Python.
     Check(ApplicationOptions),
 }
@@ -45,9 +45,13 @@ pub enum Door {
 /// No command: standard input tells the door.
 #[derive(Args, Clone, Debug)]
 pub struct Auto {
+    /// package.module:attribute, package.module (its `application` or `app`), package.module:factory(), or a file.
+    #[arg(value_name = "APP")]
+    pub app: OsString,
+
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub application: ApplicationOptions,
+    pub python: PythonOptions,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub responder: ResponderOptions,
@@ -60,6 +64,14 @@ pub struct ApplicationOptions {
     #[arg(value_name = "APP")]
     pub app: OsString,
 
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub python: PythonOptions,
+}
+
+/// In which Python the application runs, and how it tells what goes wrong.
+#[derive(Args, Clone, Debug)]
+pub struct PythonOptions {
     /// The virtual environment [default: VIRTUAL_ENV, else the one that the application lies in].
     #[arg(long, value_name = "DIR")]
     pub venv: Option<PathBuf>,
@@ -157,6 +169,16 @@ pub struct ResponderOptions {
     pub allow: Option<String>,
 }
 
+impl Auto {
+    /// The application, as a command would name it.
+    pub fn application(&self) -> ApplicationOptions {
+        ApplicationOptions {
+            app: self.app.clone(),
+            python: self.python.clone(),
+        }
+    }
+}
+
 impl Cli {
     /// Reads the command line; on an error says so and ends the process (exit code 2, or 0 for --help).
     ///
@@ -237,7 +259,7 @@ mod tests {
     fn without_a_command_the_first_word_is_the_application() {
         let cli = Cli::try_parse_from(words("gw --debug site:app")).unwrap();
         assert!(cli.door.is_none());
-        assert_eq!(cli.auto.unwrap().application.app, "site:app");
+        assert_eq!(cli.auto.unwrap().app, "site:app");
         assert!(Cli::try_parse_from(words("gw fastcgi site:app")).is_err());
     }
 }

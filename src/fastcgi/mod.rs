@@ -37,7 +37,8 @@ struct Shared {
     limits: Limits,
     /// Open connections.
     open: AtomicUsize,
-    /// Requests that ended, for the memory of those that begin.
+    /// Requests that ended, for the memory of those that begin. In boxes, as connections have them.
+    #[allow(clippy::vec_box)]
     spare: Mutex<Vec<Box<Request>>>,
 }
 

@@ -77,9 +77,26 @@ struct Table {
     next_sweep: Instant,
 }
 
-/// What an epoll event is about, as its 64 bits of data: a connection is its descriptor.
-const WAKE: u64 = u64::MAX;
-const LISTENER: u64 = 1 << 32;
+/// What an epoll event is about.
+enum Source {
+    Wake,
+    Listener(usize),
+    Connection(RawFd),
+}
+
+impl Source {
+    /// The event's 64 bits of data: a connection's are its descriptor.
+    const WAKE: u64 = u64::MAX;
+    const LISTENER: u64 = 1 << 32;
+
+    fn of(data: u64) -> Self {
+        match RawFd::try_from(data) {
+            Ok(fd) => Self::Connection(fd),
+            Err(_) if data == Self::WAKE => Self::Wake,
+            Err(_) => Self::Listener(usize::try_from(data ^ Self::LISTENER).unwrap_or(usize::MAX)),
+        }
+    }
+}
 
 /// The thread that leads, with its buffer and its way to the application.
 struct Leader<'a> {
@@ -120,7 +137,7 @@ impl Responder {
             mean: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
         };
-        let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE);
+        let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Source::WAKE);
         responder.epoll.add(&responder.wake, wake)?;
         responder.listen(&responder.table())?;
         Ok(responder)
@@ -190,17 +207,18 @@ impl Responder {
             };
             self.housekeeping();
             for event in &events[..count] {
-                let kept = match event.data() {
-                    WAKE => !self.stopping.load(Ordering::Acquire) || self.drain(leader),
-                    data if data & LISTENER != 0 => match self.accept((data ^ LISTENER) as usize) {
-                        Some(connection) => self.handle(connection, leader),
-                        None => true,
-                    },
-                    data => match self.take(data as RawFd) {
-                        Some(connection) => self.handle(connection, leader),
-                        None => true,
-                    },
+                let ready = match Source::of(event.data()) {
+                    Source::Wake if self.stopping.load(Ordering::Acquire) => {
+                        if !self.drain(leader) {
+                            return;
+                        }
+                        None
+                    }
+                    Source::Wake => None,
+                    Source::Listener(index) => self.accept(index),
+                    Source::Connection(fd) => self.take(fd),
                 };
+                let kept = ready.is_none_or(|connection| self.handle(connection, leader));
                 if !kept {
                     // What else was reported is reported again to who leads now.
                     return;
@@ -416,7 +434,7 @@ impl Responder {
     fn listen(&self, table: &Table) -> nix::Result<()> {
         for (index, listener) in table.listeners.iter().enumerate() {
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-            let event = EpollEvent::new(flags, LISTENER | index as u64);
+            let event = EpollEvent::new(flags, Source::LISTENER | index as u64);
             self.epoll.add(&listener.socket, event)?;
         }
         Ok(())

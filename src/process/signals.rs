@@ -37,7 +37,7 @@ const CAUGHT: [signal::Signal; 3] = [
 ];
 
 extern "C" fn handler(number: i32) {
-    let byte = [number as u8];
+    let byte = [u8::try_from(number).unwrap_or(u8::MAX)];
     // SAFETY: write(2) is one of the functions that a handler may call (signal-safety(7)), the buffer is this frame's,
     // and a descriptor that is not open any more only makes it fail. errno is put back: the interrupted code may be
     // about to read it.

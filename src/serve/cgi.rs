@@ -17,13 +17,13 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         multithread: false,
         multiprocess: true,
         run_once: true,
-        debug: options.debug,
+        debug: options.python.debug,
     };
     let started = python::change_folder(options).and_then(|()| python::start(options, mode));
     let (interpreter, application) = match started {
         Ok(started) => started,
         Err(error) => {
-            let (head, body) = page(&error, options.debug).render();
+            let (head, body) = page(&error, options.python.debug).render();
             exchange.send(Some(&head), &[&body], true)?;
             return Err(error);
         }

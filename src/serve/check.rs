@@ -1,6 +1,7 @@
 //! `check`: what would be served, and by which Python.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::exit::Exit;
 use super::python;
@@ -17,7 +18,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         multithread: false,
         multiprocess: false,
         run_once: true,
-        debug: options.debug,
+        debug: options.python.debug,
     };
     let (interpreter, application) = python::start(options, mode)?;
     let found = interpreter.describe();
@@ -26,7 +27,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
     writeln!(out, "executable: {}", found.executable)?;
     writeln!(out, "prefix: {}", found.prefix)?;
     writeln!(out, "libpython: {}", found.library)?;
-    writeln!(out, "application: {}", options.app.display())?;
+    writeln!(out, "application: {}", Path::new(&options.app).display())?;
     writeln!(out, "file: {}", application.file)?;
     writeln!(out, "type: {}", application.kind)?;
     drop(out);

@@ -37,9 +37,10 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
 /// # Errors
 /// What keeps it from serving.
 pub(super) fn run_spawned(options: &Auto) -> anyhow::Result<Exit> {
-    python::change_folder(&options.application)?;
+    let application = options.application();
+    python::change_folder(&application)?;
     let bound = process::inherited(0).map_err(anyhow::Error::msg)?;
-    serve(vec![bound], &options.responder, &options.application, true)
+    serve(vec![bound], &options.responder, &application, true)
 }
 
 fn serve(
@@ -65,7 +66,7 @@ fn serve(
         multithread: threads > 1,
         multiprocess: spawned,
         run_once: false,
-        debug: application.debug,
+        debug: application.python.debug,
     };
     let (interpreter, application) = python::start(application, mode)?;
     log::info!(

@@ -8,10 +8,10 @@ use crate::cli::{Cli, Door};
 /// that only a responder's lines have them.
 pub fn start(cli: &Cli) {
     let (options, alone) = match (&cli.door, &cli.auto) {
-        (Some(Door::Cgi(options) | Door::Check(options)), _) => (Some(options), false),
-        (Some(Door::Fastcgi(options)), _) => (Some(&options.application), true),
+        (Some(Door::Cgi(options) | Door::Check(options)), _) => (Some(&options.python), false),
+        (Some(Door::Fastcgi(options)), _) => (Some(&options.application.python), true),
         (None, options) => (
-            options.as_ref().map(|options| &options.application),
+            options.as_ref().map(|options| &options.python),
             std::env::var_os("REQUEST_METHOD").is_none(),
         ),
     };

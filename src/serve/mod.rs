@@ -31,7 +31,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
             fastcgi::run_spawned(&options)
         }
         (None, Some(options)) if std::env::var_os("REQUEST_METHOD").is_some() => {
-            cgi::run(&options.application)
+            cgi::run(&options.application())
         }
         _ => bail!(exit::Usage(
             "nothing says which door to serve: standard input is no listening socket (FastCGI) and REQUEST_METHOD is \

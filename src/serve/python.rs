@@ -10,7 +10,7 @@ use crate::wsgi::{Application, Interpreter, Mode, Python, Target};
 
 /// Changes to the folder of `--chdir`, from which every other path is seen.
 pub(super) fn change_folder(options: &ApplicationOptions) -> anyhow::Result<()> {
-    match &options.chdir {
+    match &options.python.chdir {
         Some(folder) => std::env::set_current_dir(folder).with_context(|| {
             format!(
                 "cannot change to the folder {} of --chdir",
@@ -31,12 +31,13 @@ pub(super) fn start(
         .folder()
         .context("the working directory cannot be told")?;
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let named = options.venv.clone().or_else(|| {
+    let named = options.python.venv.clone().or_else(|| {
         std::env::var_os("VIRTUAL_ENV")
             .filter(|venv| !venv.is_empty())
             .map(PathBuf::from)
     });
     let mut path: Vec<PathBuf> = options
+        .python
         .pythonpath
         .iter()
         .map(|folder| absolute(folder))
