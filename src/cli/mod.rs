@@ -26,9 +26,17 @@ pub struct Cli {
     #[command(subcommand)]
     pub door: Option<Door>,
 
-    /// The application, when there is no command.
+    /// package.module:attribute, package.module (its `application` or `app`), package.module:factory(), or a file.
+    #[arg(value_name = "APP")]
+    pub app: Option<OsString>,
+
     #[command(flatten)]
-    pub auto: Option<Auto>,
+    #[allow(missing_docs)]
+    pub python: PythonOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub responder: ResponderOptions,
 }
 
 /// A way in.
@@ -40,21 +48,6 @@ pub enum Door {
     Fastcgi(Box<FastcgiOptions>),
     /// Import the application, and say what would be served and by which Python.
     Check(ApplicationOptions),
-}
-
-/// No command: standard input tells the door.
-#[derive(Args, Clone, Debug)]
-pub struct Auto {
-    /// package.module:attribute, package.module (its `application` or `app`), package.module:factory(), or a file.
-    #[arg(value_name = "APP")]
-    pub app: OsString,
-
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub python: PythonOptions,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub responder: ResponderOptions,
 }
 
 /// Which application, and in which Python.
@@ -169,17 +162,15 @@ pub struct ResponderOptions {
     pub allow: Option<String>,
 }
 
-impl Auto {
-    /// The application, as a command would name it.
-    pub fn application(&self) -> ApplicationOptions {
-        ApplicationOptions {
-            app: self.app.clone(),
-            python: self.python.clone(),
-        }
-    }
-}
-
 impl Cli {
+    /// The application, named without a command.
+    pub fn application(&self) -> Option<ApplicationOptions> {
+        self.app.clone().map(|app| ApplicationOptions {
+            app,
+            python: self.python.clone(),
+        })
+    }
+
     /// Reads the command line; on an error says so and ends the process (exit code 2, or 0 for --help).
     ///
     /// A web server that runs a CGI program may put words of the URL's query on its command line (RFC 3875 section 4.4:
@@ -259,7 +250,8 @@ mod tests {
     fn without_a_command_the_first_word_is_the_application() {
         let cli = Cli::try_parse_from(words("gw --debug site:app")).unwrap();
         assert!(cli.door.is_none());
-        assert_eq!(cli.auto.unwrap().app, "site:app");
+        assert_eq!(cli.application().unwrap().app, "site:app");
+        assert!(cli.python.debug);
         assert!(Cli::try_parse_from(words("gw fastcgi site:app")).is_err());
     }
 }

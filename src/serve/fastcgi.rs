@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::exit::Exit;
 use super::python;
-use crate::cli::{ApplicationOptions, Auto, FastcgiOptions, ResponderOptions};
+use crate::cli::{ApplicationOptions, FastcgiOptions, ResponderOptions};
 use crate::fastcgi::{AllowList, Connection, Limits, Listener, Responder};
 use crate::process::{self, Address, Bound, Signal, Signals, SocketFile, SocketOwner};
 use crate::wsgi::{Application, Caller, Mode};
@@ -36,11 +36,13 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// What keeps it from serving.
-pub(super) fn run_spawned(options: &Auto) -> anyhow::Result<Exit> {
-    let application = options.application();
-    python::change_folder(&application)?;
+pub(super) fn run_spawned(
+    application: &ApplicationOptions,
+    options: &ResponderOptions,
+) -> anyhow::Result<Exit> {
+    python::change_folder(application)?;
     let bound = process::inherited(0).map_err(anyhow::Error::msg)?;
-    serve(vec![bound], &options.responder, &application, true)
+    serve(vec![bound], options, application, true)
 }
 
 fn serve(

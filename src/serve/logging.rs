@@ -7,15 +7,12 @@ use crate::cli::{Cli, Door};
 /// Starts logging as the command line says. A web server puts time and program in front of what a CGI program says, so
 /// that only a responder's lines have them.
 pub fn start(cli: &Cli) {
-    let (options, alone) = match (&cli.door, &cli.auto) {
-        (Some(Door::Cgi(options) | Door::Check(options)), _) => (Some(&options.python), false),
-        (Some(Door::Fastcgi(options)), _) => (Some(&options.application.python), true),
-        (None, options) => (
-            options.as_ref().map(|options| &options.python),
-            std::env::var_os("REQUEST_METHOD").is_none(),
-        ),
+    let (options, alone) = match &cli.door {
+        Some(Door::Cgi(options) | Door::Check(options)) => (&options.python, false),
+        Some(Door::Fastcgi(options)) => (&options.application.python, true),
+        None => (&cli.python, std::env::var_os("REQUEST_METHOD").is_none()),
     };
-    let level = options.map_or(log::LevelFilter::Info, |options| options.log_level);
+    let level = options.log_level;
     let pid = std::process::id();
     env_logger::Builder::new()
         .filter_level(level)

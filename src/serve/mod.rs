@@ -23,16 +23,14 @@ pub use logging::start as start_logging;
 /// # Errors
 /// What keeps the gateway from serving, in one sentence; [`Exit::of`] has the exit code for it.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
-    match (cli.door, cli.auto) {
-        (Some(Door::Cgi(options)), _) => cgi::run(&options),
-        (Some(Door::Fastcgi(options)), _) => fastcgi::run(&options),
-        (Some(Door::Check(options)), _) => check::run(&options),
+    match (&cli.door, cli.application()) {
+        (Some(Door::Cgi(options)), _) => cgi::run(options),
+        (Some(Door::Fastcgi(options)), _) => fastcgi::run(options),
+        (Some(Door::Check(options)), _) => check::run(options),
         (None, Some(options)) if process::is_listening(io::stdin().as_fd()) => {
-            fastcgi::run_spawned(&options)
+            fastcgi::run_spawned(&options, &cli.responder)
         }
-        (None, Some(options)) if std::env::var_os("REQUEST_METHOD").is_some() => {
-            cgi::run(&options.application())
-        }
+        (None, Some(options)) if std::env::var_os("REQUEST_METHOD").is_some() => cgi::run(&options),
         _ => bail!(exit::Usage(
             "nothing says which door to serve: standard input is no listening socket (FastCGI) and REQUEST_METHOD is \
              not set (CGI); started by hand, use 'wsgi-gateway cgi APP' or 'wsgi-gateway fastcgi --bind ADDR APP'"
