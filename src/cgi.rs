@@ -19,7 +19,7 @@ use nix::sys::stat::Mode;
 use nix::sys::uio::pread;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
-use crate::gateway::{Exchange, FileSpan, Head, Variables};
+use crate::gateway::{Exchange, FileSpan, Head, Request, Variables};
 
 /// The process's standard input and output, moved to where the application does not find them.
 #[derive(Debug)]
@@ -62,6 +62,9 @@ pub struct CgiExchange {
     /// What was read of the body; the first `used` bytes were consumed.
     buffer: Vec<u8>,
     used: usize,
+    /// Bytes of the input that belong to the body and were not read: "MUST NOT attempt to read more" (RFC 3875 section
+    /// 4.2), since what follows on a client's own socket is its next request.
+    unread: u64,
     /// Bytes of the body that may still be sent before the web server takes the response for complete.
     left: Option<u64>,
     complete: bool,
@@ -83,14 +86,19 @@ impl CgiExchange {
                 variables.push(b"PATH_INFO", b"/");
             }
         }
-        // Apache gives a body of unknown length decoded and ends it; others leave the input open for ever.
         let is = |name: &[u8], test: &dyn Fn(&[u8]) -> bool| variables.get(name).is_some_and(test);
-        let to_the_end = is(b"HTTP_TRANSFER_ENCODING", &|coding| {
-            coding.eq_ignore_ascii_case(b"chunked")
-        }) && is(b"SERVER_SOFTWARE", &|software| {
-            software.starts_with(b"Apache")
-        });
+        let announced = Request::content_length(variables.get(b"CONTENT_LENGTH"));
+        // Apache gives a chunked body decoded and ends it; others leave the input open for ever.
+        let to_the_end = announced.is_none()
+            && is(b"HTTP_TRANSFER_ENCODING", &|coding| {
+                coding.eq_ignore_ascii_case(b"chunked")
+            })
+            && is(b"SERVER_SOFTWARE", &|software| {
+                software.starts_with(b"Apache")
+            });
+        let unread = announced.unwrap_or(if to_the_end { u64::MAX } else { 0 });
         Box::new(Self {
+            unread,
             variables,
             stdio,
             to_the_end,
@@ -195,7 +203,8 @@ impl Exchange for CgiExchange {
         if self.used < self.buffer.len() {
             return Ok(true);
         }
-        self.buffer.resize(BUFFER, 0);
+        let room = usize::try_from(self.unread).unwrap_or(usize::MAX);
+        self.buffer.resize(BUFFER.min(room), 0);
         self.used = 0;
         loop {
             let read = self.stdio.input.read(&mut self.buffer);
@@ -205,7 +214,9 @@ impl Exchange for CgiExchange {
                     wait(&self.stdio.input, PollFlags::POLLIN)?
                 }
                 read => {
-                    self.buffer.truncate(*read.as_ref().unwrap_or(&0));
+                    let count = *read.as_ref().unwrap_or(&0);
+                    self.buffer.truncate(count);
+                    self.unread -= count as u64;
                     return read.map(|count| count > 0);
                 }
             }

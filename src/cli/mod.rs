@@ -89,8 +89,9 @@ pub struct PythonOptions {
 /// Where and how to serve FastCGI.
 #[derive(Args, Clone, Debug)]
 pub struct FastcgiOptions {
-    /// unix:/path, /path, unix:@name, tcp:host:port, host:port, fd:N or systemd; may be given more than once.
-    #[arg(long, value_name = "ADDR", required = true, action = ArgAction::Append)]
+    /// unix:/path, /path, unix:@name, tcp:host:port, host:port, fd:N or systemd; may be given more than once
+    /// [default: standard input, if it is a listening socket].
+    #[arg(long, value_name = "ADDR", action = ArgAction::Append)]
     pub bind: Vec<String>,
 
     /// Permission bits of a Unix socket.

@@ -6,18 +6,19 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use super::Shared;
+use super::exchange::write_all;
 use super::limits::LINGER;
 use super::pairs::{Pairs, write_pair};
 use super::parser::{Event, Parser};
 use super::record::{ProtocolStatus, RecordType, Role, write_end_request, write_record};
 use super::request::{Request, Sent};
-use crate::gateway::{Exchange, Page};
+use crate::gateway::{self, Exchange, Page};
 
 /// A connection from a web server.
 #[derive(Debug)]
@@ -38,6 +39,24 @@ pub struct Connection {
     turned_away: bool,
     /// We are done and only wait for the web server to close.
     lingering: bool,
+    /// A reply could not be sent.
+    broken: bool,
+    /// How long each wait to send may be.
+    pub(super) patience: Duration,
+}
+
+/// What came of parsing.
+pub(super) enum Parsed {
+    /// All was taken in, and more is needed.
+    More,
+    /// The request is ready, or has something of its body.
+    Ready,
+    /// The request is not for the application: this is the answer.
+    Refused(Page),
+    /// The request's role is not served, and its connection was for it alone.
+    Unserved,
+    /// The connection is not worth going on with.
+    Broken,
 }
 
 /// What a connection needs next.
@@ -53,6 +72,7 @@ pub(super) enum Step {
 
 impl Connection {
     pub(super) fn new(socket: OwnedFd, shared: Arc<Shared>, turned_away: bool) -> Box<Self> {
+        let patience = shared.limits.io_timeout;
         Box::new(Self {
             socket,
             deadline: Instant::now() + shared.limits.idle_timeout,
@@ -64,6 +84,8 @@ impl Connection {
             used: false,
             turned_away,
             lingering: false,
+            broken: false,
+            patience,
         })
     }
 
@@ -109,126 +131,137 @@ impl Connection {
     /// Takes in bytes up to the point where a request is ready, and keeps the rest.
     fn absorb(&mut self, mut input: &[u8]) -> Step {
         loop {
-            let mut step = self.parse(&mut input, self.shared.limits.buffer);
+            let parsed = self.parse(&mut input, self.shared.limits.buffer);
             if self.request.as_ref().is_some_and(|request| request.aborted) {
                 // Before the application was called: nothing more to do than to end it.
-                step = self.finish();
-                if step == Step::Wait && !self.lingering {
-                    continue;
+                match self.finish() {
+                    Step::Wait if !self.lingering => continue,
+                    step => return step,
                 }
             }
-            match step {
-                Step::Ready => self.input.extend_from_slice(input),
-                Step::Wait => self.set_deadline(),
-                Step::Close => {}
-            }
-            return step;
+            return match parsed {
+                Parsed::More => {
+                    self.set_deadline();
+                    Step::Wait
+                }
+                Parsed::Ready => {
+                    self.input.extend_from_slice(input);
+                    Step::Ready
+                }
+                Parsed::Refused(page) => self.answer(&page),
+                Parsed::Unserved => self.linger(),
+                Parsed::Broken => Step::Close,
+            };
         }
     }
 
     /// Parses `input` until the open request has its variables and either its whole body or `want` bytes of it.
-    pub(super) fn parse(&mut self, input: &mut &[u8], want: usize) -> Step {
-        if self
-            .request
+    pub(super) fn parse(&mut self, input: &mut &[u8], want: usize) -> Parsed {
+        while !self.is_ready(want) {
+            let Some(event) = self.parser.next(input) else {
+                return Parsed::More;
+            };
+            if let Some(parsed) = self.digest(event) {
+                return parsed;
+            }
+            if self.broken {
+                return Parsed::Broken;
+            }
+        }
+        Parsed::Ready
+    }
+
+    fn is_ready(&self, want: usize) -> bool {
+        self.request
             .as_ref()
             .is_some_and(|request| request.is_ready(want))
-        {
-            return Step::Ready;
-        }
-        while let Some(event) = self.parser.next(input) {
-            let request = self.request.as_mut();
-            let open = request.as_ref().map(|request| request.id);
-            match event {
-                Event::Begin { id, role, keep } => match (open, role) {
-                    (Some(open), _) if open == id => {
-                        log::warn!("malformed FastCGI: request {id} begins while it is open");
-                        return Step::Close;
+    }
+
+    /// Does what an event asks for; something when that ends the parsing.
+    fn digest(&mut self, event: Event<'_>) -> Option<Parsed> {
+        let request = self.request.as_mut();
+        let open = request.as_ref().map(|request| request.id);
+        match event {
+            Event::Begin { id, role, keep } => match (open, role) {
+                (Some(open), _) if open == id => {
+                    log::warn!("malformed FastCGI: request {id} begins while it is open");
+                    return Some(Parsed::Broken);
+                }
+                (Some(_), _) => self.refuse(id, ProtocolStatus::CantMpxConn),
+                (None, Role::Unsupported(role)) => {
+                    log::warn!("refused a FastCGI request for role {role}, which is not served");
+                    self.refuse(id, ProtocolStatus::UnknownRole);
+                    if !keep {
+                        return Some(Parsed::Unserved);
                     }
-                    (Some(_), _) => self.refuse(id, ProtocolStatus::CantMpxConn),
-                    (None, Role::Unsupported(role)) => {
-                        log::warn!(
-                            "refused a FastCGI request for role {role}, which is not served"
+                }
+                (None, role) => {
+                    self.deadline = Instant::now() + self.shared.limits.header_timeout;
+                    self.request = Some(self.shared.open_request(id, role, keep));
+                }
+            },
+            Event::Params(id, piece) => {
+                if let Some(request) = request.filter(|request| request.takes_params(id)) {
+                    request.params.extend_from_slice(piece);
+                    if request.params.len() > self.shared.limits.params {
+                        let text = format!(
+                            "The request's headers are larger than {} bytes.",
+                            self.shared.limits.params
                         );
-                        self.refuse(id, ProtocolStatus::UnknownRole);
-                        if !keep {
-                            return self.linger();
-                        }
+                        let status = "431 Request Header Fields Too Large";
+                        return Some(Parsed::Refused(Page::new(status, text)));
                     }
-                    (None, role) => {
-                        self.deadline = Instant::now() + self.shared.limits.header_timeout;
-                        self.request = Some(self.shared.open_request(id, role, keep));
-                    }
-                },
-                Event::Params(id, piece) => {
-                    if let Some(request) = request.filter(|request| request.takes_params(id)) {
-                        request.params.extend_from_slice(piece);
-                        if request.params.len() > self.shared.limits.params {
-                            let text = format!(
-                                "The request's headers are larger than {} bytes.",
-                                self.shared.limits.params
-                            );
-                            let status = "431 Request Header Fields Too Large";
-                            return self.answer(&Page::new(status, text));
-                        }
-                    }
-                }
-                Event::ParamsEnd(id) => {
-                    if request.is_some_and(|request| request.takes_params(id)) {
-                        if let Some(page) = self.params_are_whole() {
-                            return self.answer(&page);
-                        }
-                    }
-                }
-                Event::Stdin(id, piece) => {
-                    if let Some(request) = request.filter(|request| request.takes_body(id)) {
-                        request.push_body(piece);
-                        if self.body_is_too_large() {
-                            return self.answer(&self.shared.too_large());
-                        }
-                    }
-                }
-                Event::StdinEnd(id) => {
-                    if let Some(request) = request.filter(|request| request.takes_body(id)) {
-                        request.body_ended = true;
-                    }
-                }
-                Event::Abort(id) => {
-                    // "the application responds with END_REQUEST as soon as possible" (section 5.4)
-                    if open == Some(id) {
-                        if let Some(request) = self.request.as_mut() {
-                            request.aborted = true;
-                        }
-                        return Step::Close;
-                    }
-                }
-                Event::GetValues => self.answer_values(),
-                Event::UnknownManagement(kind) => {
-                    let body = [kind, 0, 0, 0, 0, 0, 0, 0];
-                    let mut reply = Vec::with_capacity(16);
-                    write_record(&mut reply, RecordType::UnknownType, 0, &body);
-                    self.reply(&reply);
-                }
-                Event::Malformed(what) => {
-                    log::warn!("malformed FastCGI: {what}");
-                    return Step::Close;
-                }
-                Event::Version(version) => {
-                    log::warn!(
-                        "not FastCGI: a record of version {version} where there is only 1; does the web server speak \
-                         HTTP or uwsgi to this socket?"
-                    );
-                    return Step::Close;
                 }
             }
-            if self
-                .request
-                .as_ref()
-                .is_some_and(|request| request.is_ready(want))
-            {
-                return Step::Ready;
+            Event::ParamsEnd(id) => {
+                if request.is_some_and(|request| request.takes_params(id)) {
+                    if let Some(page) = self.params_are_whole() {
+                        return Some(Parsed::Refused(page));
+                    }
+                }
+            }
+            Event::Stdin(id, piece) => {
+                if let Some(request) = request.filter(|request| request.takes_body(id)) {
+                    request.push_body(piece);
+                    if self.body_is_too_large() {
+                        return Some(Parsed::Refused(self.shared.too_large()));
+                    }
+                }
+            }
+            Event::StdinEnd(id) => {
+                if let Some(request) = request.filter(|request| request.takes_body(id)) {
+                    request.body_ended = true;
+                }
+            }
+            Event::Abort(id) => {
+                // "the application responds with END_REQUEST as soon as possible" (section 5.4)
+                if open == Some(id) {
+                    if let Some(request) = self.request.as_mut() {
+                        request.aborted = true;
+                    }
+                    return Some(Parsed::Broken);
+                }
+            }
+            Event::GetValues => self.answer_values(),
+            Event::UnknownManagement(kind) => {
+                let body = [kind, 0, 0, 0, 0, 0, 0, 0];
+                let mut reply = Vec::with_capacity(16);
+                write_record(&mut reply, RecordType::UnknownType, 0, &body);
+                self.reply(&reply);
+            }
+            Event::Malformed(what) => {
+                log::warn!("malformed FastCGI: {what}");
+                return Some(Parsed::Broken);
+            }
+            Event::Version(version) => {
+                log::warn!(
+                    "not FastCGI: a record of version {version} where there is only 1; does the web server speak \
+                     HTTP or uwsgi to this socket?"
+                );
+                return Some(Parsed::Broken);
             }
         }
-        Step::Wait
+        None
     }
 
     /// Reads the variables out of the whole PARAMS stream; a page when the request ends here.
@@ -255,10 +288,7 @@ impl Connection {
             page.retry_after = Some(1);
             return Some(page);
         }
-        let announced = request
-            .variables
-            .get(b"CONTENT_LENGTH")
-            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+        let announced = gateway::Request::content_length(request.variables.get(b"CONTENT_LENGTH"));
         let limit = self.shared.limits.body;
         let large = announced.is_some_and(|length| limit.is_some_and(|limit| length > limit));
         large.then(|| self.shared.too_large())
@@ -272,6 +302,8 @@ impl Connection {
     /// Answers with a page of our own instead of the application and ends the connection.
     fn answer(&mut self, page: &Page) -> Step {
         let (head, body) = page.render();
+        // No wait, for the reason that `reply` has.
+        self.patience = Duration::ZERO;
         match self.send(Some(&head), &[&body], true) {
             Ok(()) => self.linger(),
             Err(_) => Step::Close,
@@ -304,11 +336,12 @@ impl Connection {
         self.reply(&reply);
     }
 
-    /// Sends a few bytes outside any request's response. A web server that takes none of them is not worth a wait.
+    /// Sends a few bytes outside any request's response, without waiting: the thread that polls for all may be the one
+    /// that is here, and a web server that asks and does not read the answers is not worth it.
     fn reply(&mut self, bytes: &[u8]) {
-        if let Err(error) = self.write_all(bytes) {
+        if let Err(error) = write_all(self.socket.as_fd(), bytes, Duration::ZERO) {
             log::debug!("a reply could not be sent: {error}");
-            self.lingering = true;
+            self.broken = true;
         }
     }
 
@@ -322,7 +355,7 @@ impl Connection {
             Sent::Ended => true,
             _ if request.aborted => {
                 self.refuse(id, ProtocolStatus::RequestComplete);
-                !self.lingering
+                !self.broken
             }
             // An error in the middle of the response: a clean end would tell the client that it has everything.
             Sent::Nothing | Sent::Part | Sent::Failed => false,
@@ -366,8 +399,10 @@ impl Connection {
             // Set when the request began, not with each byte: a request that comes byte by byte has to end some time.
             Some(request) if !request.params_ended => {}
             Some(_) => self.deadline = Instant::now() + limits.io_timeout,
-            None if self.parser.is_between_records() => {}
-            None => self.deadline = Instant::now() + limits.header_timeout,
+            None if self.parser.is_between_records() => {
+                self.deadline = Instant::now() + limits.idle_timeout;
+            }
+            None => self.deadline = self.deadline.min(Instant::now() + limits.header_timeout),
         }
     }
 
@@ -382,7 +417,7 @@ impl Connection {
     }
 
     pub(super) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        super::exchange::write_all(self.socket.as_fd(), bytes, self.shared.limits.io_timeout)
+        write_all(self.socket.as_fd(), bytes, self.patience)
     }
 }
 

@@ -11,7 +11,7 @@ use nix::sys::sendfile::sendfile64;
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::uio::{pread, readv, writev};
 
-use super::connection::{Connection, Step};
+use super::connection::{Connection, Parsed};
 use super::record::{
     HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, write_end_request, write_record,
 };
@@ -41,37 +41,35 @@ impl Connection {
     }
 
     /// Goes on with the stream until there is something of the body, or its end, or trouble.
-    fn digest(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        if self.parse(&mut bytes, 1) != Step::Close {
-            self.input.extend_from_slice(bytes);
-            return Ok(());
-        }
-        Err(if self.open().aborted {
-            io::Error::new(
+    fn go_on(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let (kind, text) = match self.parse(&mut bytes, 1) {
+            Parsed::More | Parsed::Ready => {
+                self.input.extend_from_slice(bytes);
+                return Ok(());
+            }
+            Parsed::Refused(_) => return Err(self.shared.too_large_error()),
+            _ if self.open().aborted => (
                 io::ErrorKind::ConnectionAborted,
                 "the web server aborted the request",
-            )
-        } else {
-            io::Error::new(
+            ),
+            Parsed::Unserved | Parsed::Broken => (
                 io::ErrorKind::InvalidData,
                 "the web server sent malformed FastCGI",
-            )
-        })
+            ),
+        };
+        Err(io::Error::new(kind, text))
     }
 
     /// Blocks for bytes of the body, bounded by the time limit for a silent web server.
     fn wait_readable(&self) -> io::Result<()> {
-        wait(
-            self.socket.as_fd(),
-            PollFlags::POLLIN,
-            self.shared.limits.io_timeout,
-        )
+        wait(self.socket.as_fd(), PollFlags::POLLIN, self.patience)
     }
 
     /// The records of `reports`, in front of whatever leaves next.
     fn take_reports(request: &mut Request) {
         for piece in request.reports.chunks(MAX_STDERR) {
             write_record(&mut request.out, RecordType::Stderr, request.id, piece);
+            request.reported = true;
         }
         request.reports.clear();
     }
@@ -94,7 +92,7 @@ impl Connection {
 
     /// Sends pieces that are too large to be copied: records are built of slices of them.
     fn send_large(&mut self, head: Vec<u8>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
-        let io_timeout = self.shared.limits.io_timeout;
+        let io_timeout = self.patience;
         let request = self
             .request
             .as_mut()
@@ -110,7 +108,7 @@ impl Connection {
             .collect();
         let mut end = Vec::new();
         if last {
-            write_end(&mut end, id);
+            write_end(&mut end, id, request.reported);
         }
         let mut pieces = vec![IoSlice::new(&request.out)];
         let (mut headers, mut room) = (headers.iter(), 0);
@@ -146,11 +144,7 @@ impl Connection {
                 Ok(sent) => sent,
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) => {
-                    wait(
-                        self.socket.as_fd(),
-                        PollFlags::POLLOUT,
-                        self.shared.limits.io_timeout,
-                    )?;
+                    wait(self.socket.as_fd(), PollFlags::POLLOUT, self.patience)?;
                     continue;
                 }
                 // A file system that cannot feed sendfile.
@@ -194,7 +188,7 @@ impl Connection {
         }
         let request = self.open_mut();
         if last {
-            write_end(&mut request.out, request.id);
+            write_end(&mut request.out, request.id, request.reported);
         }
         self.write_all(&self.open().out)
     }
@@ -237,12 +231,12 @@ impl Exchange for Connection {
             }
             if !self.input.is_empty() {
                 let input = std::mem::take(&mut self.input);
-                self.digest(&input)?;
+                self.go_on(&input)?;
                 continue;
             }
             match recv(self.socket.as_raw_fd(), &mut wire, MsgFlags::empty()) {
                 Ok(0) => return Err(cut_short()),
-                Ok(count) => self.digest(&wire[..count])?,
+                Ok(count) => self.go_on(&wire[..count])?,
                 Err(Errno::EAGAIN) => self.wait_readable()?,
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
@@ -280,7 +274,7 @@ impl Exchange for Connection {
                     if self.body_is_too_large() {
                         return Err(self.shared.too_large_error());
                     }
-                    self.digest(&next[..count - content])?;
+                    self.go_on(&next[..count - content])?;
                     return Ok(content);
                 }
                 Err(Errno::EAGAIN) => self.wait_readable()?,
@@ -303,7 +297,7 @@ impl Exchange for Connection {
         let request = self.open_mut();
         request.out.clear();
         Self::take_reports(request);
-        let (id, out) = (request.id, &mut request.out);
+        let (id, reported, out) = (request.id, request.reported, &mut request.out);
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_LENGTH]);
         if let Some(head) = head {
@@ -329,7 +323,7 @@ impl Exchange for Connection {
             }
         }
         if last {
-            write_end(out, id);
+            write_end(out, id, reported);
         }
         self.send_out(last)
     }
@@ -385,9 +379,12 @@ pub(super) fn log_report(line: &[u8]) {
     log::warn!(target: "wsgi.errors", "{}", String::from_utf8_lossy(line));
 }
 
-/// The end of STDOUT and of the request (sections 6.1 and 5.5).
-fn write_end(out: &mut Vec<u8>, id: u16) {
+/// The end of STDOUT, of STDERR if anything was `reported` on it, and of the request (sections 5.3 and 5.5).
+fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
     write_record(out, RecordType::Stdout, id, &[]);
+    if reported {
+        write_record(out, RecordType::Stderr, id, &[]);
+    }
     write_end_request(out, id, 0, ProtocolStatus::RequestComplete);
 }
 

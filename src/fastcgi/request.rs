@@ -25,6 +25,8 @@ pub(super) struct Request {
     pub(super) out: Vec<u8>,
     /// Text for FCGI_STDERR that has not left.
     pub(super) reports: Vec<u8>,
+    /// Whether any of it has left, so that the stream has to be ended.
+    pub(super) reported: bool,
     /// Text for the log whose line is not whole.
     pub(super) log_line: Vec<u8>,
     pub(super) sent: Sent,
@@ -56,6 +58,7 @@ impl Request {
             aborted: false,
             out: Vec::new(),
             reports: Vec::new(),
+            reported: false,
             log_line: Vec::new(),
             sent: Sent::Nothing,
         })
@@ -83,6 +86,7 @@ impl Request {
         self.body_come = 0;
         self.body_ended = false;
         self.aborted = false;
+        self.reported = false;
         self.sent = Sent::Nothing;
     }
 

@@ -129,7 +129,7 @@ impl<'a> Request<'a> {
         // Not SERVER_PORT, not X-Forwarded-Proto: neither says what the client typed.
         let https = is_yes(get(Meta::Https))
             || get(Meta::RequestScheme).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
-        let content_length = get(Meta::ContentLength).and_then(decimal);
+        let content_length = Self::content_length(get(Meta::ContentLength));
         Self {
             authorization: get(Meta::Authorization).or(get(Meta::RedirectAuthorization)),
             content_length,
@@ -149,6 +149,14 @@ impl<'a> Request<'a> {
             transfer_encoding: get(Meta::TransferEncoding)
                 .filter(|_| !unframed || content_length.is_some()),
         }
+    }
+}
+
+impl Request<'_> {
+    /// The length of the body that CONTENT_LENGTH announces, in bytes. Web servers send it empty, negative (Caddy) or
+    /// not at all where they do not know.
+    pub fn content_length(sent: Option<&[u8]>) -> Option<u64> {
+        sent.and_then(decimal)
     }
 }
 

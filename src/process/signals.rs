@@ -50,13 +50,26 @@ extern "C" fn handler(number: i32) {
 }
 
 impl Signals {
-    /// Begins to catch signals. To be called once the application is imported, which may have set handlers of its own.
+    /// Begins to catch signals.
     ///
     /// # Errors
     /// When there is no pipe to be had.
     pub fn catch() -> io::Result<Self> {
         let (from, to) = pipe2(OFlag::O_CLOEXEC)?;
         TO.store(to.as_raw_fd(), Ordering::Relaxed);
+        Self::insist()?;
+        Ok(Self {
+            from: from.into(),
+            _to: to,
+        })
+    }
+
+    /// Puts our handlers in place of those that the application has set while it was imported: Python would run them in
+    /// its main thread between two steps of Python code, of which there may be none.
+    ///
+    /// # Errors
+    /// When the kernel refuses, which it has no reason for.
+    pub fn insist() -> io::Result<()> {
         let action = SigAction::new(
             SigHandler::Handler(handler),
             SaFlags::SA_RESTART,
@@ -66,10 +79,7 @@ impl Signals {
             // SAFETY: the handler keeps to what signal-safety(7) allows.
             unsafe { sigaction(signal, &action) }?;
         }
-        Ok(Self {
-            from: from.into(),
-            _to: to,
-        })
+        Ok(())
     }
 
     /// Waits for the next signal.

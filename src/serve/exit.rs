@@ -20,11 +20,11 @@ pub enum Exit {
 
 /// The command line makes no sense where the process was started.
 #[derive(Debug)]
-pub(super) struct Usage(pub(super) &'static str);
+pub(super) struct Usage(pub(super) String);
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(&self.0)
     }
 }
 
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_error_has_its_code() {
-        assert_eq!(Exit::of(&Usage("x").into()) as u8, 2);
+        assert_eq!(Exit::of(&Usage("x".to_owned()).into()) as u8, 2);
         assert_eq!(Exit::of(&NoPython("x".to_owned()).into()) as u8, 3);
         assert_eq!(Exit::of(&anyhow::anyhow!("x")) as u8, 1);
         assert_eq!(Exit::Fine as u8, 0);

@@ -1,34 +1,52 @@
 //! The FastCGI door: a responder in this process, with its threads, until a signal ends it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::exit::Exit;
+use super::exit::{Exit, Usage};
 use super::python;
 use crate::cli::{ApplicationOptions, FastcgiOptions, ResponderOptions};
 use crate::fastcgi::{AllowList, Connection, Limits, Listener, Responder};
 use crate::process::{self, Address, Bound, Signal, Signals, SocketFile, SocketOwner};
 use crate::wsgi::{Application, Caller, Mode};
 
-/// Serves on the addresses of `--bind`.
+/// Serves on the addresses of `--bind`, or on standard input.
 ///
 /// # Errors
 /// What keeps it from serving.
 pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
-    python::change_folder(&options.application)?;
+    if options.bind.is_empty() {
+        if !process::is_listening(io::stdin().as_fd()) {
+            let text = "nothing says where to listen: give --bind ADDR (standard input is no listening socket)";
+            return Err(Usage(text.to_owned()).into());
+        }
+        return run_spawned(&options.application, &options.responder);
+    }
+    let read = |address: &String| address.parse::<Address>().map_err(Usage);
+    let addresses = options
+        .bind
+        .iter()
+        .map(read)
+        .collect::<Result<Vec<_>, _>>()?;
     let owner = SocketOwner {
         mode: options.socket_mode,
         user: options.socket_user.clone(),
         group: options.socket_group.clone(),
     };
-    let mut bound = Vec::new();
-    for address in &options.bind {
-        let address: Address = address.parse().map_err(anyhow::Error::msg)?;
-        bound.extend(process::bind(&address, options.backlog, &owner).map_err(anyhow::Error::msg)?);
-    }
-    serve(bound, &options.responder, &options.application, false)
+    let bind = |end: &End| {
+        let mut all = Vec::new();
+        for address in &addresses {
+            let bound =
+                process::bind(address, options.backlog, &owner).map_err(anyhow::Error::msg)?;
+            all.extend(bound.into_iter().map(|bound| end.keep_file(bound)));
+        }
+        Ok(all)
+    };
+    serve(bind, &options.responder, &options.application, false)
 }
 
 /// Serves on standard input, the listening socket that the web server started this process with. It manages the
@@ -40,30 +58,48 @@ pub(super) fn run_spawned(
     application: &ApplicationOptions,
     options: &ResponderOptions,
 ) -> anyhow::Result<Exit> {
-    python::change_folder(application)?;
-    let bound = process::inherited(0).map_err(anyhow::Error::msg)?;
-    serve(vec![bound], options, application, true)
+    let bind = |_: &End| Ok(vec![process::inherited(0).map_err(anyhow::Error::msg)?]);
+    serve(bind, options, application, true)
 }
 
 fn serve(
+    bind: impl FnOnce(&End) -> anyhow::Result<Vec<Bound>>,
+    options: &ResponderOptions,
+    application: &ApplicationOptions,
+    spawned: bool,
+) -> anyhow::Result<Exit> {
+    python::change_folder(application)?;
+    let end = Arc::new(End::default());
+    obey(
+        Signals::catch().context("signals cannot be caught")?,
+        &end,
+        options.graceful_timeout,
+    );
+    let served = bind(&end).and_then(|bound| serve_on(bound, &end, options, application, spawned));
+    lock(&end.files).clear();
+    served
+}
+
+fn serve_on(
     bound: Vec<Bound>,
+    end: &End,
     options: &ResponderOptions,
     application: &ApplicationOptions,
     spawned: bool,
 ) -> anyhow::Result<Exit> {
     let threads = usize::from(options.threads);
-    let allow = allow_list(options, bound.iter().any(|bound| bound.tcp))?;
+    let allow = allow_list(options)?;
+    if allow.is_empty() && bound.iter().any(|bound| bound.tcp) {
+        log::warn!(
+            "listening on TCP for every host that can reach it: name the web servers with --allow or \
+             FCGI_WEB_SERVER_ADDRS"
+        );
+    }
     process::raise_descriptor_limit(u64::from(options.max_connections) + 128);
     let names: Vec<String> = bound.iter().map(|bound| bound.name.clone()).collect();
-    let (listeners, files): (Vec<Listener>, Vec<Option<SocketFile>>) = bound
+    let listeners = bound
         .into_iter()
-        .map(|bound| {
-            let Bound {
-                socket, tcp, file, ..
-            } = bound;
-            (Listener { socket, tcp }, file)
-        })
-        .unzip();
+        .map(|Bound { socket, tcp, .. }| Listener { socket, tcp });
     let mode = Mode {
         multithread: threads > 1,
         multiprocess: spawned,
@@ -78,7 +114,7 @@ fn serve(
         application.kind
     );
     let responder = Responder::new(
-        listeners,
+        listeners.collect(),
         limits(options)?,
         allow,
         threads,
@@ -86,13 +122,8 @@ fn serve(
     )
     .context("the responder cannot be made")?;
     let responder = Arc::new(responder);
-    let signals = Signals::catch().context("signals cannot be caught")?;
-    obey(
-        signals,
-        Arc::clone(&responder),
-        files,
-        options.graceful_timeout,
-    );
+    Signals::insist().context("signals cannot be caught")?;
+    end.serving(&responder);
     log::info!("ready on {}", names.join(", "));
     run_threads(&responder, &application, threads)?;
     interpreter.finalize();
@@ -132,26 +163,44 @@ fn run_threads(
     })
 }
 
+/// What there is to end when a signal says so.
+#[derive(Default)]
+struct End {
+    files: Mutex<Vec<SocketFile>>,
+    responder: Mutex<Option<Arc<Responder>>>,
+}
+
+impl End {
+    /// Takes charge of the socket's file.
+    fn keep_file(&self, mut bound: Bound) -> Bound {
+        lock(&self.files).extend(bound.file.take());
+        bound
+    }
+
+    fn serving(&self, responder: &Arc<Responder>) {
+        *lock(&self.responder) = Some(Arc::clone(responder));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Obeys signals in a thread of its own, which never needs Python's lock.
-fn obey(
-    mut signals: Signals,
-    responder: Arc<Responder>,
-    files: Vec<Option<SocketFile>>,
-    grace: Duration,
-) {
-    let files = Mutex::new(files);
+fn obey(mut signals: Signals, end: &Arc<End>, grace: Duration) {
+    let end = Arc::clone(end);
     std::thread::spawn(move || {
-        let unlink = || files.lock().unwrap_or_else(PoisonError::into_inner).clear();
         while let Ok(signal) = signals.wait() {
             // First, so that nobody connects to a socket that is about to be closed.
-            unlink();
-            match signal {
-                Signal::Interrupt => process::end_at_once(0),
-                Signal::Terminate => {
+            lock(&end.files).clear();
+            match (signal, &*lock(&end.responder)) {
+                (Signal::Terminate, Some(responder)) => {
                     log::info!("told to end: finishing what is in flight");
                     responder.stop();
                     end_after(grace);
                 }
+                // Nothing is being served yet, or nothing is to be waited for.
+                (Signal::Terminate, None) | (Signal::Interrupt, _) => process::end_at_once(0),
             }
         }
     });
@@ -167,10 +216,11 @@ fn end_after(grace: Duration) {
     });
 }
 
-fn allow_list(options: &ResponderOptions, tcp: bool) -> anyhow::Result<AllowList> {
+/// Who may connect over TCP.
+fn allow_list(options: &ResponderOptions) -> anyhow::Result<AllowList> {
     let read = |text: &str, what: &str| {
-        let list = text.parse::<AllowList>().map_err(anyhow::Error::msg);
-        list.with_context(|| format!("{what} cannot be read"))
+        text.parse::<AllowList>()
+            .map_err(|error| Usage(format!("{what} cannot be read: {error}")))
     };
     let mut allow = AllowList::default();
     if let Some(text) = &options.allow {
@@ -178,12 +228,6 @@ fn allow_list(options: &ResponderOptions, tcp: bool) -> anyhow::Result<AllowList
     }
     if let Ok(text) = std::env::var("FCGI_WEB_SERVER_ADDRS") {
         allow.extend(read(&text, "FCGI_WEB_SERVER_ADDRS")?);
-    }
-    if tcp && allow.is_empty() {
-        log::warn!(
-            "listening on TCP for every host that can reach it: name the web servers with --allow or \
-             FCGI_WEB_SERVER_ADDRS"
-        );
     }
     Ok(allow)
 }

@@ -34,6 +34,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         _ => bail!(exit::Usage(
             "nothing says which door to serve: standard input is no listening socket (FastCGI) and REQUEST_METHOD is \
              not set (CGI); started by hand, use 'wsgi-gateway cgi APP' or 'wsgi-gateway fastcgi --bind ADDR APP'"
+            .to_owned()
         )),
     }
 }

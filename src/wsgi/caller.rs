@@ -219,10 +219,16 @@ impl Caller {
             let Some(open) = guard.as_mut() else { return };
             let mut groups = pieces.chunks(PIECES).peekable();
             while let Some(group) = groups.next() {
-                let pushed = open.push(group, groups.peek().is_none());
-                let going = matches!(pushed, Ok(Pushed::Whole));
+                let last = groups.peek().is_none();
+                let pushed = open.push(group, last);
+                let stopped = !matches!(pushed, Ok(Pushed::Whole));
+                let rest_is_unwanted = matches!(pushed, Ok(Pushed::Cut | Pushed::Dropped));
                 note_end(open, pushed);
-                if !going {
+                if rest_is_unwanted && !last {
+                    let ended = open.push(&[], true);
+                    note_end(open, ended);
+                }
+                if stopped {
                     break;
                 }
             }
@@ -332,7 +338,10 @@ fn respond_file(
 
 /// Sends an iterable's blocks as they come: "must not delay the transmission of any block" ("Buffering and Streaming").
 fn respond_blocks(py: Python<'_>, shared: &Shared, result: &Bound<'_, PyAny>) -> PyResult<Ending> {
-    for block in result.try_iter().map_err(|_| not_iterable(result))? {
+    for block in result
+        .try_iter()
+        .map_err(|error| not_iterable(result, error))?
+    {
         let block = block?;
         let bytes = as_block(&block)?.as_bytes();
         if bytes.is_empty() {
@@ -372,9 +381,16 @@ fn respond_blocks(py: Python<'_>, shared: &Shared, result: &Bound<'_, PyAny>) ->
     Ok(Ending::Open)
 }
 
-fn not_iterable(result: &Bound<'_, PyAny>) -> PyErr {
-    let kind = result
-        .get_type()
+/// What `iter()` raised, said in WSGI's words where the object is no iterable at all.
+fn not_iterable(result: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let class = result.get_type();
+    if ["__iter__", "__getitem__"]
+        .iter()
+        .any(|name| class.hasattr(*name).unwrap_or(true))
+    {
+        return error;
+    }
+    let kind = class
         .name()
         .map_or_else(|_| "?".to_owned(), |name| name.to_string());
     PyTypeError::new_err(format!(

@@ -32,7 +32,7 @@ pub(super) struct Write {
 
 #[pymethods]
 impl StartResponse {
-    #[pyo3(signature = (status, response_headers, exc_info = None, /))]
+    #[pyo3(signature = (status, response_headers, exc_info = None))]
     fn __call__(
         &self,
         py: Python<'_>,

@@ -5,7 +5,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Endings that make a word without a slash a file. A web server starts `#!` files by a path with a slash.
-const ENDINGS: [&[u8]; 4] = [b".py", b".wsgi", b".cgi", b".fcgi"];
+const ENDINGS: [&[u8]; 3] = [b".py", b".cgi", b".fcgi"];
+
+/// Whether the word is a file's path and no module's name. `site.wsgi` may be either, and is the name of the module in
+/// every Django project: there, the file that exists decides.
+fn is_file(word: &[u8]) -> bool {
+    word.contains(&b'/')
+        || ENDINGS.iter().any(|ending| word.ends_with(ending))
+        || (word.ends_with(b".wsgi") && Path::new(OsStr::from_bytes(word)).is_file())
+}
 
 /// Where the application is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +42,6 @@ impl Target {
     /// One sentence with the word and the forms that it may have.
     pub fn parse(app: &OsStr) -> Result<Self, String> {
         let bytes = app.as_bytes();
-        let is_file = |bytes: &[u8]| {
-            bytes.contains(&b'/') || ENDINGS.iter().any(|ending| bytes.ends_with(ending))
-        };
         // A file's name may hold a colon itself: only an attribute behind the last one makes it a separator.
         let (source, attribute) = match bytes.iter().rposition(|&byte| byte == b':') {
             Some(colon) if !bytes[colon..].contains(&b'/') && !is_file(&bytes[colon..]) => {

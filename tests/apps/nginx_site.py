@@ -59,7 +59,8 @@ def fails(environ, start_response):
 
 
 def breaks(environ, start_response):
-    start_response("200 OK", [])
+    length = environ["QUERY_STRING"]
+    start_response("200 OK", [("Content-Length", length)] if length else [])
     yield b"a beginning"
     raise RuntimeError("broke on purpose")
 

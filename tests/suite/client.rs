@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
@@ -431,6 +431,19 @@ impl Connection {
         }
     }
 
+    /// Writes what there is room for, without a wait.
+    pub(crate) fn write_some(&mut self, bytes: &[u8]) {
+        use nix::errno::Errno::{EAGAIN, ECONNRESET, EPIPE};
+        use nix::sys::socket::{MsgFlags, send};
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        match send(self.as_fd().as_raw_fd(), bytes, flags) {
+            Ok(_) => {}
+            Err(EAGAIN) => thread::yield_now(),
+            Err(EPIPE | ECONNRESET) => self.reset = true,
+            Err(error) => panic!("writing {} bytes: {error}", bytes.len()),
+        }
+    }
+
     pub(crate) fn record(&mut self, kind: u8, id: u16, content: &[u8], padding: u8) {
         self.write(&record(kind, id, content, padding));
     }
@@ -592,7 +605,6 @@ impl Connection {
         }
         let mut byte = [0];
         let flags = nix::sys::socket::MsgFlags::MSG_PEEK | nix::sys::socket::MsgFlags::MSG_DONTWAIT;
-        use std::os::fd::AsRawFd;
         nix::sys::socket::recv(self.as_fd().as_raw_fd(), &mut byte, flags)
             == Err(nix::errno::Errno::EAGAIN)
     }
@@ -616,7 +628,6 @@ pub(crate) fn fetch(socket: &Path, request: &Request) -> Response {
 /// arrives by itself. For a Unix socket the kernel knows: the bytes stay charged to the sender until
 /// the receiver takes them.
 pub(crate) fn wait_until_read(connection: &Connection) {
-    use std::os::fd::AsRawFd;
     let deadline = std::time::Instant::now() + DEADLINE;
     loop {
         let mut unread: nix::libc::c_int = 0;

@@ -136,8 +136,11 @@ impl Gateway {
         self.signal(Signal::SIGTERM);
         let deadline = Instant::now() + DEADLINE;
         // SigPnd and ShdPnd are the signals that have not been delivered, the first signal in bit 0.
-        // No file: the process has ended already.
+        // No file, or a zombie: the process has ended already.
         while let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", self.pid())) {
+            if status.contains("\nState:\tZ") {
+                return;
+            }
             let pending = status
                 .lines()
                 .filter_map(|line| {

@@ -44,6 +44,8 @@ impl Page {
 impl Client {
     pub(crate) fn open(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).unwrap();
+        // A head and its body are two writes: the second is not to wait for the acknowledgement of the first.
+        stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         Client {

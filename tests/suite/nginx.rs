@@ -122,9 +122,19 @@ fn the_error_page_comes_through() {
 #[test]
 fn an_error_in_mid_body_is_seen_as_a_cut() {
     with_each(&KINDS, |site| {
-        let page = site.client().fetch("GET", "/breaks", b"");
-        assert_eq!((page.status, page.text().as_str()), (200, "a beginning"));
-        assert!(!page.whole, "looks like a whole page");
+        let mut pages = vec!["/breaks?1000"];
+        // Without a Content-Length only this kind of nginx takes a close before END_REQUEST for what it is.
+        if site.kind.kept && site.kind.buffered {
+            pages.push("/breaks");
+        }
+        for target in pages {
+            let mut client = site.client();
+            // The other kinds keep the client's connection open, so that it would wait for the rest.
+            client.begin("GET", target, &["Connection: close"], 0);
+            let page = client.page("GET");
+            assert_eq!((page.status, page.text().as_str()), (200, "a beginning"));
+            assert!(!page.whole, "{target} looks like a whole page");
+        }
         site.gateway.wait_for_log("broke on purpose");
         assert_eq!(site.client().fetch("GET", "/hello", b"").text(), "Hello");
     });
@@ -195,7 +205,7 @@ fn connections_are_kept_as_configured() {
             assert!(site.gateway.fd_count() > before, "no connection is kept");
         } else {
             wait_until("a connection is still open", || {
-                site.gateway.fd_count() == before
+                site.gateway.fd_count() <= before
             });
         }
     });
@@ -260,6 +270,9 @@ struct Site {
 impl Site {
     fn start(program: &Path, kind: Kind) -> Site {
         let mut builder = Gateway::builder("nginx_site").args(["--threads", "2"]);
+        // As an address of its own, so that the start is read in the log: no connection but nginx's is ever made.
+        let socket = format!("unix:{}", builder.socket_path().display());
+        builder = builder.bind(socket);
         if geteuid().is_root() {
             // nginx's workers are www-data then.
             builder = builder.args(["--socket-group", "www-data"]);

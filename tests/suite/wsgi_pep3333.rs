@@ -1572,6 +1572,17 @@ mod threads {
     }
 }
 
+/// Importing `signal` is enough for CPython to take SIGINT for itself, and it would wait for the main thread's next
+/// bytecode to act on it: the operator's Ctrl-C must end the gateway all the same.
+#[test]
+fn sigint_ends_a_gateway_whose_application_imported_signal() {
+    let gateway = Gateway::start("ending:application", &[]);
+    fetch(gateway.socket(), &Request::get("/handlers")).expect(200);
+    gateway.signal(Signal::SIGINT);
+    let log = gateway.wait().log;
+    assert!(!log.contains("KeyboardInterrupt"), "{log}");
+}
+
 /// A signal that the operator sends to a gateway which serves must not become a KeyboardInterrupt in the
 /// application: Python's own handlers are not installed.
 #[test]
