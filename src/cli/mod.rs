@@ -253,6 +253,6 @@ mod tests {
         assert!(cli.door.is_none());
         assert_eq!(cli.application().unwrap().app, "site:app");
         assert!(cli.python.debug);
-        assert!(Cli::try_parse_from(words("gw fastcgi site:app")).is_err());
+        assert!(Cli::try_parse_from(words("gw fastcgi --bind /run/a.sock")).is_err());
     }
 }
