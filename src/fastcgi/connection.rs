@@ -94,6 +94,11 @@ impl Connection {
         self.request.is_none() && self.parser.is_between_records() && !self.lingering
     }
 
+    /// Whether nothing came on it yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.is_idle() && !self.used
+    }
+
     /// Reads what is here, once, and says what the connection needs next. `scratch` is the thread's reading buffer.
     pub(super) fn readable(&mut self, scratch: &mut [u8]) -> Step {
         let count = loop {

@@ -11,6 +11,7 @@ mod allow;
 mod baton;
 mod connection;
 mod exchange;
+mod forks;
 mod limits;
 pub mod pairs;
 pub mod parser;

@@ -14,10 +14,13 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::sockopt::TcpNoDelay;
-use nix::sys::socket::{SockFlag, SockaddrStorage, accept4, getpeername, setsockopt};
+use nix::sys::socket::{
+    Shutdown, SockFlag, SockaddrStorage, accept4, getpeername, setsockopt, shutdown,
+};
 
 use super::baton::Baton;
 use super::connection::{Connection, Step};
+use super::forks;
 use super::limits::TURNED_AWAY;
 use super::{AllowList, Limits, Shared};
 
@@ -63,6 +66,9 @@ pub struct Responder {
     running: AtomicI32,
     /// Running mean of the requests' wall time in nanoseconds.
     mean: AtomicU32,
+    /// Connections that were taken, and whether their first reads were rather in time (positive) or too early.
+    accepted: AtomicU32,
+    early: AtomicI32,
     stopping: AtomicBool,
 }
 
@@ -117,6 +123,7 @@ impl Responder {
         threads: usize,
         parallel: bool,
     ) -> nix::Result<Self> {
+        forks::watch();
         let responder = Self {
             shared: Arc::new(Shared::new(limits)),
             allow,
@@ -135,6 +142,8 @@ impl Responder {
             busy: AtomicUsize::new(0),
             running: AtomicI32::new(-1),
             mean: AtomicU32::new(0),
+            accepted: AtomicU32::new(0),
+            early: AtomicI32::new(0),
             stopping: AtomicBool::new(false),
         };
         let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Source::WAKE);
@@ -215,7 +224,9 @@ impl Responder {
                         None
                     }
                     Source::Wake => None,
-                    Source::Listener(index) => self.accept(index),
+                    Source::Listener(index) => {
+                        self.accept(index).and_then(|new| self.wait_if_silent(new))
+                    }
                     Source::Connection(fd) => self.take(fd),
                 };
                 let kept = ready.is_none_or(|connection| self.handle(connection, leader));
@@ -255,9 +266,38 @@ impl Responder {
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
 
+    /// Leaves a new connection to wait for its first event where reading at once has lately been in vain: some web
+    /// servers send their request with the connection, others a moment later.
+    fn wait_if_silent(&self, connection: Box<Connection>) -> Option<Box<Connection>> {
+        const PROBE: u32 = 16;
+        let count = self.accepted.fetch_add(1, Ordering::Relaxed);
+        if self.early.load(Ordering::Relaxed) >= 0 || count % PROBE == 0 {
+            return Some(connection);
+        }
+        self.park(connection);
+        None
+    }
+
+    /// Remembers whether a new connection's first read gave anything.
+    fn note_first_read(&self, connection: &Connection) {
+        const MOST: i32 = 8;
+        let early = self.early.load(Ordering::Relaxed);
+        let early = if connection.is_untouched() {
+            early - 1
+        } else {
+            early + MOST / 2
+        };
+        self.early
+            .store(early.clamp(-MOST, MOST), Ordering::Relaxed);
+    }
+
     /// Reads what is on the connection and does what follows from it. `false`: this thread leads no more.
     fn handle(&self, mut connection: Box<Connection>, leader: &mut Leader<'_>) -> bool {
+        let is_new = !connection.registered;
         let mut step = connection.readable(leader.scratch);
+        if is_new {
+            self.note_first_read(&connection);
+        }
         let mut leads = true;
         loop {
             match step {
@@ -355,10 +395,12 @@ impl Responder {
         table.waiting.insert(fd, connection);
     }
 
-    /// Closes the connection. It is taken out of the epoll set by hand: a child process that the application forked may
-    /// hold a copy of it, and then closing alone would leave it in the set.
+    /// Closes the connection.
     fn close(&self, mut connection: Box<Connection>) {
-        self.unregister(&mut connection);
+        if forks::have_happened() {
+            self.unregister(&mut connection);
+            let _ = shutdown(connection.as_fd().as_raw_fd(), Shutdown::Both);
+        }
     }
 
     fn unregister(&self, connection: &mut Connection) {
