@@ -23,7 +23,8 @@ use crate::gateway::{self, Exchange, Page};
 /// A connection from a web server.
 #[derive(Debug)]
 pub struct Connection {
-    pub(super) socket: OwnedFd,
+    /// Shared with the sender for as long as that has something to send on it.
+    pub(super) socket: Arc<OwnedFd>,
     pub(super) shared: Arc<Shared>,
     pub(super) parser: Parser,
     /// What was read and not parsed yet: the start of a request that the web server sent ahead.
@@ -74,7 +75,7 @@ impl Connection {
     pub(super) fn new(socket: OwnedFd, shared: Arc<Shared>, turned_away: bool) -> Box<Self> {
         let patience = shared.limits.io_timeout;
         Box::new(Self {
-            socket,
+            socket: Arc::new(socket),
             deadline: Instant::now() + shared.limits.idle_timeout,
             shared,
             parser: Parser::new(),
@@ -87,6 +88,11 @@ impl Connection {
             broken: false,
             patience,
         })
+    }
+
+    /// Whether the sender may still have the socket.
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.socket) > 1
     }
 
     /// Whether no request is open and none has begun.
@@ -352,6 +358,14 @@ impl Connection {
 
     /// Ends the open request once the application is done with it, or the connection with it.
     pub(super) fn finish(&mut self) -> Step {
+        // Blocks that were yielded leave, whatever came after them.
+        if self
+            .request
+            .as_ref()
+            .is_some_and(|request| request.stream.is_some())
+        {
+            let _ = self.send(None, &[], false);
+        }
         let Some(request) = self.request.take() else {
             return Step::Close;
         };

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,6 +23,11 @@ const MAX_STDERR: usize = 8 * 1024;
 
 /// A response up to this size is put together in one buffer; above it the pieces are sent from where they lie.
 const SMALL: usize = 16 * 1024;
+
+/// A block that follows the one before it within this time, and is no larger than this, goes through the sender: a
+/// system call for each would be most of the work.
+const FAST: Duration = Duration::from_micros(50);
+const MAX_OFFERED: usize = 4 * 1024;
 
 /// Pieces in one system call; the kernel takes 1,024 (IOV_MAX).
 const MAX_PIECES: usize = 512;
@@ -65,13 +70,21 @@ impl Connection {
         wait(self.socket.as_fd(), PollFlags::POLLIN, self.patience)
     }
 
-    /// The records of `reports`, in front of whatever leaves next.
-    fn take_reports(request: &mut Request) {
+    /// Begins the next thing to send: what the sender has not sent, then what was reported.
+    fn begin_out(&mut self) -> io::Result<()> {
+        let request = self.open_mut();
+        request.out.clear();
+        if let Some(stream) = request.stream.take() {
+            stream
+                .take_back(&mut request.out)
+                .inspect_err(|_| request.sent = Sent::Failed)?;
+        }
         for piece in request.reports.chunks(MAX_STDERR) {
             write_record(&mut request.out, RecordType::Stderr, request.id, piece);
             request.reported = true;
         }
         request.reports.clear();
+        Ok(())
     }
 
     /// Sends `request.out`, then remembers how far the response is.
@@ -98,7 +111,6 @@ impl Connection {
             .as_mut()
             .expect("an exchange has an open request");
         let id = request.id;
-        Self::take_reports(request);
         let total = head.len() + blocks.iter().map(|block| block.len()).sum::<usize>();
         let headers: Vec<[u8; HEADER_LENGTH]> = (0..total)
             .step_by(MAX_CONTENT)
@@ -286,6 +298,7 @@ impl Exchange for Connection {
 
     fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
         self.check_wanted()?;
+        self.begin_out()?;
         let total = blocks.iter().map(|block| block.len()).sum::<usize>();
         if total > SMALL {
             let mut bytes = Vec::new();
@@ -295,8 +308,6 @@ impl Exchange for Connection {
             return self.send_large(bytes, blocks, last);
         }
         let request = self.open_mut();
-        request.out.clear();
-        Self::take_reports(request);
         let (id, reported, out) = (request.id, request.reported, &mut request.out);
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_LENGTH]);
@@ -325,14 +336,36 @@ impl Exchange for Connection {
         if last {
             write_end(out, id, reported);
         }
+        if !last {
+            request.last_block = Some(Instant::now());
+        }
         self.send_out(last)
+    }
+
+    fn offer(&mut self, block: &[u8]) -> io::Result<bool> {
+        self.check_wanted()?;
+        let request = self
+            .request
+            .as_mut()
+            .expect("an exchange has an open request");
+        let before = request.last_block.replace(Instant::now());
+        let slow = before.is_none_or(|before| before.elapsed() > FAST);
+        if slow || block.len() > MAX_OFFERED || !request.reports.is_empty() {
+            return Ok(false);
+        }
+        let Some(sender) = self.shared.sender() else {
+            return Ok(false);
+        };
+        let stream = request.stream.get_or_insert_default();
+        stream.offer(sender, &self.socket, |out| {
+            write_record(out, RecordType::Stdout, request.id, block)
+        })
     }
 
     fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()> {
         self.check_wanted()?;
+        self.begin_out()?;
         let request = self.open_mut();
-        request.out.clear();
-        Self::take_reports(request);
         if let Some(head) = head {
             let mut bytes = Vec::new();
             head.write_status_last(&mut bytes);
@@ -362,8 +395,9 @@ impl Exchange for Connection {
         if request.reports.is_empty() || matches!(request.sent, Sent::Failed | Sent::Ended) {
             return;
         }
-        request.out.clear();
-        Self::take_reports(request);
+        if self.begin_out().is_err() {
+            return;
+        }
         if self.write_all(&self.open().out).is_err() {
             self.open_mut().sent = Sent::Failed;
         }

@@ -18,10 +18,11 @@ pub mod parser;
 pub mod record;
 mod request;
 mod responder;
+mod sender;
 
 use std::io;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use allow::AllowList;
 pub use connection::Connection;
@@ -31,6 +32,7 @@ pub use responder::{Listener, Responder};
 use crate::gateway::Page;
 use record::Role;
 use request::Request;
+use sender::Sender;
 
 /// What all connections of a responder share.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ struct Shared {
     /// Requests that ended, for the memory of those that begin. In boxes, as connections have them.
     #[allow(clippy::vec_box)]
     spare: Mutex<Vec<Box<Request>>>,
+    /// Started by the first generator that yields fast enough; `None` where no thread is to be had.
+    sender: OnceLock<Option<Arc<Sender>>>,
 }
 
 impl Shared {
@@ -49,7 +53,12 @@ impl Shared {
             limits,
             open: AtomicUsize::new(0),
             spare: Mutex::default(),
+            sender: OnceLock::new(),
         }
+    }
+
+    fn sender(&self) -> Option<&Sender> {
+        self.sender.get_or_init(|| Sender::start().ok()).as_deref()
     }
 
     fn open_request(&self, id: u16, role: Role, keep: bool) -> Box<Request> {

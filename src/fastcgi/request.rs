@@ -1,6 +1,10 @@
 //! A request while it is open on a connection: what came of it, and how far its response got.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use super::record::Role;
+use super::sender::Stream;
 use crate::gateway::Variables;
 
 /// An open request. Its buffers outlive it and serve the next one, on whichever connection.
@@ -30,6 +34,10 @@ pub(super) struct Request {
     /// Text for the log whose line is not whole.
     pub(super) log_line: Vec<u8>,
     pub(super) sent: Sent,
+    /// When a block of the body last left or was handed to the sender.
+    pub(super) last_block: Option<Instant>,
+    /// Blocks on their way through the sender.
+    pub(super) stream: Option<Arc<Stream>>,
 }
 
 /// How far the response got.
@@ -61,6 +69,8 @@ impl Request {
             reported: false,
             log_line: Vec::new(),
             sent: Sent::Nothing,
+            last_block: None,
+            stream: None,
         })
     }
 
@@ -88,6 +98,8 @@ impl Request {
         self.aborted = false;
         self.reported = false;
         self.sent = Sent::Nothing;
+        self.last_block = None;
+        self.stream = None;
     }
 
     /// Whether the application can be called: the variables are whole, and the body is, or `want` bytes of it are here.

@@ -397,7 +397,7 @@ impl Responder {
 
     /// Closes the connection.
     fn close(&self, mut connection: Box<Connection>) {
-        if forks::have_happened() {
+        if forks::have_happened() || connection.is_shared() {
             self.unregister(&mut connection);
             let _ = shutdown(connection.as_fd().as_raw_fd(), Shutdown::Both);
         }
