@@ -14,6 +14,7 @@ mod fastcgi_limits;
 mod fastcgi_soak;
 mod fastcgi_sockets;
 mod fastcgi_spec;
+mod fastcgi_streaming;
 
 mod floors;
 mod http;
