@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,9 +35,8 @@ impl Stdio {
     /// # Errors
     /// When the process has no descriptors left.
     pub fn take() -> io::Result<Self> {
-        let moved = |fd: std::os::fd::BorrowedFd<'_>| -> io::Result<File> {
-            Ok(fd.try_clone_to_owned()?.into())
-        };
+        let moved =
+            |fd: BorrowedFd<'_>| -> io::Result<File> { Ok(fd.try_clone_to_owned()?.into()) };
         let stdio = Self {
             input: moved(io::stdin().as_fd())?,
             output: moved(io::stdout().as_fd())?,
@@ -50,6 +49,13 @@ impl Stdio {
         dup2_stdin(&nothing)?;
         dup2_stdout(io::stderr())?;
         Ok(stdio)
+    }
+}
+
+impl Stdio {
+    /// The two descriptors, which are nobody's but this request's.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.input.as_fd(), self.output.as_fd()]
     }
 }
 

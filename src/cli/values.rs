@@ -14,7 +14,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(bad()),
     };
     let number: f64 = digits.parse().map_err(|_| bad())?;
-    Duration::try_from_secs_f64(number * unit).map_err(|_| bad())
+    let duration = Duration::try_from_secs_f64(number * unit).map_err(|_| bad())?;
+    // More than anyone waits, and little enough to be added to a point in time.
+    const MOST: Duration = Duration::from_secs(366 * 24 * 3600);
+    if duration > MOST {
+        Err(bad())
+    } else {
+        Ok(duration)
+    }
 }
 
 /// Reads `65536`, `64K`, `1M`, `2G`, as bytes.
@@ -54,7 +61,7 @@ mod tests {
         assert_eq!(size("1").unwrap(), 1);
         assert_eq!(size("2G").unwrap(), 2 << 30);
         assert_eq!(mode("0660").unwrap(), 0o660);
-        for bad in ["", "10", "s", "-1s", "1d", "nans", "infs"] {
+        for bad in ["", "10", "s", "-1s", "1d", "nans", "infs", "9000h"] {
             assert!(
                 duration(bad).unwrap_err().contains(&format!("'{bad}'")),
                 "{bad}"

@@ -215,6 +215,9 @@ impl Connection {
                 if let Some(request) = request.filter(|request| request.takes_params(id)) {
                     request.params.extend_from_slice(piece);
                     if request.params.len() > self.shared.limits.params {
+                        log::warn!(
+                            "a request's variables are larger than --max-params: answered with 431"
+                        );
                         let text = format!(
                             "The request's headers are larger than {} bytes.",
                             self.shared.limits.params
@@ -356,16 +359,28 @@ impl Connection {
         }
     }
 
-    /// Ends the open request once the application is done with it, or the connection with it.
-    pub(super) fn finish(&mut self) -> Step {
-        // Blocks that were yielded leave, whatever came after them.
+    /// Sends what the sender still had, so that the last record is whole: without a wait, for the reason that `reply` has.
+    fn end_stream(&mut self) {
         if self
             .request
             .as_ref()
-            .is_some_and(|request| request.stream.is_some())
+            .is_none_or(|request| request.stream.is_none())
         {
-            let _ = self.send(None, &[], false);
+            return;
         }
+        let sent = self.begin_out().and_then(|()| {
+            let out = self
+                .request
+                .as_ref()
+                .map_or(&[][..], |request| &request.out);
+            write_all(self.socket.as_fd(), out, Duration::ZERO)
+        });
+        self.broken |= sent.is_err();
+    }
+
+    /// Ends the open request once the application is done with it, or the connection with it.
+    pub(super) fn finish(&mut self) -> Step {
+        self.end_stream();
         let Some(request) = self.request.take() else {
             return Step::Close;
         };
@@ -430,7 +445,9 @@ impl Connection {
         if self.lingering || self.request.is_none() {
             return Step::Close;
         }
-        log::debug!("a request did not come whole within the time limit");
+        log::warn!(
+            "a request did not come whole within --header-timeout or --io-timeout: answered with 408"
+        );
         let text = "The request did not come whole within the time limit.";
         self.answer(&Page::new("408 Request Timeout", text))
     }

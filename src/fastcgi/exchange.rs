@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::sendfile::sendfile64;
-use nix::sys::socket::{MsgFlags, recv, send};
-use nix::sys::uio::{pread, readv, writev};
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{MsgFlags, recv, send, sendmsg, setsockopt};
+use nix::sys::time::TimeVal;
+use nix::sys::uio::{pread, readv};
 
 use super::connection::{Connection, Parsed};
 use super::record::{
@@ -21,6 +23,9 @@ use crate::gateway::{Exchange, FileSpan, Head, Variables};
 /// The most text in one STDERR record: HAProxy 2.6 dies of larger ones.
 const MAX_STDERR: usize = 8 * 1024;
 
+/// The most text that waits in the log for the end of its line.
+const MAX_LINE: usize = 8 * 1024;
+
 /// A response up to this size is put together in one buffer; above it the pieces are sent from where they lie.
 const SMALL: usize = 16 * 1024;
 
@@ -28,6 +33,10 @@ const SMALL: usize = 16 * 1024;
 /// system call for each would be most of the work.
 const FAST: Duration = Duration::from_micros(50);
 const MAX_OFFERED: usize = 4 * 1024;
+
+/// Bytes of the body that are taken in from what was read at once, so that small records are not gone through again and
+/// again.
+const AHEAD: usize = 64 * 1024;
 
 /// Pieces in one system call; the kernel takes 1,024 (IOV_MAX).
 const MAX_PIECES: usize = 512;
@@ -47,7 +56,7 @@ impl Connection {
 
     /// Goes on with the stream until there is something of the body, or its end, or trouble.
     fn go_on(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let (kind, text) = match self.parse(&mut bytes, 1) {
+        let (kind, text) = match self.parse(&mut bytes, AHEAD) {
             Parsed::More | Parsed::Ready => {
                 self.input.extend_from_slice(bytes);
                 return Ok(());
@@ -71,7 +80,7 @@ impl Connection {
     }
 
     /// Begins the next thing to send: what the sender has not sent, then what was reported.
-    fn begin_out(&mut self) -> io::Result<()> {
+    pub(super) fn begin_out(&mut self) -> io::Result<()> {
         let request = self.open_mut();
         request.out.clear();
         if let Some(stream) = request.stream.take() {
@@ -181,6 +190,10 @@ impl Connection {
     }
 
     fn send_file_records(&mut self, span: FileSpan<'_>, last: bool) -> io::Result<()> {
+        // sendfile(2) waits for room whether or not the socket is to be waited for: this is how long.
+        let seconds = i64::try_from(self.patience.as_secs()).unwrap_or(i64::MAX);
+        let limit = TimeVal::new(seconds, self.patience.subsec_micros().into());
+        let _ = setsockopt(&self.socket, SendTimeout, &limit);
         let (mut offset, mut left) = (span.offset, span.length);
         while left > 0 {
             let length = left.min(MAX_CONTENT as u64);
@@ -259,7 +272,7 @@ impl Exchange for Connection {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let request = self.open();
-            let direct = self.parser.stdin_content_left().min(into.len());
+            let direct = self.parser.stdin_content_left(request.id).min(into.len());
             let buffered = request.body_used < request.body.len() || !self.input.is_empty();
             if buffered || request.body_ended || direct < 4096 {
                 if self.buffered().is_empty() && !self.fill()? {
@@ -379,12 +392,24 @@ impl Exchange for Connection {
 
     fn report(&mut self, text: &[u8]) {
         let request = self.open_mut();
-        request.reports.extend_from_slice(text);
-        request.log_line.extend_from_slice(text);
-        if let Some(end) = request.log_line.iter().rposition(|&byte| byte == b'\n') {
-            log_report(&request.log_line[..end]);
-            request.log_line.drain(..=end);
+        let (lines, rest) = match text.iter().rposition(|&byte| byte == b'\n') {
+            Some(end) => (Some(&text[..end]), &text[end + 1..]),
+            None => (None, text),
+        };
+        if let Some(lines) = lines {
+            request.log_line.extend_from_slice(lines);
+            log_report(&request.log_line);
+            request.log_line.clear();
         }
+        request.log_line.extend_from_slice(rest);
+        if request.log_line.len() > MAX_LINE {
+            log_report(&request.log_line);
+            request.log_line.clear();
+        }
+        if matches!(request.sent, Sent::Failed | Sent::Ended) {
+            return;
+        }
+        request.reports.extend_from_slice(text);
         if request.reports.len() > MAX_STDERR {
             self.flush_reports();
         }
@@ -410,7 +435,7 @@ impl Exchange for Connection {
 
 /// Writes a piece of the application's error text to the log.
 pub(super) fn log_report(line: &[u8]) {
-    log::warn!(target: "wsgi.errors", "{}", String::from_utf8_lossy(line));
+    log::error!(target: "wsgi.errors", "{}", String::from_utf8_lossy(line));
 }
 
 /// The end of STDOUT, of STDERR if anything was `reported` on it, and of the request (sections 5.3 and 5.5).
@@ -470,8 +495,8 @@ fn write_pieces(
 ) -> io::Result<()> {
     IoSlice::advance_slices(&mut pieces, 0);
     while !pieces.is_empty() {
-        // SIGPIPE is ignored in this process (the Rust runtime does so at its start), so writev reports EPIPE.
-        match writev(socket, &pieces[..pieces.len().min(MAX_PIECES)]) {
+        let some = &pieces[..pieces.len().min(MAX_PIECES)];
+        match sendmsg::<()>(socket.as_raw_fd(), some, &[], MsgFlags::MSG_NOSIGNAL, None) {
             Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => wait(socket, PollFlags::POLLOUT, limit)?,

@@ -11,8 +11,8 @@ mod allow;
 mod baton;
 mod connection;
 mod exchange;
-mod forks;
 mod limits;
+mod listener;
 pub mod pairs;
 pub mod parser;
 pub mod record;
@@ -27,7 +27,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub use allow::AllowList;
 pub use connection::Connection;
 pub use limits::Limits;
-pub use responder::{Listener, Responder};
+pub use listener::Listener;
+pub use responder::Responder;
 
 use crate::gateway::Page;
 use record::Role;
@@ -85,6 +86,7 @@ impl Shared {
     }
 
     fn too_large(&self) -> Page {
+        log::warn!("a request's body is larger than --max-body: answered with 413");
         Page::new("413 Content Too Large", self.too_large_text())
     }
 

@@ -83,11 +83,13 @@ impl Parser {
         &self.whole
     }
 
-    /// How many bytes of STDIN content come next without a header in between: a large body may be read straight to
-    /// where it belongs, then told to [`Parser::skip_stdin`].
-    pub fn stdin_content_left(&self) -> usize {
+    /// How many bytes of that request's STDIN content come next without a header in between: a large body may be read
+    /// straight to where it belongs, then told to [`Parser::skip_stdin`].
+    pub fn stdin_content_left(&self, id: u16) -> usize {
         match self.state {
-            State::Content(header, left) if header.kind == RecordType::Stdin => left,
+            State::Content(header, left) if header.kind == RecordType::Stdin && header.id == id => {
+                left
+            }
             _ => 0,
         }
     }
@@ -118,6 +120,7 @@ impl Parser {
                         }
                     };
                     self.whole.clear();
+                    self.whole.shrink_to(256);
                     self.state = Self::behind_content(header, usize::from(header.content));
                 }
                 State::Content(header, left) => {
@@ -344,9 +347,10 @@ mod tests {
         let mut parser = Parser::new();
         let mut input = &whole[..20];
         assert_eq!(parser.next(&mut input), Some(Event::Stdin(1, &[9; 12])));
-        assert_eq!(parser.stdin_content_left(), 88);
+        assert_eq!(parser.stdin_content_left(1), 88);
+        assert_eq!(parser.stdin_content_left(2), 0);
         parser.skip_stdin(88);
-        assert_eq!(parser.stdin_content_left(), 0);
+        assert_eq!(parser.stdin_content_left(1), 0);
         assert_eq!(parser.next(&mut &whole[108..]), None);
         assert!(parser.is_between_records());
     }

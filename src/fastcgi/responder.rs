@@ -5,7 +5,7 @@
 //! to lead meanwhile, so a short request on a kept connection costs no system call but its own read and write.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,25 +13,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::sockopt::TcpNoDelay;
-use nix::sys::socket::{
-    Shutdown, SockFlag, SockaddrStorage, accept4, getpeername, setsockopt, shutdown,
-};
+use nix::sys::socket::{Shutdown, shutdown};
 
 use super::baton::Baton;
 use super::connection::{Connection, Step};
-use super::forks;
 use super::limits::TURNED_AWAY;
+use super::listener::{Accepted, Listener};
 use super::{AllowList, Limits, Shared};
-
-/// Where web servers connect.
-#[derive(Debug)]
-pub struct Listener {
-    /// A non-blocking listening socket.
-    pub socket: OwnedFd,
-    /// Whether it is a TCP socket.
-    pub tcp: bool,
-}
+use crate::gateway::forked;
 
 /// A mean wall time of requests above which the baton is passed before the application is called.
 const LONG: Duration = Duration::from_micros(200);
@@ -41,6 +30,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// How long no listener is asked after the process ran out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the same trouble with new connections is told.
+const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// How long a connection on which nothing came yet may hold up the end of a draining responder.
 const FRESH_GRACE: Duration = Duration::from_secs(1);
@@ -79,6 +71,8 @@ struct Table {
     listeners: Vec<Listener>,
     /// Until when the listeners are out of the epoll set, for want of descriptors or connections.
     paused: Option<Instant>,
+    /// When it was last told why.
+    complained: Option<Instant>,
     draining: bool,
     next_sweep: Instant,
 }
@@ -108,7 +102,7 @@ impl Source {
 struct Leader<'a> {
     turn: u64,
     scratch: &'a mut [u8],
-    serve: &'a mut dyn FnMut(Box<Connection>) -> Option<Box<Connection>>,
+    serve: &'a mut dyn FnMut(Box<Connection>) -> Box<Connection>,
 }
 
 impl Responder {
@@ -123,7 +117,6 @@ impl Responder {
         threads: usize,
         parallel: bool,
     ) -> nix::Result<Self> {
-        forks::watch();
         let responder = Self {
             shared: Arc::new(Shared::new(limits)),
             allow,
@@ -136,6 +129,7 @@ impl Responder {
                 waiting: BTreeMap::new(),
                 listeners,
                 paused: None,
+                complained: None,
                 draining: false,
                 next_sweep: Instant::now() + SWEEP,
             }),
@@ -153,8 +147,8 @@ impl Responder {
     }
 
     /// Serves requests until the responder has drained. Every application thread calls this once; `serve` has the
-    /// application answer a request and gives the connection back, or nothing when it was lost in a panic.
-    pub fn run(&self, serve: &mut dyn FnMut(Box<Connection>) -> Option<Box<Connection>>) {
+    /// application answer a request and gives the connection back.
+    pub fn run(&self, serve: &mut dyn FnMut(Box<Connection>) -> Box<Connection>) {
         let mut scratch = vec![0; SCRATCH];
         let mut leader = Leader {
             turn: 0,
@@ -165,9 +159,7 @@ impl Responder {
             leader.turn = turn;
             self.lead(&mut leader);
             self.busy.fetch_sub(1, Ordering::AcqRel);
-            if self.stopping.load(Ordering::Acquire) {
-                self.notify();
-            }
+            self.tell_again();
         }
     }
 
@@ -176,6 +168,7 @@ impl Responder {
     pub fn watch(&self) {
         self.baton.watch(|| {
             self.busy.fetch_add(1, Ordering::AcqRel);
+            self.tell_again();
             let running = self.running.swap(-1, Ordering::AcqRel);
             if running >= 0 {
                 // SAFETY: the descriptor belongs to the connection whose request the leader runs. The leader learns
@@ -196,6 +189,13 @@ impl Responder {
     fn notify(&self) {
         // Failing means that the counter is full, so that a wake-up is due anyway.
         let _ = self.wake.write(1);
+    }
+
+    /// Who leads next has to hear of the end too: the event may be among those that this leader does not come to.
+    fn tell_again(&self) {
+        if self.stopping.load(Ordering::Acquire) {
+            self.notify();
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -224,9 +224,11 @@ impl Responder {
                         None
                     }
                     Source::Wake => None,
-                    Source::Listener(index) => {
-                        self.accept(index).and_then(|new| self.wait_if_silent(new))
-                    }
+                    Source::Listener(index) => self
+                        .accept(index)
+                        .ok()
+                        .flatten()
+                        .and_then(|new| self.wait_if_silent(new)),
                     Source::Connection(fd) => self.take(fd),
                 };
                 let kept = ready.is_none_or(|connection| self.handle(connection, leader));
@@ -260,7 +262,7 @@ impl Responder {
         let table = self.table();
         let wait = match table.paused {
             Some(_) => PAUSE,
-            None if table.waiting.is_empty() => return EpollTimeout::NONE,
+            None if self.shared.open.load(Ordering::Relaxed) == 0 => return EpollTimeout::NONE,
             None => SWEEP,
         };
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
@@ -314,10 +316,7 @@ impl Responder {
                     return leads;
                 }
                 Step::Ready => {
-                    let Some(answered) = self.call(connection, leader, &mut leads) else {
-                        return leads;
-                    };
-                    connection = answered;
+                    connection = self.call(connection, leader, &mut leads);
                     step = connection.finish();
                     if step == Step::Wait {
                         step = connection.resume();
@@ -338,7 +337,7 @@ impl Responder {
         mut connection: Box<Connection>,
         leader: &mut Leader<'_>,
         leads: &mut bool,
-    ) -> Option<Box<Connection>> {
+    ) -> Box<Connection> {
         if self.threads == 1 {
             return (leader.serve)(connection);
         }
@@ -346,6 +345,7 @@ impl Responder {
         if *leads && (self.parallel || mean > LONG) {
             self.unregister(&mut connection);
             self.busy.fetch_add(1, Ordering::AcqRel);
+            self.tell_again();
             self.baton.pass();
             *leads = false;
         }
@@ -360,8 +360,8 @@ impl Responder {
             self.baton.begin_run();
             let mut answered = (leader.serve)(connection);
             *leads = self.baton.end_run(leader.turn);
-            if let (false, Some(connection)) = (*leads, &mut answered) {
-                connection.registered = false;
+            if !*leads {
+                answered.registered = false;
             }
             answered
         } else {
@@ -388,6 +388,7 @@ impl Responder {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, fd as u64);
             if let Err(error) = self.epoll.add(&*connection, event) {
                 log::error!("a connection could not be watched: {error}");
+                self.close(connection);
                 return;
             }
             connection.registered = true;
@@ -397,7 +398,7 @@ impl Responder {
 
     /// Closes the connection.
     fn close(&self, mut connection: Box<Connection>) {
-        if forks::have_happened() || connection.is_shared() {
+        if forked::has_forked() || connection.is_shared() {
             self.unregister(&mut connection);
             let _ = shutdown(connection.as_fd().as_raw_fd(), Shutdown::Both);
         }
@@ -410,65 +411,37 @@ impl Responder {
         }
     }
 
-    /// Takes one new connection.
-    fn accept(&self, index: usize) -> Option<Box<Connection>> {
+    /// Takes one new connection: `Err` when there is none to be had at the moment.
+    fn accept(&self, index: usize) -> Result<Option<Box<Connection>>, ()> {
         let mut table = self.table();
-        let listener = table.listeners.get(index)?;
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = match accept4(listener.socket.as_raw_fd(), flags) {
-            // SAFETY: the descriptor was made by accept4 just now and belongs to nobody else.
-            Ok(socket) => unsafe { OwnedFd::from_raw_fd(socket) },
-            Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
-                log::error!(
-                    "no new connection can be taken: the process or the system has no descriptor or memory left \
-                     (see ulimit -n)"
+        let listener = table.listeners.get(index).ok_or(())?;
+        let socket = match listener.accept(&self.allow) {
+            Accepted::Socket(socket) => socket,
+            Accepted::Refused => return Ok(None),
+            Accepted::Nothing => return Err(()),
+            Accepted::Exhausted => {
+                self.pause(
+                    &mut table,
+                    "no new connection can be taken: the process or the system has no descriptors or memory left; raise \
+                     the limit of open files (ulimit -n, LimitNOFILE=) or lower --max-connections",
                 );
-                self.pause(&mut table);
-                return None;
+                return Err(());
             }
-            // Another process was faster, or the peer has gone already.
-            Err(_) => return None,
         };
-        if listener.tcp {
-            // Small records would otherwise wait for the peer's acknowledgement: 40 ms a request.
-            let _ = setsockopt(&socket, TcpNoDelay, &true);
-            if !self.may_connect(&socket) {
-                return None;
-            }
-        }
         let open = self.shared.open.fetch_add(1, Ordering::Relaxed) + 1;
         let limit = self.shared.limits.connections;
-        if open == limit + 1 {
-            log::warn!(
-                "all {limit} connections are in use: further requests are answered with 503; raise --max-connections \
-                 or lower the web server's keep-alive"
+        if open >= limit + TURNED_AWAY {
+            self.pause(
+                &mut table,
+                "all connections are in use (--max-connections), and many more wait; raise it, or lower the web \
+                 server's keep-alive",
             );
         }
-        if open >= limit + TURNED_AWAY {
-            self.pause(&mut table);
-        }
-        Some(Connection::new(
+        Ok(Some(Connection::new(
             socket,
             Arc::clone(&self.shared),
             open > limit,
-        ))
-    }
-
-    fn may_connect(&self, socket: &OwnedFd) -> bool {
-        if self.allow.is_empty() {
-            return true;
-        }
-        let peer = getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok();
-        let peer = peer.and_then(|peer| {
-            let v4 = peer.as_sockaddr_in().map(|peer| peer.ip().into());
-            v4.or_else(|| peer.as_sockaddr_in6().map(|peer| peer.ip().into()))
-        });
-        let allowed = peer.is_some_and(|peer| self.allow.allows(peer));
-        if !allowed {
-            let peer = peer.map_or_else(|| "an unknown host".to_owned(), |peer| peer.to_string());
-            log::warn!("refused a connection from {peer}: not in --allow or FCGI_WEB_SERVER_ADDRS");
-        }
-        allowed
+        )))
     }
 
     /// Puts the listeners into the epoll set. With EPOLLEXCLUSIVE a new connection wakes one of the processes that
@@ -482,8 +455,14 @@ impl Responder {
         Ok(())
     }
 
-    fn pause(&self, table: &mut Table) {
-        if table.paused.replace(Instant::now() + PAUSE).is_none() {
+    /// Asks no listener for a moment, and says why unless it was said lately.
+    fn pause(&self, table: &mut Table, why: &str) {
+        let now = Instant::now();
+        if table.complained.is_none_or(|last| now >= last + COMPLAINT) {
+            table.complained = Some(now);
+            log::error!("{why}");
+        }
+        if table.paused.replace(now + PAUSE).is_none() {
             for listener in &table.listeners {
                 let _ = self.epoll.delete(&listener.socket);
             }
@@ -505,6 +484,7 @@ impl Responder {
                 table.paused = Some(now + PAUSE);
             } else if let Err(error) = self.listen(&table) {
                 log::error!("the listeners could not be watched again: {error}");
+                table.paused = Some(now + PAUSE);
             }
         }
         if now < table.next_sweep {
@@ -530,18 +510,35 @@ impl Responder {
         }
     }
 
-    /// Begins the end, once: takes what has connected already, then closes the listeners and the idle connections.
-    /// `false`: this thread leads no more (and will find its way back here).
+    /// Begins the end: takes what has connected already, then closes the listeners and the idle connections, but for
+    /// those that have a request waiting to be read. `false`: this thread leads no more, and who does goes on here.
     fn drain(&self, leader: &mut Leader<'_>) -> bool {
         let listeners = self.table().listeners.len();
         for index in 0..listeners {
-            while let Some(connection) = self.accept(index) {
-                if !self.handle(connection, leader) {
-                    self.notify();
+            while let Ok(accepted) = self.accept(index) {
+                if accepted.is_some_and(|connection| !self.handle(connection, leader)) {
                     return false;
                 }
             }
         }
+        self.close_listeners();
+        let waiting: Vec<RawFd> = self.table().waiting.keys().copied().collect();
+        for fd in waiting {
+            let Some(mut connection) = self.take(fd) else {
+                continue;
+            };
+            if connection.is_untouched() {
+                connection.deadline = connection.deadline.min(Instant::now() + FRESH_GRACE);
+            }
+            if !self.handle(connection, leader) {
+                return false;
+            }
+        }
+        self.table().draining = true;
+        true
+    }
+
+    fn close_listeners(&self) {
         let mut table = self.table();
         if table.paused.take().is_none() {
             // By hand: the process that gave us a listener may have it open still, and then closing alone would leave it
@@ -551,21 +548,6 @@ impl Responder {
             }
         }
         table.listeners.clear();
-        table.draining = true;
-        let now = Instant::now();
-        table.next_sweep = now;
-        let waiting = std::mem::take(&mut table.waiting);
-        for (fd, mut connection) in waiting {
-            if self.is_unwanted(&connection) {
-                self.close(connection);
-                continue;
-            }
-            if connection.is_idle() {
-                connection.deadline = connection.deadline.min(now + FRESH_GRACE);
-            }
-            table.waiting.insert(fd, connection);
-        }
-        true
     }
 }
 

@@ -3,6 +3,7 @@
 //! This floor stands on the standard library alone: it does no I/O and has never heard of Python.
 
 mod exchange;
+pub mod forked;
 mod head;
 mod meta;
 mod page;

@@ -6,16 +6,15 @@
 use std::fs;
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::sockopt::{AcceptConn, PeerCredentials, ReuseAddr};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
     getsockname, getsockopt, listen, setsockopt, socket,
 };
 use nix::sys::stat::{Mode, umask};
@@ -222,10 +221,13 @@ fn make_room(address: &Address, path: &Path) -> Result<(), String> {
              another path"
         ));
     }
-    match UnixStream::connect(path) {
+    match connect_now(path) {
         Ok(peer) => {
-            let who = getsockopt(&peer.as_fd(), PeerCredentials).map(|peer| peer.pid());
-            let who = who.map_or_else(|_| "another process".to_owned(), process_name);
+            let who = peer.and_then(|peer| getsockopt(&peer, PeerCredentials).ok());
+            let who = who.map_or_else(
+                || "another process".to_owned(),
+                |peer| process_name(peer.pid()),
+            );
             Err(format!(
                 "cannot listen on {address}: {who} already listens there; stop it or choose another path"
             ))
@@ -238,6 +240,17 @@ fn make_room(address: &Address, path: &Path) -> Result<(), String> {
         Err(error) => Err(format!(
             "cannot listen on {address}: whether somebody does cannot be told: {error}"
         )),
+    }
+}
+
+/// Connects without a wait; nothing where somebody listens and has no room for a connection.
+fn connect_now(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) => Ok(Some(socket)),
+        Err(nix::Error::EAGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -79,6 +79,9 @@ impl Signals {
             // SAFETY: the handler keeps to what signal-safety(7) allows.
             unsafe { sigaction(signal, &action) }?;
         }
+        // A web server that has gone is an error of the call that sends to it, not the end of the process.
+        // SAFETY: ignoring a signal installs no handler.
+        unsafe { signal::signal(signal::Signal::SIGPIPE, SigHandler::SigIgn) }?;
         Ok(())
     }
 
@@ -94,6 +97,17 @@ impl Signals {
         } else {
             Signal::Interrupt
         })
+    }
+}
+
+/// Lets go of signals in a child of the application's: it is not the gateway, and a signal to it is no word to us.
+/// Makes calls only that signal-safety(7) allows.
+pub(super) fn leave_in_child() {
+    if TO.swap(-1, Ordering::Relaxed) >= 0 {
+        for signal in CAUGHT {
+            // SAFETY: the default action installs no handler.
+            let _ = unsafe { signal::signal(signal, SigHandler::SigDfl) };
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::python;
 use crate::cgi::{CgiExchange, Stdio};
 use crate::cli::ApplicationOptions;
 use crate::gateway::{Exchange, Page};
+use crate::process;
 use crate::wsgi::{LoadError, Mode};
 
 /// Answers the request that this process was started for.
@@ -12,7 +13,12 @@ use crate::wsgi::{LoadError, Mode};
 /// # Errors
 /// When there is no application to answer it; the web server then has an error page already.
 pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
-    let mut exchange = CgiExchange::new(Stdio::take()?);
+    let stdio = Stdio::take()?;
+    stdio
+        .descriptors()
+        .into_iter()
+        .for_each(process::close_in_children);
+    let mut exchange = CgiExchange::new(stdio);
     let mode = Mode {
         multithread: false,
         multiprocess: true,
@@ -24,7 +30,8 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         Ok(started) => started,
         Err(error) => {
             let (head, body) = page(&error, options.python.debug).render();
-            exchange.send(Some(&head), &[&body], true)?;
+            // The error is the news, whether or not there is somebody to show a page to.
+            let _ = exchange.send(Some(&head), &[&body], true);
             return Err(error);
         }
     };
@@ -33,6 +40,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         let answered = caller.call(exchange);
         complete = answered.is_complete() && !caller.has_failed();
         // The web server is done with us here, whatever Python's end still has to do.
+        process::keep_in_children();
         drop(answered);
     });
     entered.map_err(anyhow::Error::msg)?;

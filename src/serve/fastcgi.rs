@@ -96,6 +96,9 @@ fn serve_on(
         );
     }
     process::raise_descriptor_limit(u64::from(options.max_connections) + 128);
+    bound
+        .iter()
+        .for_each(|bound| process::close_in_children(&bound.socket));
     let names: Vec<String> = bound.iter().map(|bound| bound.name.clone()).collect();
     let listeners = bound
         .into_iter()
@@ -137,12 +140,10 @@ fn run_threads(
     application: &Application,
     threads: usize,
 ) -> anyhow::Result<()> {
+    /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
+    const STACK: usize = 8 << 20;
     let work = |caller: &mut Caller| {
-        responder.run(&mut |connection: Box<Connection>| {
-            let call = std::panic::AssertUnwindSafe(|| caller.call(connection));
-            // The panic hook has told what it was; the connection is gone with it and cut by that.
-            std::panic::catch_unwind(call).ok()
-        });
+        responder.run(&mut |connection: Box<Connection>| caller.call(connection));
     };
     std::thread::scope(|scope| {
         if threads > 1 {
@@ -152,12 +153,14 @@ fn run_threads(
             let name = format!("application {number}");
             std::thread::Builder::new()
                 .name(name)
+                .stack_size(STACK)
                 .spawn_scoped(scope, || {
                     if let Err(error) = application.enter(work) {
                         log::error!("an application thread cannot start: {error}");
                     }
                 })
-                .context("an application thread cannot be started")?;
+                .context("an application thread cannot be started")
+                .inspect_err(|_| responder.stop())?;
         }
         application.enter(work).map_err(anyhow::Error::msg)
     })
@@ -196,6 +199,7 @@ fn obey(mut signals: Signals, end: &Arc<End>, grace: Duration) {
             match (signal, &*lock(&end.responder)) {
                 (Signal::Terminate, Some(responder)) => {
                     log::info!("told to end: finishing what is in flight");
+                    process::keep_in_children();
                     responder.stop();
                     end_after(grace);
                 }
@@ -210,7 +214,7 @@ fn end_after(grace: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(grace);
         log::error!(
-            "what was in flight did not end within {grace:?} (--graceful-timeout): ending without it"
+            "requests in flight, or Python itself, did not end within {grace:?} (--graceful-timeout): ending without them"
         );
         process::end_at_once(1);
     });
@@ -222,12 +226,21 @@ fn allow_list(options: &ResponderOptions) -> anyhow::Result<AllowList> {
         text.parse::<AllowList>()
             .map_err(|error| Usage(format!("{what} cannot be read: {error}")))
     };
+    let read = |text: &str, what: &str| {
+        let list = read(text, what)?;
+        if list.is_empty() {
+            return Err(Usage(format!(
+                "{what} '{text}' names nobody: give addresses such as 127.0.0.1, or leave it out"
+            )));
+        }
+        Ok(list)
+    };
     let mut allow = AllowList::default();
     if let Some(text) = &options.allow {
         allow.extend(read(text, "--allow")?);
     }
-    if let Ok(text) = std::env::var("FCGI_WEB_SERVER_ADDRS") {
-        allow.extend(read(&text, "FCGI_WEB_SERVER_ADDRS")?);
+    if let Some(text) = std::env::var_os("FCGI_WEB_SERVER_ADDRS") {
+        allow.extend(read(&text.to_string_lossy(), "FCGI_WEB_SERVER_ADDRS")?);
     }
     Ok(allow)
 }

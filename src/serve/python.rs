@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use super::exit::NoPython;
 use crate::cli::ApplicationOptions;
+use crate::process;
 use crate::wsgi::{Application, Interpreter, Mode, Python, Target};
 
 /// Changes to the folder of `--chdir`, from which every other path is seen.
@@ -26,6 +27,7 @@ pub(super) fn start(
     options: &ApplicationOptions,
     mode: Mode,
 ) -> anyhow::Result<(Interpreter, Application)> {
+    process::watch_forks();
     let target = Target::parse(&options.app).map_err(NoPython)?;
     let folder = target
         .folder()

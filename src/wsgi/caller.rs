@@ -2,14 +2,15 @@
 //! (PEP 3333, "Specification Details").
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAssertionError, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyOSError, PyRuntimeError, PySystemExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use super::environ::Environ;
+use super::environ::{Environ, Made};
 use super::errors::{Errors, traceback};
 use super::exchange::{Open, Pushed, Response, Shared};
 use super::file_wrapper::{FileWrapper, as_block};
@@ -17,7 +18,7 @@ use super::input::Input;
 use super::load::{LoadError, load};
 use super::response::StartResponse;
 use super::target::Target;
-use crate::gateway::{Exchange, Page};
+use crate::gateway::{Exchange, Page, forked};
 
 /// How the application is run, as `environ` tells it.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +70,7 @@ impl Application {
                 environ: Environ::new(py, self.mode)?,
                 shared: Arc::default(),
                 body: Vec::new(),
-                debug: self.mode.debug,
+                mode: self.mode,
                 failed: false,
             };
             py.detach(|| work(&mut caller));
@@ -87,7 +88,7 @@ pub struct Caller {
     shared: Arc<Shared>,
     /// A small body, put together.
     body: Vec<u8>,
-    debug: bool,
+    mode: Mode,
     failed: bool,
 }
 
@@ -108,15 +109,16 @@ enum Rest {
 impl Caller {
     /// Has the application answer a request, and gives the exchange back. Nothing is told of how it went but what was
     /// sent: where the response did not come to its end, the transport has to cut it.
-    ///
-    /// # Panics
-    /// Not for anything that an application does.
     pub fn call<E: Exchange + 'static>(&mut self, exchange: Box<E>) -> Box<E> {
         if Arc::get_mut(&mut self.shared).is_none() {
             self.shared = Arc::default();
         }
-        let rest = Python::attach(|py| self.run(py, exchange));
-        if let Rest::Small = rest {
+        // A panic is a fault of this program's own; its hook has told of it. The request is cut like one that failed, and
+        // the thread lives.
+        let run = AssertUnwindSafe(|| Python::attach(|py| self.run(py, exchange)));
+        let rest = catch_unwind(run);
+        self.failed |= rest.is_err();
+        if let Ok(Rest::Small) = rest {
             if let Some(open) = self.shared.lock().as_mut() {
                 let pushed = open.push(&[&self.body], true);
                 note_end(open, pushed);
@@ -138,8 +140,7 @@ impl Caller {
     }
 
     fn run(&mut self, py: Python<'_>, exchange: Box<dyn Exchange>) -> Rest {
-        let unframed = exchange.marks_end_of_body();
-        let made = self.environ.make(py, exchange.variables(), unframed);
+        let made = self.make_environ(py, &*exchange);
         let shared = Arc::clone(&self.shared);
         let (content_length, is_head) = made
             .as_ref()
@@ -159,11 +160,34 @@ impl Caller {
             let result = self.application.bind(py).call1((environ, start_response))?;
             self.respond(&shared, &result)
         });
+        if forked::is_child() {
+            end_child(py, answered.as_ref().err());
+        }
         self.failed = answered.is_err();
         answered.unwrap_or_else(|error| {
             self.fail(py, &shared, &error);
             Rest::Nothing
         })
+    }
+
+    /// Makes the request's `environ`. After a failure, which is one of memory or of this program, the template is begun
+    /// anew: half of one request in it must not become part of the next.
+    fn make_environ<'py>(
+        &mut self,
+        py: Python<'py>,
+        exchange: &dyn Exchange,
+    ) -> PyResult<Made<'py>> {
+        let unframed = exchange.marks_end_of_body();
+        let make = AssertUnwindSafe(|| self.environ.make(py, exchange.variables(), unframed));
+        let made = catch_unwind(make).unwrap_or_else(|_| {
+            Err(PyRuntimeError::new_err(
+                "the request's environ could not be made",
+            ))
+        });
+        if made.is_err() {
+            self.environ = Environ::new(py, self.mode)?;
+        }
+        made
     }
 
     /// Sends what the application returned, and calls its `close()` however that goes.
@@ -240,12 +264,16 @@ impl Caller {
     /// The application failed: an error page through the same door where the head has not left, else a cut.
     fn fail(&self, py: Python<'_>, shared: &Shared, error: &PyErr) {
         let text = traceback(py, error);
-        let is_abort = error.is_instance_of::<pyo3::exceptions::PyOSError>(py);
+        let is_abort = error.is_instance_of::<PyOSError>(py);
         py.detach(|| {
             let mut guard = shared.lock();
             let Some(open) = guard.as_mut() else { return };
             if open.gone && is_abort {
-                log::debug!("{}: the web server has gone: {error}", open.subject());
+                log::debug!(
+                    "{}: the web server has gone: {}",
+                    open.subject(),
+                    text.trim_end()
+                );
             } else {
                 let subject = open.subject();
                 open.report(format!("{subject}: the application failed\n{text}").as_bytes());
@@ -258,7 +286,12 @@ impl Caller {
                     "413 Content Too Large",
                     "The request's body is larger than this server takes.",
                 )
-            } else if self.debug {
+            } else if open.timed_out && is_abort {
+                Page::new(
+                    "408 Request Timeout",
+                    "The request's body did not come within the time limit.",
+                )
+            } else if self.mode.debug {
                 Page::new("500 Internal Server Error", text.trim_end())
             } else {
                 let text = "The application could not answer this request. Its log has the reason.";
@@ -269,6 +302,30 @@ impl Caller {
             note_end(open, answered);
         });
     }
+}
+
+/// Ends a child that the application forked and that has left the application: the request is the parent's to answer.
+fn end_child(py: Python<'_>, error: Option<&PyErr>) -> ! {
+    let code = match error {
+        None => 0,
+        Some(error) if error.is_instance_of::<PySystemExit>(py) => {
+            let code = error
+                .value(py)
+                .getattr("code")
+                .and_then(|code| code.extract::<Option<i32>>());
+            code.map_or(1, |code| code.unwrap_or(0))
+        }
+        Some(error) => {
+            error.print(py);
+            1
+        }
+    };
+    // As a child of os.fork() is to end: without the parent's atexit functions.
+    let ended = py
+        .import("os")
+        .and_then(|os| os.call_method1("_exit", (code,)));
+    drop(ended);
+    std::process::abort();
 }
 
 /// How a response stands when its iterable is exhausted.
@@ -326,7 +383,6 @@ fn respond_file(
         if open.bodiless() || span.length == 0 {
             return Ok(Some(Ending::Open));
         }
-        // The file's end is the response's: nothing that close() does can add to it.
         let pushed = open.push_file(span, false);
         log_cut(open, &pushed);
         pushed

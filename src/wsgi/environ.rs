@@ -231,8 +231,8 @@ impl Environ {
         for at in self.present.drain(..) {
             template.del_item(&self.slots[at].key)?;
         }
-        self.slots.clear();
-        self.by_name.clear();
+        self.slots = Vec::new();
+        self.by_name = HashMap::new();
         self.add_metas(py);
         Ok(())
     }

@@ -27,7 +27,7 @@ impl Errors {
             Some(open) => open.report(&bytes),
             None => {
                 let text = String::from_utf8_lossy(&bytes);
-                log::warn!(target: "wsgi.errors", "{}", text.trim_end_matches('\n'));
+                log::error!(target: "wsgi.errors", "{}", text.trim_end_matches('\n'));
             }
         });
         text.len()

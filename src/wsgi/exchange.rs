@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use crate::gateway::{Exchange, FileSpan, Head, Variables};
+use crate::gateway::{Exchange, FileSpan, Head, Variables, forked};
 
 /// What the objects of one request share.
 #[derive(Default)]
@@ -26,6 +26,8 @@ pub(super) struct Open {
     pub(super) gone: bool,
     /// The body was larger than the operator allows.
     pub(super) too_large: bool,
+    /// The web server sent nothing of the body for the transport's time limit.
+    pub(super) timed_out: bool,
 }
 
 /// How far the response is.
@@ -82,6 +84,7 @@ impl Shared {
             is_head,
             gone: false,
             too_large: false,
+            timed_out: false,
         });
     }
 
@@ -93,17 +96,26 @@ impl Shared {
     /// The open exchange, for work that may block: the caller is not attached to Python, since another thread may hold
     /// the lock and wait to attach.
     pub(super) fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        disown_in_child(self.open.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The open exchange, for work that neither blocks nor runs Python code; `None` when another thread has it.
     pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Option<Open>>> {
         match self.open.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Ok(guard) => Some(disown_in_child(guard)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(disown_in_child(poisoned.into_inner())),
             Err(TryLockError::WouldBlock) => None,
         }
     }
+}
+
+/// In a child that the application has forked the request is over: the parent answers it. The child's copy is left as
+/// it is, since whatever it did to the connection would be done to the parent's.
+fn disown_in_child(mut guard: MutexGuard<'_, Option<Open>>) -> MutexGuard<'_, Option<Open>> {
+    if forked::is_child() {
+        std::mem::forget(guard.take());
+    }
+    guard
 }
 
 impl Open {
@@ -334,15 +346,18 @@ impl Open {
                 format!("the request's body ended {left} bytes before its CONTENT_LENGTH"),
             )),
             (Err(error), _) => {
-                self.too_large |= error.kind() == io::ErrorKind::FileTooLarge;
-                self.gone |= !self.too_large;
+                match error.kind() {
+                    io::ErrorKind::FileTooLarge => self.too_large = true,
+                    io::ErrorKind::TimedOut => self.timed_out = true,
+                    _ => self.gone = true,
+                }
                 Err(error)
             }
             (read, _) => read,
         }
     }
 
-    /// `GET /path`, for messages.
+    /// `GET /path`, for messages: in characters that cannot end a line of the log.
     pub(super) fn subject(&self) -> String {
         let variables = self.variables();
         let text = |name: &[u8]| {
@@ -356,6 +371,8 @@ impl Open {
             uri
         };
         format!("{} {url}", if method.is_empty() { "GET" } else { &method })
+            .escape_debug()
+            .to_string()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
@@ -32,7 +32,10 @@ impl Input {
         work: impl FnOnce(&mut Open) -> io::Result<R> + Send,
     ) -> PyResult<R> {
         let done = py.detach(|| self.shared.lock().as_mut().map(work));
-        Ok(done.ok_or_else(over)??)
+        done.ok_or_else(over)?.map_err(|error| match error.kind() {
+            io::ErrorKind::OutOfMemory => PyMemoryError::new_err(()),
+            _ => error.into(),
+        })
     }
 
     /// The next bytes where they are all here, so that nothing has to be waited for.
@@ -103,13 +106,14 @@ impl Input {
                 let here = open.buffered();
                 let here = &here[..here.len().min(size - bytes.len())];
                 let count = here.len();
-                bytes.extend_from_slice(here);
+                append(&mut bytes, here)?;
                 open.consume(count);
             }
             Ok(bytes)
         })?;
-        Ok(PyBytes::new(py, &bytes))
+        new_bytes(py, &bytes)
     }
+
     fn read_line<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Bound<'py, PyBytes>> {
         let line = self.detached(py, |open| {
             let mut line = Vec::new();
@@ -118,7 +122,7 @@ impl Input {
                 let here = &here[..here.len().min(most - line.len())];
                 let end = here.iter().position(|&byte| byte == b'\n');
                 let count = end.map_or(here.len(), |end| end + 1);
-                line.extend_from_slice(&here[..count]);
+                append(&mut line, &here[..count])?;
                 open.consume(count);
                 if end.is_some() {
                     break;
@@ -126,8 +130,25 @@ impl Input {
             }
             Ok(line)
         })?;
-        Ok(PyBytes::new(py, &line))
+        new_bytes(py, &line)
     }
+}
+
+/// Adds to a buffer that a client can make as large as it likes: without memory the request fails, not the process.
+fn append(buffer: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
+    buffer
+        .try_reserve(bytes.len())
+        .map_err(|_| io::ErrorKind::OutOfMemory)?;
+    buffer.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// A bytes object, or a MemoryError.
+fn new_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, bytes.len(), |place| {
+        place.copy_from_slice(bytes);
+        Ok(())
+    })
 }
 
 /// A size argument: `None` and negative numbers mean "all".

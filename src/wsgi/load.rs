@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 
-use pyo3::exceptions::PyModuleNotFoundError;
+use pyo3::exceptions::{PyAttributeError, PyModuleNotFoundError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyModule, PyType};
 
@@ -191,6 +191,13 @@ fn attribute<'py>(
         for part in name.split('.') {
             object = match object.getattr(part) {
                 Ok(object) => object,
+                Err(error) if !error.is_instance_of::<PyAttributeError>(py) => {
+                    return Err(LoadError::raised(
+                        py,
+                        &error,
+                        &format!("looking up '{name}' in {shown}"),
+                    ));
+                }
                 Err(_) => {
                     let near = near_names(py, &object, part);
                     return Err(LoadError::plain(format!(

@@ -62,6 +62,9 @@ impl StartResponse {
             if !matches!(open.response, Response::NotStarted) && !replaces {
                 return Err("start_response was called a second time without exc_info");
             }
+            if open.has_begun() {
+                return Err("the head left while start_response was being called again");
+            }
             open.response = Response::Started(head);
             Ok(())
         });

@@ -58,7 +58,7 @@ fn crc32_of_repeated(block: &[u8], times: u64) -> u32 {
     let bits: Vec<u32> = (0..32).map(|bit| step(1 << bit) ^ zero).collect();
     let mut state = u32::MAX;
     for _ in 0..times {
-        let effect = (0..32).filter(|bit| state >> bit & 1 == 1);
+        let effect = (0..32).filter(|bit| (state >> bit) & 1 == 1);
         state = effect.fold(zero, |sum, bit| sum ^ bits[bit]);
     }
     !state

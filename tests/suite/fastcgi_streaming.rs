@@ -6,7 +6,7 @@ use crate::gateway::{Fifo, Gateway};
 
 fn burst(count: usize, size: usize) -> Vec<u8> {
     let blocks = (0..count).map(|number| format!("{number:0size$}"));
-    blocks.collect::<String>().into_bytes()
+    blocks.collect::<Vec<_>>().concat().into_bytes()
 }
 
 /// Reads STDOUT records of the open response until so many bytes of body have come.

@@ -1,0 +1,65 @@
+//! What happens when the application forks: the child gives up what is the gateway's.
+//!
+//! Without this a child's SIGTERM would end the parent (they share the pipe of `signals`), its copy of the listening
+//! socket would keep the address in use after the parent's end, and its copy of a CGI response would hold that open.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::signals;
+use crate::gateway::forked;
+
+/// Descriptors that children close; -1 is a free place.
+static CLOSED: [AtomicI32; 32] = [const { AtomicI32::new(-1) }; 32];
+
+extern "C" fn before() {
+    forked::note_fork();
+}
+
+extern "C" fn in_child() {
+    forked::note_child();
+    signals::leave_in_child();
+    for place in &CLOSED {
+        let fd: RawFd = place.swap(-1, Ordering::Relaxed);
+        if fd >= 0 {
+            // SAFETY: close(2) may be called in a child of a process with threads (signal-safety(7)); the number was
+            // given by its owner in the parent, who has no life in this process.
+            unsafe { nix::libc::close(fd) };
+        }
+    }
+}
+
+/// Begins to watch for fork(2). A child of vfork(2) or posix_spawn(3) runs another program at once, and our descriptors
+/// close on exec.
+pub fn watch_forks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handlers store to atomics and make system calls that signal-safety(7) allows.
+        let watched = unsafe { nix::libc::pthread_atfork(Some(before), None, Some(in_child)) };
+        if watched != 0 {
+            forked::note_fork();
+        }
+    });
+}
+
+/// Has children close this descriptor, until [`keep_in_children`].
+pub fn close_in_children(fd: impl AsFd) {
+    let fd = fd.as_fd().as_raw_fd();
+    let take = |place: &&AtomicI32| {
+        place
+            .compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    };
+    if CLOSED.iter().find(take).is_none() {
+        log::debug!("too many descriptors to be closed in children");
+    }
+}
+
+/// Has children close nothing any more: to be called before the descriptors are closed here and their numbers go to
+/// others.
+pub fn keep_in_children() {
+    for place in &CLOSED {
+        place.store(-1, Ordering::Relaxed);
+    }
+}
