@@ -46,12 +46,12 @@ pub fn watch_forks() {
 /// Has children close this descriptor, until [`keep_in_children`].
 pub fn close_in_children(fd: impl AsFd) {
     let fd = fd.as_fd().as_raw_fd();
-    let take = |place: &&AtomicI32| {
+    let take = |place: &AtomicI32| {
         place
             .compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     };
-    if CLOSED.iter().find(take).is_none() {
+    if !CLOSED.iter().any(take) {
         log::debug!("too many descriptors to be closed in children");
     }
 }
