@@ -12,12 +12,12 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use super::Shared;
-use super::exchange::write_all;
 use super::limits::LINGER;
 use super::pairs::{Pairs, write_pair};
 use super::parser::{Event, Parser};
 use super::record::{ProtocolStatus, RecordType, Role, write_end_request, write_record};
 use super::request::{Request, Sent};
+use super::socket::write_all;
 use crate::gateway::{self, Exchange, Page};
 
 /// A connection from a web server.

@@ -2,14 +2,14 @@
 
 use std::any::Any;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::sendfile::sendfile64;
 use nix::sys::socket::sockopt::SendTimeout;
-use nix::sys::socket::{MsgFlags, recv, send, sendmsg, setsockopt};
+use nix::sys::socket::{MsgFlags, recv, setsockopt};
 use nix::sys::time::TimeVal;
 use nix::sys::uio::{pread, readv};
 
@@ -18,6 +18,7 @@ use super::record::{
     HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, write_end_request, write_record,
 };
 use super::request::{Request, Sent};
+use super::socket::{wait, write_pieces};
 use crate::gateway::{Exchange, FileSpan, Head, Variables};
 
 /// The most text in one STDERR record: HAProxy 2.6 dies of larger ones.
@@ -37,9 +38,6 @@ const MAX_OFFERED: usize = 4 * 1024;
 /// Bytes of the body that are taken in from what was read at once, so that small records are not gone through again and
 /// again.
 const AHEAD: usize = 64 * 1024;
-
-/// Pieces in one system call; the kernel takes 1,024 (IOV_MAX).
-const MAX_PIECES: usize = 512;
 
 impl Connection {
     fn open(&self) -> &Request {
@@ -452,56 +450,4 @@ fn cut_short() -> io::Error {
         io::ErrorKind::UnexpectedEof,
         "the web server closed the connection in the middle of the request's body",
     )
-}
-
-/// Waits until the socket is ready for `events`, or has an error to tell.
-fn wait(socket: BorrowedFd<'_>, events: PollFlags, limit: Duration) -> io::Result<()> {
-    let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-    loop {
-        match poll(&mut [PollFd::new(socket, events)], timeout) {
-            Ok(0) => {
-                let text = format!("nothing from or to the web server for {limit:?}");
-                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-            }
-            Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Sends all of `bytes`, waiting for room where the socket has none.
-pub(super) fn write_all(
-    socket: BorrowedFd<'_>,
-    mut bytes: &[u8],
-    limit: Duration,
-) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
-            Ok(sent) => bytes = &bytes[sent..],
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => wait(socket, PollFlags::POLLOUT, limit)?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-/// Sends all pieces in order.
-fn write_pieces(
-    socket: BorrowedFd<'_>,
-    mut pieces: &mut [IoSlice<'_>],
-    limit: Duration,
-) -> io::Result<()> {
-    IoSlice::advance_slices(&mut pieces, 0);
-    while !pieces.is_empty() {
-        let some = &pieces[..pieces.len().min(MAX_PIECES)];
-        match sendmsg::<()>(socket.as_raw_fd(), some, &[], MsgFlags::MSG_NOSIGNAL, None) {
-            Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => wait(socket, PollFlags::POLLOUT, limit)?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

@@ -19,6 +19,7 @@ pub mod record;
 mod request;
 mod responder;
 mod sender;
+mod socket;
 
 use std::io;
 use std::sync::atomic::AtomicUsize;

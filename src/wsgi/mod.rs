@@ -1,9 +1,10 @@
 //! PEP 3333: Python inside this process, the application, and the call of one for each request.
 //!
 //! `interpreter` and `venv` start CPython, `target` and `load` find the application, `caller` is one request's life from
-//! `environ` to `close()`, `response`, `input`, `errors` and `file_wrapper` are the objects that the application is
+//! `environ` to `close()` and `body` its last part, `response`, `input`, `errors` and `file_wrapper` are the objects that the application is
 //! given. This floor has never heard of FastCGI, and it is the only one with PyO3.
 
+mod body;
 mod caller;
 mod environ;
 mod errors;
