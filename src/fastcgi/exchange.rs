@@ -74,7 +74,9 @@ impl Connection {
 
     /// Blocks for bytes of the body, bounded by the time limit for a silent web server.
     fn wait_readable(&self) -> io::Result<()> {
-        wait(self.socket.as_fd(), PollFlags::POLLIN, self.patience)
+        wait(self.socket.as_fd(), PollFlags::POLLIN, self.patience).inspect_err(|_| {
+            log::warn!("nothing of a request's body came for --io-timeout");
+        })
     }
 
     /// Begins the next thing to send: what the sender has not sent, then what was reported.

@@ -17,7 +17,8 @@ pub(super) fn wait(socket: BorrowedFd<'_>, events: PollFlags, limit: Duration) -
     loop {
         match poll(&mut [PollFd::new(socket, events)], timeout) {
             Ok(0) => {
-                let text = format!("nothing from or to the web server for {limit:?}");
+                let text =
+                    format!("nothing from or to the web server for {limit:?} (--io-timeout)");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             Ok(_) => return Ok(()),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, sigaction};
-use nix::unistd::pipe2;
+use nix::unistd::{getpid, pipe2};
 
 /// A signal that was sent to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub struct Signals {
 /// The descriptor that the handler writes to, or -1.
 static TO: AtomicI32 = AtomicI32::new(-1);
 
+/// The process that catches signals.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
 const CAUGHT: [signal::Signal; 3] = [
     signal::Signal::SIGTERM,
     signal::Signal::SIGINT,
@@ -38,10 +41,15 @@ const CAUGHT: [signal::Signal; 3] = [
 
 extern "C" fn handler(number: i32) {
     let byte = [u8::try_from(number).unwrap_or(u8::MAX)];
-    // SAFETY: write(2) is one of the functions that a handler may call (signal-safety(7)), the buffer is this frame's,
-    // and a descriptor that is not open any more only makes it fail. errno is put back: the interrupted code may be
-    // about to read it.
+    // SAFETY: these are functions that a handler may call (signal-safety(7)), the buffer is this frame's, and a descriptor
+    // that is not open any more only makes write(2) fail. errno is put back: the interrupted code may be about to read it.
     unsafe {
+        // In a child that the application has just forked, before it let go of this handler: the signal is for it.
+        if nix::libc::getpid() != OWNER.load(Ordering::Relaxed) {
+            nix::libc::signal(number, nix::libc::SIG_DFL);
+            nix::libc::raise(number);
+            return;
+        }
         let errno = nix::libc::__errno_location();
         let before = *errno;
         nix::libc::write(TO.load(Ordering::Relaxed), byte.as_ptr().cast(), 1);
@@ -56,6 +64,7 @@ impl Signals {
     /// When there is no pipe to be had.
     pub fn catch() -> io::Result<Self> {
         let (from, to) = pipe2(OFlag::O_CLOEXEC)?;
+        OWNER.store(getpid().as_raw(), Ordering::Relaxed);
         TO.store(to.as_raw_fd(), Ordering::Relaxed);
         Self::insist()?;
         Ok(Self {
