@@ -17,9 +17,11 @@ mod fastcgi_spec;
 mod fastcgi_streaming;
 
 mod floors;
+mod forks;
 mod http;
 mod imports;
 mod nginx;
+mod resilience;
 
 mod cgi_bytes;
 mod cgi_door;
