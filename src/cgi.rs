@@ -79,14 +79,19 @@ pub struct CgiExchange {
 const BUFFER: usize = 64 * 1024;
 
 impl CgiExchange {
-    /// The request that this process was started for. A process without REQUEST_METHOD was started from a terminal and
+    /// The request that this process was started for; to be made while there is one thread. A process without REQUEST_METHOD was started from a terminal and
     /// answers a GET of /.
     pub fn new(stdio: Stdio) -> Box<Self> {
         let mut variables = Variables::new();
         for (name, value) in std::env::vars_os() {
             variables.push(name.as_bytes(), value.as_bytes());
         }
-        if variables.get(b"REQUEST_METHOD").is_none() {
+        if variables.get(b"REQUEST_METHOD").is_some() {
+            // httpoxy (CVE-2016-5385): under a web server this is the client's word, and libraries that look for the
+            // operator's would find it in os.environ.
+            // SAFETY: this process has one thread as yet, so nobody reads the environment meanwhile.
+            unsafe { std::env::remove_var("HTTP_PROXY") };
+        } else {
             variables.push(b"REQUEST_METHOD", b"GET");
             if variables.get(b"PATH_INFO").is_none() {
                 variables.push(b"PATH_INFO", b"/");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::exit::NoPython;
+use super::exit::{NoPython, Usage};
 use crate::cli::ApplicationOptions;
 use crate::process;
 use crate::wsgi::{Application, Interpreter, Mode, Python, Target};
@@ -28,16 +28,17 @@ pub(super) fn start(
     mode: Mode,
 ) -> anyhow::Result<(Interpreter, Application)> {
     process::watch_forks();
-    let target = Target::parse(&options.app).map_err(NoPython)?;
+    let target = Target::parse(&options.app).map_err(Usage)?;
     let folder = target
         .folder()
         .context("the working directory cannot be told")?;
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let named = options.python.venv.clone().or_else(|| {
-        std::env::var_os("VIRTUAL_ENV")
-            .filter(|venv| !venv.is_empty())
-            .map(PathBuf::from)
-    });
+    let by_variable = std::env::var_os("VIRTUAL_ENV").filter(|venv| !venv.is_empty());
+    let by_variable = by_variable
+        .filter(|_| options.python.venv.is_none())
+        .map(PathBuf::from);
+    let named = options.python.venv.clone().or_else(|| by_variable.clone());
+    let by_variable = by_variable.map_or("", |_| " (the variable VIRTUAL_ENV names it)");
     let mut path: Vec<PathBuf> = options
         .python
         .pythonpath
@@ -54,7 +55,7 @@ pub(super) fn start(
         path,
         program: options.app.clone(),
     };
-    let interpreter = Interpreter::start(&python).map_err(NoPython)?;
+    let interpreter = Interpreter::start(&python).map_err(|error| NoPython(error + by_variable))?;
     let application = Application::load(&target, mode).inspect_err(|error| {
         if let Some(traceback) = &error.traceback {
             log::error!("the application cannot be loaded\n{}", traceback.trim_end());
