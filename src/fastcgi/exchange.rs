@@ -74,8 +74,10 @@ impl Connection {
 
     /// Blocks for bytes of the body, bounded by the time limit for a silent web server.
     fn wait_readable(&self) -> io::Result<()> {
-        wait(self.socket.as_fd(), PollFlags::POLLIN, self.patience).inspect_err(|_| {
-            log::warn!("nothing of a request's body came for --io-timeout");
+        wait(self.socket.as_fd(), PollFlags::POLLIN, self.patience).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::TimedOut {
+                log::warn!("nothing of a request's body came for --io-timeout");
+            }
         })
     }
 
