@@ -65,7 +65,7 @@ struct Table {
     listeners: Vec<Listener>,
     /// Until when the listeners are out of the epoll set, for want of descriptors or connections.
     paused: Option<Instant>,
-    /// When it was last told why.
+    /// When trouble with new connections was last told.
     complained: Option<Instant>,
     draining: bool,
     next_sweep: Instant,
@@ -414,22 +414,24 @@ impl Responder {
             Accepted::Refused => return Ok(None),
             Accepted::Nothing => return Err(()),
             Accepted::Exhausted => {
-                self.pause(
-                    &mut table,
+                table.complain(
                     "no new connection can be taken: the process or the system has no descriptors or memory left; raise \
                      the limit of open files (ulimit -n, LimitNOFILE=) or lower --max-connections",
                 );
+                self.pause(&mut table);
                 return Err(());
             }
         };
         let open = self.shared.open.fetch_add(1, Ordering::Relaxed) + 1;
         let limit = self.shared.limits.connections;
-        if open >= limit + TURNED_AWAY {
-            self.pause(
-                &mut table,
-                "all connections are in use (--max-connections), and many more wait; raise it, or lower the web \
-                 server's keep-alive",
+        if open > limit {
+            table.complain(
+                "all connections are in use (--max-connections): further requests are answered with 503; raise it, or \
+                 lower the web server's keep-alive",
             );
+        }
+        if open >= limit + TURNED_AWAY {
+            self.pause(&mut table);
         }
         Ok(Some(Connection::new(
             socket,

@@ -152,6 +152,7 @@ fn a_full_gateway_answers_with_503_and_serves_again_when_there_is_room() {
         assert!(seconds.parse::<u32>().unwrap() > 0);
         assert!(response.closed);
     }
+    gateway.wait_for_log("--max-connections");
     // Those that were there first are served.
     for (connection, rest) in &mut open {
         connection.write(rest);

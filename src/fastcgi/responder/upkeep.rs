@@ -19,6 +19,17 @@ pub(super) const PAUSE: Duration = Duration::from_millis(100);
 /// How long a connection on which nothing came yet may hold up the end of a draining responder.
 const FRESH_GRACE: Duration = Duration::from_secs(1);
 
+impl Table {
+    /// Tells of trouble with new connections, unless some was told lately.
+    pub(super) fn complain(&mut self, trouble: &str) {
+        let now = Instant::now();
+        if self.complained.is_none_or(|last| now >= last + COMPLAINT) {
+            self.complained = Some(now);
+            log::error!("{trouble}");
+        }
+    }
+}
+
 impl Responder {
     /// Puts the listeners into the epoll set. With EPOLLEXCLUSIVE a new connection wakes one of the processes that
     /// share a listener, the one that slept last.
@@ -31,14 +42,9 @@ impl Responder {
         Ok(())
     }
 
-    /// Asks no listener for a moment, and says why unless it was said lately.
-    pub(super) fn pause(&self, table: &mut Table, why: &str) {
-        let now = Instant::now();
-        if table.complained.is_none_or(|last| now >= last + COMPLAINT) {
-            table.complained = Some(now);
-            log::error!("{why}");
-        }
-        if table.paused.replace(now + PAUSE).is_none() {
+    /// Asks no listener for a moment.
+    pub(super) fn pause(&self, table: &mut Table) {
+        if table.paused.replace(Instant::now() + PAUSE).is_none() {
             for listener in &table.listeners {
                 let _ = self.epoll.delete(&listener.socket);
             }
