@@ -1,5 +1,6 @@
 //! What the operator may say: the command line and its checking, and nothing of what it does.
 
+mod process;
 mod values;
 
 use std::ffi::{OsStr, OsString};
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
-use values::{duration, mode, size};
+pub use process::ProcessOptions;
+
+use values::{duration, mode, mount, size};
 
 /// CGI and FastCGI gateway between web servers and Python WSGI applications.
 ///
@@ -32,7 +35,11 @@ pub struct Cli {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub python: PythonOptions,
+    pub general: DoorOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub process: ProcessOptions,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -46,8 +53,8 @@ pub enum Door {
     Cgi(ApplicationOptions),
     /// Serve FastCGI on sockets until told to stop.
     Fastcgi(Box<FastcgiOptions>),
-    /// Import the application, and say what would be served and by which Python.
-    Check(ApplicationOptions),
+    /// Import the application, and say what would be served and by which Python. Takes what fastcgi takes.
+    Check(Box<FastcgiOptions>),
 }
 
 /// Which application, and in which Python.
@@ -59,12 +66,12 @@ pub struct ApplicationOptions {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub python: PythonOptions,
+    pub general: DoorOptions,
 }
 
-/// In which Python the application runs, and how it tells what goes wrong.
+/// What every door may be told: the Python that the application runs in, and how it tells what goes wrong.
 #[derive(Args, Clone, Debug)]
-pub struct PythonOptions {
+pub struct DoorOptions {
     /// The virtual environment [default: VIRTUAL_ENV, else the one that the application lies in].
     #[arg(long, value_name = "DIR")]
     pub venv: Option<PathBuf>,
@@ -77,6 +84,11 @@ pub struct PythonOptions {
     #[arg(long, value_name = "DIR", action = ArgAction::Append)]
     pub pythonpath: Vec<PathBuf>,
 
+    /// The URL path that the application is at, as /shop; / is the whole site. A request for anything else gets 404
+    /// [default: the web server's SCRIPT_NAME].
+    #[arg(long, value_name = "PREFIX", value_parser = mount)]
+    pub mount: Option<String>,
+
     /// Show tracebacks on error pages. Not for a public site.
     #[arg(long)]
     pub debug: bool,
@@ -84,6 +96,14 @@ pub struct PythonOptions {
     /// The least important messages that are logged: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: log::LevelFilter,
+
+    /// The file that messages are appended to [default: standard error].
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+
+    /// A TOML file of options, which the command line and the environment overrule.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Where and how to serve FastCGI.
@@ -109,6 +129,10 @@ pub struct FastcgiOptions {
     /// Connections that may wait to be taken.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(i32).range(1..=65535))]
     pub backlog: i32,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub process: ProcessOptions,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -154,10 +178,6 @@ pub struct ResponderOptions {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub io_timeout: Duration,
 
-    /// Time for what is in flight to end, after SIGTERM.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
-    pub graceful_timeout: Duration,
-
     /// Hosts or networks that may connect over TCP, with commas.
     #[arg(long, value_name = "ADDR,...")]
     pub allow: Option<String>,
@@ -168,7 +188,7 @@ impl Cli {
     pub fn application(&self) -> Option<ApplicationOptions> {
         self.app.clone().map(|app| ApplicationOptions {
             app,
-            python: self.python.clone(),
+            general: self.general.clone(),
         })
     }
 
@@ -252,7 +272,7 @@ mod tests {
         let cli = Cli::try_parse_from(words("gw --debug site:app")).unwrap();
         assert!(cli.door.is_none());
         assert_eq!(cli.application().unwrap().app, "site:app");
-        assert!(cli.python.debug);
+        assert!(cli.general.debug);
         assert!(Cli::try_parse_from(words("gw fastcgi --bind /run/a.sock")).is_err());
     }
 }

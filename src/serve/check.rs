@@ -18,7 +18,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         multithread: false,
         multiprocess: false,
         run_once: true,
-        debug: options.python.debug,
+        debug: options.general.debug,
     };
     let (interpreter, application) = python::start(options, mode)?;
     let found = interpreter.describe();

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use super::exit::{Exit, Usage};
 use super::python;
-use crate::cli::{ApplicationOptions, FastcgiOptions, ResponderOptions};
+use crate::cli::{ApplicationOptions, FastcgiOptions, ProcessOptions, ResponderOptions};
 use crate::fastcgi::{AllowList, Connection, Limits, Listener, Responder};
 use crate::process::{self, Address, Bound, Signal, Signals, SocketFile, SocketOwner};
 use crate::wsgi::{Application, Caller, Mode};
@@ -24,7 +24,7 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
             let text = "nothing says where to listen: give --bind ADDR (standard input is no listening socket)";
             return Err(Usage(text.to_owned()).into());
         }
-        return run_spawned(&options.application, &options.responder);
+        return run_spawned(&options.application, &options.process, &options.responder);
     }
     let read = |address: &String| address.parse::<Address>().map_err(Usage);
     let addresses = options
@@ -46,7 +46,13 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
         }
         Ok(all)
     };
-    serve(bind, &options.responder, &options.application, false)
+    serve(
+        bind,
+        &options.process,
+        &options.responder,
+        &options.application,
+        false,
+    )
 }
 
 /// Serves on standard input, the listening socket that the web server started this process with. It manages the
@@ -56,14 +62,16 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
 /// What keeps it from serving.
 pub(super) fn run_spawned(
     application: &ApplicationOptions,
+    process: &ProcessOptions,
     options: &ResponderOptions,
 ) -> anyhow::Result<Exit> {
     let bind = |_: &End| Ok(vec![process::inherited(0).map_err(anyhow::Error::msg)?]);
-    serve(bind, options, application, true)
+    serve(bind, process, options, application, true)
 }
 
 fn serve(
     bind: impl FnOnce(&End) -> anyhow::Result<Vec<Bound>>,
+    process: &ProcessOptions,
     options: &ResponderOptions,
     application: &ApplicationOptions,
     spawned: bool,
@@ -73,7 +81,7 @@ fn serve(
     obey(
         Signals::catch().context("signals cannot be caught")?,
         &end,
-        options.graceful_timeout,
+        process.graceful_timeout,
     );
     let served = bind(&end).and_then(|bound| serve_on(bound, &end, options, application, spawned));
     lock(&end.files).clear();
@@ -107,7 +115,7 @@ fn serve_on(
         multithread: threads > 1,
         multiprocess: spawned,
         run_once: false,
-        debug: application.python.debug,
+        debug: application.general.debug,
     };
     let (interpreter, application) = python::start(application, mode)?;
     log::info!(

@@ -8,9 +8,10 @@ use crate::cli::{Cli, Door};
 /// that only a responder's lines have them.
 pub fn start(cli: &Cli) {
     let (options, alone) = match &cli.door {
-        Some(Door::Cgi(options) | Door::Check(options)) => (&options.python, false),
-        Some(Door::Fastcgi(options)) => (&options.application.python, true),
-        None => (&cli.python, std::env::var_os("REQUEST_METHOD").is_none()),
+        Some(Door::Cgi(options)) => (&options.general, false),
+        Some(Door::Check(options)) => (&options.application.general, false),
+        Some(Door::Fastcgi(options)) => (&options.application.general, true),
+        None => (&cli.general, std::env::var_os("REQUEST_METHOD").is_none()),
     };
     let level = options.log_level;
     let pid = std::process::id();

@@ -11,7 +11,7 @@ use crate::wsgi::{Application, Interpreter, Mode, Python, Target};
 
 /// Changes to the folder of `--chdir`, from which every other path is seen.
 pub(super) fn change_folder(options: &ApplicationOptions) -> anyhow::Result<()> {
-    match &options.python.chdir {
+    match &options.general.chdir {
         Some(folder) => std::env::set_current_dir(folder).with_context(|| {
             format!(
                 "cannot change to the folder {} of --chdir",
@@ -35,12 +35,12 @@ pub(super) fn start(
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let by_variable = std::env::var_os("VIRTUAL_ENV").filter(|venv| !venv.is_empty());
     let by_variable = by_variable
-        .filter(|_| options.python.venv.is_none())
+        .filter(|_| options.general.venv.is_none())
         .map(PathBuf::from);
-    let named = options.python.venv.clone().or_else(|| by_variable.clone());
+    let named = options.general.venv.clone().or_else(|| by_variable.clone());
     let by_variable = by_variable.map_or("", |_| " (the variable VIRTUAL_ENV names it)");
     let mut path: Vec<PathBuf> = options
-        .python
+        .general
         .pythonpath
         .iter()
         .map(|folder| absolute(folder))
