@@ -277,10 +277,13 @@ impl Cli {
             Some(Door::Fastcgi(options) | Door::Check(options)) => &options.process,
             None => &self.process,
         };
-        process.check(|key| {
-            let told = self.told.iter().find(|told| told.key == key);
-            told.map_or(Origin::Default, |told| told.origin.clone())
-        })
+        process.check(|key| self.origin(key))
+    }
+
+    /// Where the option of this key was told, for an error that only who obeys it can find.
+    pub fn origin(&self, key: &str) -> Origin {
+        let told = self.told.iter().find(|told| told.key == key);
+        told.map_or(Origin::Default, |told| told.origin.clone())
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::exit::{Exit, Usage};
 use super::python;
-use crate::cli::{FastcgiOptions, Told};
+use crate::cli::{Cli, FastcgiOptions, Told};
 use crate::fastcgi::AllowList;
 use crate::process::Address;
 use crate::wsgi::Mode;
@@ -14,12 +14,13 @@ use crate::wsgi::Mode;
 ///
 /// # Errors
 /// Why it could not be served.
-pub(super) fn run(options: &FastcgiOptions, settings: &[Told]) -> anyhow::Result<Exit> {
+pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
+    let wrong = |key| move |error| Usage(format!("--{key} ({}): {error}", cli.origin(key)));
     for address in &options.bind {
-        address.parse::<Address>().map_err(Usage)?;
+        address.parse::<Address>().map_err(wrong("bind"))?;
     }
     if let Some(allow) = &options.responder.allow {
-        allow.parse::<AllowList>().map_err(Usage)?;
+        allow.parse::<AllowList>().map_err(wrong("allow"))?;
     }
     let options = &options.application;
     python::change_folder(options)?;
@@ -39,7 +40,7 @@ pub(super) fn run(options: &FastcgiOptions, settings: &[Told]) -> anyhow::Result
     writeln!(out, "application: {}", Path::new(&options.app).display())?;
     writeln!(out, "file: {}", application.file)?;
     writeln!(out, "type: {}", application.kind)?;
-    print(settings, &mut out)?;
+    print(&cli.told, &mut out)?;
     drop(out);
     interpreter.finalize();
     Ok(Exit::Fine)
