@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::exit::{Exit, Usage};
 use super::python;
 use crate::cli::{ApplicationOptions, FastcgiOptions, ResponderOptions};
-use crate::fastcgi::{AllowList, Connection, Limits, Listener, Responder};
+use crate::fastcgi::{AllowList, Connection, Idle, Limits, Listener, Responder};
 use crate::process::{self, Address, Bound, Signal, Signals, SocketFile, SocketOwner};
 use crate::wsgi::{Application, Caller, Mode};
 
@@ -118,6 +118,7 @@ fn serve_on(
     );
     let responder = Responder::new(
         listeners.collect(),
+        None,
         limits(options)?,
         allow,
         threads,
@@ -147,7 +148,7 @@ fn run_threads(
     };
     std::thread::scope(|scope| {
         if threads > 1 {
-            scope.spawn(|| responder.watch());
+            scope.spawn(|| responder.watch(&|| {}));
         }
         for number in 2..=threads {
             let name = format!("application {number}");
@@ -160,7 +161,7 @@ fn run_threads(
                     }
                 })
                 .context("an application thread cannot be started")
-                .inspect_err(|_| responder.stop())?;
+                .inspect_err(|_| responder.stop(Idle::Close))?;
         }
         application.enter(work).map_err(anyhow::Error::msg)
     })
@@ -200,7 +201,7 @@ fn obey(mut signals: Signals, end: &Arc<End>, grace: Duration) {
                 (Signal::Terminate, Some(responder)) => {
                     log::info!("told to end: finishing what is in flight");
                     process::keep_in_children();
-                    responder.stop();
+                    responder.stop(Idle::Close);
                     end_after(grace);
                 }
                 // Nothing is being served yet, or nothing is to be waited for.
