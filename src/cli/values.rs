@@ -40,6 +40,64 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(bad)
 }
 
+/// Reads a duration that is a limit, where 0 would be a trap and not "no limit".
+pub(super) fn time_limit(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() {
+        return Err(nothing(text));
+    }
+    Ok(duration)
+}
+
+/// Reads a size that is a limit.
+pub(super) fn size_limit(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err(nothing(text)),
+        size => Ok(size),
+    }
+}
+
+/// Reads a number that is a limit.
+pub(super) fn limit(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err(nothing(text)),
+        Ok(number) => Ok(number),
+        Err(_) => Err(format!("'{text}' is no number such as 1000")),
+    }
+}
+
+fn nothing(text: &str) -> String {
+    format!("'{text}' would let nothing through: leave the option out for its default")
+}
+
+/// Reads the path of a URL, `/` or `/shop`; a slash at its end says nothing and is dropped.
+pub(super) fn mount(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err(format!("'{text}' is no path of a URL such as /shop or /"));
+    }
+    match text.trim_end_matches('/') {
+        "" => Ok("/".to_owned()),
+        path => Ok(path.to_owned()),
+    }
+}
+
+/// Reads what switches an option on or off.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err(format!(
+            "'{text}' is neither 1, true, yes or on nor 0, false, no or off"
+        )),
+    }
+}
+
+/// Reads the least important level that is logged.
+pub(super) fn level(text: &str) -> Result<log::LevelFilter, String> {
+    text.parse()
+        .map_err(|_| format!("'{text}' is no level: give error, warn, info, debug, trace or off"))
+}
+
 /// Reads `0660`, as permission bits.
 pub(super) fn mode(text: &str) -> Result<u32, String> {
     let bits = u32::from_str_radix(text, 8)
@@ -50,7 +108,7 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, mode, size};
+    use super::{duration, level, limit, mode, mount, size, size_limit, switch, time_limit};
 
     #[test]
     fn values_are_read_with_their_units() {
@@ -74,5 +132,39 @@ mod tests {
             );
         }
         assert!(mode("999").is_err() && mode("10000").is_err());
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_an_error_that_names_the_way_out() {
+        assert_eq!(limit("7").unwrap(), 7);
+        assert_eq!(size_limit("1K").unwrap(), 1024);
+        assert_eq!(time_limit("1ms").unwrap().as_millis(), 1);
+        for error in [
+            limit("0").unwrap_err(),
+            size_limit("0").unwrap_err(),
+            time_limit("0s").unwrap_err().replace("0s", "0"),
+        ] {
+            assert!(
+                error.contains("'0'") && error.contains("leave the option out"),
+                "{error}"
+            );
+        }
+        assert!(limit("-1").is_err() && limit("1s").is_err() && time_limit("1").is_err());
+    }
+
+    #[test]
+    fn switches_and_levels_are_words() {
+        assert!(switch("on").unwrap() && switch("Yes").unwrap() && switch("1").unwrap());
+        assert!(!switch("off").unwrap() && !switch("FALSE").unwrap() && !switch("0").unwrap());
+        assert!(switch("maybe").unwrap_err().contains("'maybe'"));
+        assert_eq!(level("Debug").unwrap(), log::LevelFilter::Debug);
+        assert!(level("loud").unwrap_err().contains("'loud'"));
+    }
+
+    #[test]
+    fn a_mount_begins_with_a_slash_and_ends_with_none() {
+        assert_eq!(mount("/").unwrap(), "/");
+        assert_eq!(mount("/shop/de/").unwrap(), "/shop/de");
+        assert!(mount("shop").unwrap_err().contains("'shop'") && mount("").is_err());
     }
 }

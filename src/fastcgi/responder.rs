@@ -234,6 +234,12 @@ impl Responder {
         self.notify();
     }
 
+    /// Whether a responder that was told to stop still has connections, beside those whose requests run.
+    pub fn has_work(&self) -> bool {
+        let table = self.table();
+        table.draining.is_none() || !table.waiting.is_empty()
+    }
+
     fn stopping(&self) -> Option<Idle> {
         match self.stopping.load(Ordering::Acquire) {
             end::NOT_YET => None,

@@ -23,13 +23,14 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         multithread: false,
         multiprocess: true,
         run_once: true,
-        debug: options.python.debug,
+        debug: options.general.debug,
     };
-    let started = python::change_folder(options).and_then(|()| python::start(options, mode));
+    let started =
+        python::change_folder(options).and_then(|()| python::start_and_load(options, mode));
     let (interpreter, application) = match started {
         Ok(started) => started,
         Err(error) => {
-            let (head, body) = page(&error, options.python.debug).render();
+            let (head, body) = page(&error, options.general.debug).render();
             // The error is the news, whether or not there is somebody to show a page to.
             let _ = exchange.send(Some(&head), &[&body], true);
             return Err(error);

@@ -11,7 +11,7 @@ use crate::wsgi::{Application, Interpreter, Mode, Python, Target};
 
 /// Changes to the folder of `--chdir`, from which every other path is seen.
 pub(super) fn change_folder(options: &ApplicationOptions) -> anyhow::Result<()> {
-    match &options.python.chdir {
+    match &options.general.chdir {
         Some(folder) => std::env::set_current_dir(folder).with_context(|| {
             format!(
                 "cannot change to the folder {} of --chdir",
@@ -23,10 +23,17 @@ pub(super) fn change_folder(options: &ApplicationOptions) -> anyhow::Result<()> 
 }
 
 /// Starts Python and imports the application.
-pub(super) fn start(
+pub(super) fn start_and_load(
     options: &ApplicationOptions,
     mode: Mode,
 ) -> anyhow::Result<(Interpreter, Application)> {
+    let (interpreter, target) = start(options)?;
+    let application = load(&target, mode)?;
+    Ok((interpreter, application))
+}
+
+/// Starts Python.
+pub(super) fn start(options: &ApplicationOptions) -> anyhow::Result<(Interpreter, Target)> {
     process::watch_forks();
     let target = Target::parse(&options.app).map_err(Usage)?;
     let folder = target
@@ -35,12 +42,12 @@ pub(super) fn start(
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let by_variable = std::env::var_os("VIRTUAL_ENV").filter(|venv| !venv.is_empty());
     let by_variable = by_variable
-        .filter(|_| options.python.venv.is_none())
+        .filter(|_| options.general.venv.is_none())
         .map(PathBuf::from);
-    let named = options.python.venv.clone().or_else(|| by_variable.clone());
+    let named = options.general.venv.clone().or_else(|| by_variable.clone());
     let by_variable = by_variable.map_or("", |_| " (the variable VIRTUAL_ENV names it)");
     let mut path: Vec<PathBuf> = options
-        .python
+        .general
         .pythonpath
         .iter()
         .map(|folder| absolute(folder))
@@ -56,10 +63,15 @@ pub(super) fn start(
         program: options.app.clone(),
     };
     let interpreter = Interpreter::start(&python).map_err(|error| NoPython(error + by_variable))?;
-    let application = Application::load(&target, mode).inspect_err(|error| {
+    Ok((interpreter, target))
+}
+
+/// Imports the application.
+pub(super) fn load(target: &Target, mode: Mode) -> anyhow::Result<Application> {
+    let application = Application::load(target, mode).inspect_err(|error| {
         if let Some(traceback) = &error.traceback {
             log::error!("the application cannot be loaded\n{}", traceback.trim_end());
         }
     })?;
-    Ok((interpreter, application))
+    Ok(application)
 }

@@ -7,6 +7,8 @@
 
 mod client;
 mod gateway;
+mod load;
+mod process_table;
 
 mod fastcgi_client_check;
 mod fastcgi_cuts;
@@ -21,6 +23,7 @@ mod forks;
 mod http;
 mod imports;
 mod nginx;
+mod options;
 mod resilience;
 
 mod cgi_bytes;
