@@ -24,6 +24,8 @@
 
 mod handoff;
 mod table;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod watchdog;
 
