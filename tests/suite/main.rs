@@ -23,6 +23,7 @@ mod forks;
 mod http;
 mod imports;
 mod nginx;
+mod options;
 mod resilience;
 
 mod cgi_bytes;
