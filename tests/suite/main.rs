@@ -5,6 +5,7 @@
 //! the protocol cannot hide by being made on both sides.
 #![allow(clippy::unwrap_used)]
 
+mod captures;
 mod client;
 mod gateway;
 mod load;
@@ -24,6 +25,8 @@ mod http;
 mod imports;
 mod nginx;
 mod options;
+mod paths_rules;
+mod paths_servers;
 mod resilience;
 
 mod cgi_bytes;
