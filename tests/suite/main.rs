@@ -7,6 +7,8 @@
 
 mod client;
 mod gateway;
+mod load;
+mod process_table;
 
 mod fastcgi_client_check;
 mod fastcgi_cuts;
@@ -31,3 +33,10 @@ mod wsgi_applications;
 mod wsgi_doors;
 mod wsgi_environ;
 mod wsgi_pep3333;
+
+mod processes_deadlines;
+mod processes_pool;
+mod processes_recycling;
+mod processes_reload;
+mod processes_watching;
+mod release;
