@@ -105,7 +105,7 @@ fn on_demand_an_application_that_cannot_be_imported_is_told_and_does_not_busy_th
     connection.write(&Request::get("/").bytes());
     gateway.wait_for_log("RuntimeError: this release is broken");
     thread::sleep(Duration::from_secs(2));
-    let tries = gateway.log().matches("RuntimeError").count();
+    let tries = gateway.log().matches("before it was ready").count();
     assert!((2..=12).contains(&tries), "{tries} imports in two seconds");
     // Who waits is served as soon as that is possible.
     release.deploy("serves mended");
