@@ -23,11 +23,11 @@ mod floors;
 mod forks;
 mod http;
 mod imports;
-mod nginx;
 mod options;
 mod paths_rules;
 mod paths_servers;
 mod resilience;
+mod servers;
 
 mod cgi_bytes;
 mod cgi_door;
