@@ -87,6 +87,14 @@ impl Drop for SocketFile {
     }
 }
 
+/// How the sentence about an address goes on that another process has.
+const LISTENS: &str = "already listens there";
+
+/// Whether this is the error of an address that another process has.
+pub(super) fn is_taken(error: &str) -> bool {
+    error.contains(LISTENS) || error.contains(nix::Error::EADDRINUSE.desc())
+}
+
 /// Listens on an address with a queue of `backlog` connections. systemd may give several sockets.
 ///
 /// # Errors
@@ -267,7 +275,7 @@ fn make_room(address: &Address, path: &Path) -> Result<(), String> {
                 |peer| process_name(peer.pid()),
             );
             Err(format!(
-                "cannot listen on {address}: {who} already listens there; stop it or choose another path"
+                "cannot listen on {address}: {who} {LISTENS}; stop it or choose another path"
             ))
         }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {

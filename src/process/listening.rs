@@ -1,9 +1,16 @@
 //! All the sockets that a gateway listens on, for as long as it does.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use super::address::Address;
-use super::listener::{Bound, SocketOwner, bind};
+use super::listener::{Bound, SocketOwner, bind, is_taken};
+
+/// How long an address that is taken is waited for: workers whose master was killed keep it for most of a second.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How often it is tried.
+const TRY: Duration = Duration::from_millis(50);
 
 /// The sockets, and how they were made.
 #[derive(Debug, Default)]
@@ -29,7 +36,7 @@ impl Listening {
             ..Self::default()
         };
         for address in addresses {
-            for bound in bind(address, backlog, owner)? {
+            for bound in bind_patiently(address, backlog, owner)? {
                 let again = bound.file.is_some().then(|| address.clone());
                 listening.again.push(again);
                 listening.bound.push(bound);
@@ -56,6 +63,12 @@ impl Listening {
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.bound.iter().map(|bound| bound.name.as_str()).collect();
         names.join(", ")
+    }
+
+    /// The sockets, for a process that is not to look after their files: its own copies, so that closing them is all that
+    /// it takes for the process to listen no more.
+    pub fn into_sockets(self) -> Vec<Bound> {
+        self.bound
     }
 
     /// Handles on the sockets, without their files.
@@ -111,5 +124,19 @@ impl Listening {
         }
         self.failing = failing;
         mended
+    }
+}
+
+fn bind_patiently(
+    address: &Address,
+    backlog: i32,
+    owner: &SocketOwner,
+) -> Result<Vec<Bound>, String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match bind(address, backlog, owner) {
+            Err(error) if is_taken(&error) && Instant::now() < until => std::thread::sleep(TRY),
+            bound => return bound,
+        }
     }
 }

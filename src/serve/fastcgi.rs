@@ -69,7 +69,7 @@ pub(super) fn run_spawned(
     }
     let _pid_file = write_pid_file(process)?;
     identity.take_on().map_err(anyhow::Error::msg)?;
-    let code = crew.work_alone(listening.try_clone()?);
+    let code = crew.work_alone(listening.into_sockets());
     Ok(Exit::from_code(code))
 }
 

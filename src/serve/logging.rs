@@ -10,6 +10,9 @@ use super::exit::Usage;
 use crate::cli::{Cli, Door};
 use crate::process::{Channel, LogOutput, Message};
 
+/// The most text of one message to the master, in bytes.
+const PIECE: usize = 64 * 1024;
+
 /// The way out of this process.
 enum Way {
     Own(LogOutput),
@@ -100,9 +103,11 @@ impl Write for Record {
             Some(Way::Own(output)) => output.write(record),
             Some(Way::Through(channel)) => {
                 let (level, text) = record.split_first().unwrap_or((&1, &[]));
-                let text = String::from_utf8_lossy(text).into_owned();
-                // A master that has died takes no more, and this worker is about to end.
-                let _ = channel.send(&Message::Log(*level, text));
+                for piece in text.chunks(PIECE) {
+                    let text = String::from_utf8_lossy(piece).into_owned();
+                    // A master that has died takes no more, and this worker is about to end.
+                    let _ = channel.send(&Message::Log(*level, text));
+                }
             }
             None => {}
         }

@@ -93,6 +93,7 @@ impl Master<'_> {
                 born: now,
                 is_ready: false,
                 hung_up: false,
+                killed_at: None,
             }),
             ForkResult::Child => {
                 drop(ours);
@@ -116,15 +117,14 @@ impl Master<'_> {
             crew: self.crew,
             identity: &self.plan.identity,
         };
-        let code = match (birth.settle(), self.listening.try_clone()) {
-            (Ok(()), Ok(listeners)) => self.crew.work(Post {
+        let code = match birth.settle() {
+            Ok(()) => self.crew.work(Post {
                 number,
                 channel,
                 place,
-                listeners,
+                listeners: std::mem::take(&mut self.listening).into_sockets(),
             }),
-            (Err(error), _) => failed(&error),
-            (_, Err(error)) => failed(&error.to_string()),
+            Err(error) => failed(&error),
         };
         exit(code)
     }
@@ -140,14 +140,14 @@ impl Master<'_> {
             crew: self.crew,
             identity: &self.plan.identity,
         };
-        let code = match (birth.settle(), self.listening.try_clone()) {
-            (Ok(()), Ok(listeners)) => {
+        let code = match birth.settle() {
+            Ok(()) => {
                 let name = self.plan.name.clone();
+                let listeners = std::mem::take(&mut self.listening).into_sockets();
                 let orders = Orders::new(channel, name, self.board.clone(), listeners);
                 self.crew.prepare(orders)
             }
-            (Err(error), _) => failed(&error),
-            (_, Err(error)) => failed(&error.to_string()),
+            Err(error) => failed(&error),
         };
         exit(code)
     }
