@@ -54,7 +54,6 @@ const LOSSES: &[Loss] = &[
 const WHOLE: &[Loss] = &[
     loss("above the root", "PATH_INFO", "'/x'", "resolved before a path is looked for"),
     loss("encoded slashes above the root", "PATH_INFO", "'/etc'", "decoded and resolved before a path is looked for"),
-    loss("absolute target", "PATH_INFO", "'/http://other.example:99/abs'", "h2o 2.2 takes it for a path"),
     loss("absolute target", "HTTP_HOST", "'site.example:PORT'", "the Host field's, not the target's"),
     loss("absolute target", "SERVER_NAME", "'site.example'", "the name that h2o.conf gives the site"),
 ];

@@ -13,11 +13,12 @@ fn every_request_arrives_as_on_a_plain_server() {
     if program("haproxy").is_none() {
         return;
     }
-    let gateway = gateway(matrix::APP, &[]);
+    let whole = gateway(matrix::APP, &[]);
+    let mounted = gateway(matrix::APP, &["--mount", "/app"]);
     let (site, prefix) = (Conf::read("haproxy.cfg"), Conf::read("haproxy-prefix.cfg"));
     let ways = [
-        ("HAProxy", "", start(&site, &gateway)),
-        ("HAProxy, prefix", "/app", start(&prefix, &gateway)),
+        ("HAProxy", "", start(&site, &whole)),
+        ("HAProxy, prefix, --mount", "/app", start(&prefix, &mounted)),
     ];
     matrix::check(&ways.each_ref().map(|(name, mount, server)| Way {
         name,
@@ -26,7 +27,7 @@ fn every_request_arrives_as_on_a_plain_server() {
         losses: if mount.is_empty() {
             &[LOSSES]
         } else {
-            &[LOSSES, PREFIX]
+            &[LOSSES, BELOW]
         },
     }));
 }
@@ -41,10 +42,11 @@ const LOSSES: &[Loss] = &[
     loss("not modified", "field Content-Length", "0", "made up"),
 ];
 
-/// What it changes where the file has a `path-info`.
+/// And where the application is at /app. HAProxy passes such paths on, and the gateway looks where they lead.
 #[rustfmt::skip]
-const PREFIX: &[Loss] = &[
-    loss("line feed", "status", "500", "HAProxy lets no path-info match a line feed"),
+const BELOW: &[Loss] = &[
+    loss("above the root", "status", "404", "not below /app, once it is resolved"),
+    loss("encoded slashes above the root", "status", "404", "not below /app, once it is resolved"),
 ];
 
 /// Starts HAProxy with this configuration in front of this gateway.
