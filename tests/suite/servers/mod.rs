@@ -20,10 +20,15 @@ use tempfile::TempDir;
 use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
 mod apache;
+mod caddy;
+mod h2o;
+mod haproxy;
+mod lighttpd;
 mod matrix;
 mod nginx;
 mod oracle;
 mod requests;
+mod small;
 
 /// A program by its name, also where PATH does not have the administrator's programs; `None` after saying that the test is skipped.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
