@@ -28,6 +28,8 @@ pub(crate) struct Page {
     pub(crate) body: Vec<u8>,
     /// Whether the body came to its announced end.
     pub(crate) whole: bool,
+    /// Whether the answer is HTTP/1.1, which keeps the connection unless it says otherwise.
+    pub(crate) http_1_1: bool,
 }
 
 impl Page {
@@ -81,7 +83,21 @@ impl Client {
 
     /// Reads a whole answer to a request of this method.
     pub(crate) fn page(&mut self, method: &str) -> Page {
-        let mut page = self.head(method);
+        let page = self.head(method);
+        self.with_body(page)
+    }
+
+    /// Reads a whole answer, after any "100 Continue"; `None` when the connection ends without one.
+    pub(crate) fn final_page(&mut self, method: &str) -> Option<Page> {
+        loop {
+            let page = self.try_head(method)?;
+            if page.status != 100 {
+                return Some(self.with_body(page));
+            }
+        }
+    }
+
+    fn with_body(&mut self, mut page: Page) -> Page {
         loop {
             match self.block() {
                 Some(block) if block.is_empty() => break,
@@ -97,11 +113,15 @@ impl Client {
 
     /// Reads the head of an answer. Its body is up to `block`.
     pub(crate) fn head(&mut self, method: &str) -> Page {
-        let status_line = self.line().expect("an answer");
-        let status = status_line.split(' ').nth(1).unwrap().parse().unwrap();
+        self.try_head(method).expect("the head of an answer")
+    }
+
+    fn try_head(&mut self, method: &str) -> Option<Page> {
+        let status_line = self.line()?;
+        let status = status_line.split(' ').nth(1)?.parse().ok()?;
         let mut fields = Vec::new();
         loop {
-            let line = self.line().expect("a whole head");
+            let line = self.line()?;
             let Some((name, value)) = line.split_once(':') else {
                 break;
             };
@@ -112,17 +132,18 @@ impl Client {
             fields,
             body: Vec::new(),
             whole: true,
+            http_1_1: status_line.starts_with("HTTP/1.1 "),
         };
-        self.left = if method == "HEAD" || [204, 304].contains(&status) {
+        self.left = if method == "HEAD" || [100, 204, 304].contains(&status) {
             Left::Bytes(0)
         } else if page.field("Transfer-Encoding") == Some("chunked") {
             Left::Chunks
         } else if let Some(length) = page.field("Content-Length") {
-            Left::Bytes(length.parse().unwrap())
+            Left::Bytes(length.parse().ok()?)
         } else {
             Left::ToTheEnd
         };
-        page
+        Some(page)
     }
 
     /// The next bytes of a body as they come: none at its end, `None` where it is cut.

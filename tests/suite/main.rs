@@ -20,8 +20,8 @@ mod floors;
 mod forks;
 mod http;
 mod imports;
-mod nginx;
 mod resilience;
+mod servers;
 
 mod cgi_bytes;
 mod cgi_door;

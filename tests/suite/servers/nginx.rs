@@ -1,22 +1,98 @@
-//! Real nginx in front, started with `conf/nginx.conf`: on new and on kept connections, buffered and not.
-//!
-//! Where there is no nginx these tests say so and pass; in CI (`CI` is set) they fail.
+//! Real nginx in front, started with `conf/nginx.conf` and `conf/nginx-prefix.conf`: the list of requests through each way that they
+//! show, and what nginx's buffers and kept connections could get wrong.
 
-use std::fs::{self, File, Permissions};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, geteuid, mkfifo};
-use tempfile::TempDir;
+use nix::unistd::mkfifo;
 
-use crate::gateway::{DEADLINE, Gateway, free_port};
+use super::matrix::{self, Loss, Way, loss, loss_of_some};
+use super::{Conf, Server, gateway, program, server_user};
+use crate::gateway::{DEADLINE, Gateway};
 use crate::http::Client;
+
+/// The whole list of requests, through everything that the two files let one do.
+#[test]
+fn every_request_arrives_as_on_a_plain_server() {
+    if program("nginx").is_none() {
+        return;
+    }
+    let (whole, mounted) = (
+        gateway(matrix::APP, &[]),
+        gateway(matrix::APP, &["--mount", "/app"]),
+    );
+    let (site, prefix) = (Conf::read("nginx.conf"), Conf::read("nginx-prefix.conf"));
+    let stock = site.clone().without(&[
+        "fastcgi_param SCRIPT_NAME \"\";",
+        "fastcgi_param PATH_INFO $fastcgi_script_name;",
+    ]);
+    let plain = prefix.clone().without(&[
+        "fastcgi_split_path_info (?s)^(/app)(/.*)?$;",
+        "fastcgi_param PATH_INFO $fastcgi_path_info;",
+    ]);
+    let [kept, unbuffered, new, _] = KINDS;
+    let ways = [
+        ("nginx", "", kept.of(site.clone()), &whole),
+        ("nginx, unbuffered", "", unbuffered.of(site.clone()), &whole),
+        ("nginx, new connections", "", new.of(site), &whole),
+        ("nginx, stock fastcgi_params", "", stock, &whole),
+        ("nginx, prefix", "/app", prefix, &whole),
+        (
+            "nginx, prefix, stock fastcgi_params, --mount",
+            "/app",
+            plain,
+            &mounted,
+        ),
+    ];
+    let servers = ways.map(|(name, mount, conf, gateway)| (name, mount, start(&conf, gateway)));
+    matrix::check(&servers.each_ref().map(|(name, mount, server)| Way {
+        name,
+        address: server.address(),
+        mount,
+        losses: if mount.is_empty() {
+            &[LOSSES, ABSOLUTE]
+        } else {
+            &[LOSSES, ABSOLUTE_BELOW]
+        },
+    }));
+}
+
+/// What nginx itself changes, whatever is behind it.
+#[rustfmt::skip]
+const LOSSES: &[Loss] = &[
+    loss("double slashes", "PATH_INFO", "'/double/slash/'", "merge_slashes"),
+    loss("dots", "PATH_INFO", "'/a/c'", "resolved before a location is looked for"),
+    loss("encoded dots", "PATH_INFO", "'/c'", "resolved before a location is looked for"),
+    loss("above the root", "status", "400", "refused by nginx"),
+    loss("encoded slashes above the root", "status", "400", "refused by nginx"),
+    loss("basic authorization", "REMOTE_USER", "'user'", "fastcgi_params has $remote_user, which nobody has verified"),
+    // Debian's fastcgi_params has HTTP_HOST $host, which has no port and is in lower case.
+    loss_of_some("*", "HTTP_HOST", "'site.example'", "fastcgi_params of Debian"),
+    loss_of_some("HTTP/1.0 without host", "HTTP_HOST", "''", "fastcgi_params of Debian"),
+    loss_of_some("absolute target", "HTTP_HOST", "'other.example'", "fastcgi_params of Debian"),
+    loss_of_some("absolute target", "HTTP_HOST", "'site.example:PORT'", "fastcgi_params of nginx's: the field as it is"),
+    loss_of_some("host without port", "SERVER_NAME", "'site.example'", "of HTTP_HOST, nginx having no server_name"),
+    loss_of_some("absolute target", "SERVER_NAME", "'site.example'", "of HTTP_HOST, nginx having no server_name"),
+];
+
+/// What nginx does to the target of an absolute request, as it is with each mount.
+const ABSOLUTE: &[Loss] = &[loss(
+    "absolute target",
+    "REQUEST_URI",
+    "'/abs?x=1'",
+    "nginx cuts scheme and host",
+)];
+const ABSOLUTE_BELOW: &[Loss] = &[loss(
+    "absolute target",
+    "REQUEST_URI",
+    "'/app/abs?x=1'",
+    "nginx cuts scheme and host",
+)];
 
 /// What differs between one nginx and the other.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +221,7 @@ fn a_generator_arrives_block_by_block() {
     let unbuffered = KINDS.iter().filter(|kind| !kind.buffered);
     with_each(unbuffered, |site| {
         // The application yields a block and then waits for the client to say that it has come.
-        let fifo = site.folder.path().join("fifo");
+        let fifo = site.gateway.folder().join("fifo");
         mkfifo(&fifo, Mode::S_IRWXU).unwrap();
         let mut client = site.client();
         client.begin("GET", &format!("/blocks?{}", fifo.display()), &[], 0);
@@ -236,156 +312,79 @@ fn pattern(length: usize) -> Vec<u8> {
 
 /// Runs a test against a site of each of these kinds.
 fn with_each<'a>(kinds: impl IntoIterator<Item = &'a Kind>, test: impl Fn(&Site)) {
-    let Some(program) = nginx() else {
-        let reason = "no nginx on this machine";
-        assert!(std::env::var_os("CI").is_none(), "{reason}");
-        eprintln!("skipped: {reason}");
+    if program("nginx").is_none() {
         return;
-    };
+    }
     for kind in kinds {
         // Of use when the test fails: its output is shown then.
         eprintln!("{kind:?}");
-        test(&Site::start(&program, *kind));
+        test(&Site::start(*kind));
     }
-}
-
-/// nginx, also where PATH does not have the administrator's programs.
-fn nginx() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin")])
-        .map(|folder| folder.join("nginx"))
-        .find(|program| program.is_file())
 }
 
 /// nginx and a gateway behind it.
 struct Site {
     kind: Kind,
-    address: SocketAddr,
-    nginx: Child,
+    nginx: Server,
     gateway: Gateway,
-    folder: TempDir,
 }
 
 impl Site {
-    fn start(program: &Path, kind: Kind) -> Site {
-        let mut builder = Gateway::builder("nginx_site").args(["--threads", "2"]);
-        // As an address of its own, so that the start is read in the log: no connection but nginx's is ever made.
-        let socket = format!("unix:{}", builder.socket_path().display());
-        builder = builder.bind(socket);
-        if geteuid().is_root() {
-            // nginx's workers are www-data then.
-            builder = builder.args(["--socket-group", "www-data"]);
-        }
-        let gateway = builder.start();
-        let folder = TempDir::with_prefix("wsgi-gateway-nginx-").unwrap();
-        for folder in [gateway.folder(), folder.path()] {
-            fs::set_permissions(folder, Permissions::from_mode(0o711)).unwrap();
-        }
-        // A free port is free until somebody takes it.
-        let (nginx, address) = (0..10)
-            .find_map(|_| start_nginx(program, kind, &gateway, folder.path()))
-            .expect("a free port");
+    fn start(kind: Kind) -> Site {
+        let gateway = gateway("nginx_site", &["--threads", "2"]);
+        let nginx = start(&kind.of(Conf::read("nginx.conf")), &gateway);
         Site {
             kind,
-            address,
             nginx,
             gateway,
-            folder,
         }
     }
 
     fn client(&self) -> Client {
-        Client::open(self.address)
+        Client::open(self.nginx.address())
     }
 }
 
-impl Drop for Site {
-    fn drop(&mut self) {
-        // Not SIGKILL: it would leave nginx's workers behind.
-        kill(
-            Pid::from_raw(i32::try_from(self.nginx.id()).unwrap()),
-            Signal::SIGTERM,
-        )
-        .unwrap();
-        self.nginx.wait().unwrap();
-        if thread::panicking() {
-            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            eprintln!("---- log of nginx\n{log}----");
+impl Kind {
+    /// A configuration changed to this kind, as its comments say.
+    fn of(self, mut conf: Conf) -> Conf {
+        if !self.kept {
+            conf = conf.without(&["fastcgi_keep_conn on;", "keepalive 8;"]);
         }
+        if !self.buffered {
+            conf = conf.with(&["fastcgi_buffering off;", "fastcgi_request_buffering off;"]);
+        }
+        conf
     }
 }
 
-/// Starts nginx on a free port and waits until it listens; `None` when the port was taken meanwhile.
-fn start_nginx(
-    program: &Path,
-    kind: Kind,
-    gateway: &Gateway,
-    folder: &Path,
-) -> Option<(Child, SocketAddr)> {
-    let address = free_port("127.0.0.1:0");
-    let (configuration, log) = (folder.join("nginx.conf"), folder.join("log"));
-    fs::write(&configuration, filled_in(kind, gateway.socket(), address)).unwrap();
-    let mut nginx = Command::new(program)
-        .args(["-e", "stderr", "-g", "daemon off;", "-p"])
-        .arg(folder)
-        .arg("-c")
-        .arg(&configuration)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        // nginx writes its pid once it has the port; before, a connect may reach whoever else has it.
-        if folder.join("nginx.pid").exists() && TcpStream::connect(address).is_ok() {
-            return Some((nginx, address));
-        }
-        if nginx.try_wait().unwrap().is_some() {
-            let log = fs::read_to_string(&log).unwrap();
-            assert!(
-                log.contains("Address already in use"),
-                "nginx ended:\n{log}"
-            );
-            return None;
-        }
-        if Instant::now() > deadline {
-            nginx.kill().unwrap();
-            nginx.wait().unwrap();
-            panic!(
-                "nginx does not start:\n{}",
-                fs::read_to_string(&log).unwrap()
-            );
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
+/// Starts nginx with this configuration in front of this gateway.
+fn start(conf: &Conf, gateway: &Gateway) -> Server {
+    let program = program("nginx").expect("asked for before");
+    Server::start(1, |start| {
+        let folder = start.folder.path();
+        let conf = filled_in(conf.clone(), gateway.socket(), start.address());
+        let conf = start.folder.write("nginx.conf", conf.text());
+        let mut nginx = Command::new(&program);
+        nginx
+            .args(["-e", "stderr", "-g", "daemon off;", "-p"])
+            .arg(folder);
+        nginx.arg("-c").arg(conf);
+        nginx
+    })
 }
 
-/// `conf/nginx.conf` with this socket and this address, changed to the kind.
-fn filled_in(kind: Kind, socket: &Path, address: SocketAddr) -> String {
-    let mut text = include_str!("../../conf/nginx.conf").to_owned();
-    let mut replace = |from: &str, to: &str| {
-        assert_eq!(text.matches(from).count(), 1, "{from} in conf/nginx.conf");
-        text = text.replace(from, to);
-    };
-    replace(
-        "server unix:/run/wsgi-gateway.sock",
-        &format!("server unix:{}", socket.display()),
-    );
-    replace("127.0.0.1:8080", &address.to_string());
-    if !kind.kept {
-        replace("            fastcgi_keep_conn on;", "");
-        replace("        keepalive 8;", "");
+/// A configuration with this socket and this address.
+fn filled_in(conf: Conf, socket: &Path, address: SocketAddr) -> Conf {
+    let socket = format!("server unix:{}", socket.display());
+    let conf = conf
+        .put("server unix:/run/wsgi-gateway.sock", socket)
+        .put("127.0.0.1:8080", address.to_string());
+    // nginx warns about a user where it cannot become one.
+    match server_user() {
+        Some(_) => conf,
+        None => conf.without(&["user www-data;"]),
     }
-    if !kind.buffered {
-        replace("#fastcgi_buffering off;", "fastcgi_buffering off;");
-        replace(
-            "#fastcgi_request_buffering off;",
-            "fastcgi_request_buffering off;",
-        );
-    }
-    text
 }
 
 fn wait_until(otherwise: &str, is_so: impl Fn() -> bool) {
