@@ -18,10 +18,13 @@ use tempfile::TempDir;
 
 use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
+mod django;
+mod hgweb;
 mod matrix;
 mod nginx;
 mod oracle;
 mod requests;
+mod sites;
 
 /// A program by its name, also where PATH does not have the administrator's programs; `None` after saying that the test is skipped.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
