@@ -6,23 +6,38 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, Weak};
 
 use super::{Conf, Folder, Server, gateway, nginx, program, server_user};
 use crate::gateway::{Gateway, apps, venv};
 
 /// The folder of an application, laid out so that nothing has to be said about Python: it is a virtual environment itself.
-pub(crate) struct Site(Folder);
+pub(crate) struct Site {
+    folder: Folder,
+    _packages: Option<Arc<Folder>>,
+}
 
 impl Site {
     /// With these modules of `tests/apps`. `begin` is Python that is run first; `application` is imported from `module`.
     pub(crate) fn new(modules: &[&str], begin: &str, module: &str) -> Site {
-        let site = Site(Folder::new());
+        let folder = Folder::new();
         for module in modules {
-            copy(&apps().join(module), &site.0.path().join(module));
+            copy(&apps().join(module), &folder.path().join(module));
         }
-        site.make_virtual_environment();
+        let packages = (!is_open(&venv())).then(copy_of_venv);
+        for name in VENV {
+            let from = match &packages {
+                Some(copy) => copy.path().join(name),
+                None => venv().join(name),
+            };
+            symlink(from, folder.path().join(name)).unwrap();
+        }
+        let site = Site {
+            folder,
+            _packages: packages,
+        };
         fs::create_dir(site.data()).unwrap();
-        let program = site.0.gateway_program();
+        let program = site.folder.gateway_program();
         let folder = site.data();
         let text = format!(
             "#!{program}\nimport os\n\nFOLDER = {:?}\n{begin}\n\nfrom {module} import application\n",
@@ -30,30 +45,14 @@ impl Site {
         );
         // One for each: some servers go by the ending.
         for name in ["app.py", "app.cgi", "app.fcgi"] {
-            site.0.write_program(name, &text);
+            site.folder.write_program(name, &text);
         }
         site
     }
 
-    /// `bin`, `lib` and `pyvenv.cfg` of the tests' virtual environment. Where a checkout is in a closed folder, as that of root is,
-    /// a web server's user could not follow a link into it.
-    fn make_virtual_environment(&self) {
-        let open = venv()
-            .ancestors()
-            .all(|folder| fs::metadata(folder).unwrap().mode() & 0o001 != 0);
-        for name in ["bin", "lib", "pyvenv.cfg"] {
-            let (from, to) = (venv().join(name), self.0.path().join(name));
-            if open {
-                symlink(from, to).unwrap();
-            } else {
-                copy(&from, &to);
-            }
-        }
-    }
-
     /// Where the application keeps what it writes: FOLDER for its Python.
     pub(crate) fn data(&self) -> PathBuf {
-        self.0.path().join("data")
+        self.folder.path().join("data")
     }
 
     /// Leaves the data to the web server's user, who runs the application in some of the ways.
@@ -65,8 +64,33 @@ impl Site {
     }
 
     fn file(&self, name: &str) -> String {
-        self.0.at(name)
+        self.folder.at(name)
     }
+}
+
+/// What a virtual environment is made of.
+const VENV: [&str; 3] = ["bin", "lib", "pyvenv.cfg"];
+
+/// Whether everybody may enter a folder. Not below that of root, for example.
+fn is_open(folder: &Path) -> bool {
+    folder
+        .ancestors()
+        .all(|folder| fs::metadata(folder).unwrap().mode() & 0o001 != 0)
+}
+
+/// The tests' virtual environment where a web server's user can read it. Made once for all who need it at a time.
+fn copy_of_venv() -> Arc<Folder> {
+    static COPY: Mutex<Weak<Folder>> = Mutex::new(Weak::new());
+    let mut copied = COPY.lock().unwrap();
+    if let Some(folder) = copied.upgrade() {
+        return folder;
+    }
+    let folder = Arc::new(Folder::new());
+    for name in VENV {
+        copy(&venv().join(name), &folder.path().join(name));
+    }
+    *copied = Arc::downgrade(&folder);
+    folder
 }
 
 /// A whole folder or a file, as links to the same files where both are on one disk.
