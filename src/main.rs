@@ -6,9 +6,11 @@ use wsgi_gateway::cli::Cli;
 use wsgi_gateway::serve;
 
 fn main() -> ExitCode {
-    let by_web_server = std::env::var_os("REQUEST_METHOD").is_some();
-    let cli = Cli::read(std::env::args_os(), by_web_server);
+    let cli = Cli::read();
     serve::start_logging(&cli);
+    for warning in &cli.warnings {
+        log::warn!("{warning}");
+    }
     match serve::run(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {

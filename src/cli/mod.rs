@@ -1,22 +1,33 @@
-//! What the operator may say: the command line and its checking, and nothing of what it does.
+//! What the operator may say, on the command line, in the environment and in a file: its names and its checking, and
+//! nothing of what it does.
 
+mod file;
 mod process;
+mod query;
+mod settings;
 mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use process::ProcessOptions;
+pub use settings::{Origin, Told};
 
-use values::{duration, mode, mount, size};
+use settings::Settings;
+use values::{duration, level, mode, mount, size, switch};
 
 /// CGI and FastCGI gateway between web servers and Python WSGI applications.
 ///
 /// Without a command, as a web server starts it or as a #! interpreter: a listening socket as standard input is served
 /// by FastCGI, a REQUEST_METHOD in the environment is answered as CGI.
+///
+/// Every option may also be an environment variable, WSGI_GATEWAY_MAX_BODY for --max-body, and a key of the file of
+/// --config, max-body = "10M"; APP is WSGI_GATEWAY_APP and app. The command line beats the environment, and that the
+/// file.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
@@ -44,6 +55,14 @@ pub struct Cli {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub responder: ResponderOptions,
+
+    /// All settings in force and where they were told; none for a CGI request, which is not to wait for that.
+    #[arg(skip)]
+    pub told: Vec<Told>,
+
+    /// What is to be said about the settings when there is a log to say it in.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// A way in.
@@ -76,11 +95,11 @@ pub struct DoorOptions {
     #[arg(long, value_name = "DIR")]
     pub venv: Option<PathBuf>,
 
-    /// Change to this folder first: every other path is seen from there.
+    /// Change to this folder first: every other path is seen from there, those in the file of --config too.
     #[arg(long, value_name = "DIR")]
     pub chdir: Option<PathBuf>,
 
-    /// A folder in front of sys.path; may be given more than once.
+    /// A folder in front of sys.path; may be given more than once (as a variable, with : between).
     #[arg(long, value_name = "DIR", action = ArgAction::Append)]
     pub pythonpath: Vec<PathBuf>,
 
@@ -90,18 +109,20 @@ pub struct DoorOptions {
     pub mount: Option<String>,
 
     /// Show tracebacks on error pages. Not for a public site.
-    #[arg(long)]
+    #[arg(long, value_name = "YES|NO", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "yes", default_value = "no", hide_default_value = true, value_parser = switch)]
     pub debug: bool,
 
     /// The least important messages that are logged: error, warn, info, debug or trace.
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = level)]
     pub log_level: log::LevelFilter,
 
     /// The file that messages are appended to [default: standard error].
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
 
-    /// A TOML file of options, which the command line and the environment overrule.
+    /// A TOML file of options, each a key as workers = 4 or bind = ["/run/a.sock"], which environment and command line
+    /// overrule.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -109,8 +130,8 @@ pub struct DoorOptions {
 /// Where and how to serve FastCGI.
 #[derive(Args, Clone, Debug)]
 pub struct FastcgiOptions {
-    /// unix:/path, /path, unix:@name, tcp:host:port, host:port, fd:N or systemd; may be given more than once
-    /// [default: standard input, if it is a listening socket].
+    /// unix:/path, /path, unix:@name, tcp:host:port, host:port, fd:N or systemd; may be given more than once (as a
+    /// variable, with spaces or commas between) [default: standard input, if it is a listening socket].
     #[arg(long, value_name = "ADDR", action = ArgAction::Append)]
     pub bind: Vec<String>,
 
@@ -192,55 +213,102 @@ impl Cli {
         })
     }
 
-    /// Reads the command line; on an error says so and ends the process (exit code 2, or 0 for --help).
+    /// Reads the command line, the environment and the file of `--config`; on an error says so and ends the process
+    /// (exit code 2, or 0 for --help).
     ///
-    /// A web server that runs a CGI program may put words of the URL's query on its command line (RFC 3875 section 4.4:
-    /// `?-h` is `-h`). They stand behind APP, so that nothing behind APP is read there.
-    pub fn read(words: impl Iterator<Item = OsString>, by_web_server: bool) -> Self {
+    /// Behind APP nothing is read when a web server runs a CGI program: those words are the query's.
+    pub fn read() -> Self {
+        let query = std::env::var_os("REQUEST_METHOD")
+            .map(|_| std::env::var_os("QUERY_STRING").unwrap_or_default());
+        Self::of(std::env::args_os(), std::env::vars_os(), query.as_deref())
+            .unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads what was told; with a query, by a web server.
+    fn of(
+        words: impl Iterator<Item = OsString>,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+        query: Option<&OsStr>,
+    ) -> Result<Self, clap::Error> {
         let mut words: Vec<OsString> = words.collect();
-        if by_web_server {
-            words.truncate(Self::after_app(&words));
+        let variables = settings::ours(variables);
+        let command = Self::command();
+        let mut warnings = Vec::new();
+        if let Some(query) = query {
+            let begin = query::query_begins(&words, query);
+            let gather = |words| Settings::gather(&command, words, &variables, &mut Vec::new());
+            // Else APP is among the words, or nowhere.
+            if begin < words.len() && gather(&words[..begin])?.has_application() {
+                words.truncate(begin);
+            }
+            words.truncate(query::after_app(&command, &words));
         }
-        Self::parse_from(words)
+        let settings = Settings::gather(&command, &words, &variables, &mut warnings)
+            .map_err(|error| help_or(error, &words))?;
+        let mut told = settings.under(command);
+        let mut matches = told
+            .try_get_matches_from_mut(&words)
+            .map_err(|error| help_or(error, &words))?;
+        let (door, found) = match matches.subcommand() {
+            Some((name, found)) => (told.find_subcommand(name).unwrap_or(&told), found),
+            None => (&told, &matches),
+        };
+        let cgi = match matches.subcommand_name() {
+            Some(name) => name == "cgi",
+            None => query.is_some(),
+        };
+        let in_force = match cgi {
+            true => Vec::new(),
+            false => settings.told(door, found),
+        };
+        let mut cli = Self::from_arg_matches_mut(&mut matches)?;
+        cli.told = in_force;
+        cli.warnings = warnings;
+        if !cgi {
+            cli.check().map_err(settings::wrong)?;
+        }
+        Ok(cli)
     }
 
-    /// Where the words behind APP begin.
-    fn after_app(words: &[OsString]) -> usize {
-        let mut command = Self::command();
-        let mut at = 1;
-        while let Some(word) = words.get(at) {
-            at += 1;
-            if word == "--" {
-                return at + 1;
-            }
-            match word.to_str().and_then(|word| word.strip_prefix("--")) {
-                Some(option) => at += usize::from(takes_value(&command, option)),
-                None if word.to_str().is_some_and(|word| word.starts_with('-')) => {}
-                None => match find_command(&command, word) {
-                    Some(found) => command = found,
-                    None => return at,
-                },
-            }
-        }
-        words.len()
+    /// What no value says by itself.
+    fn check(&self) -> Result<(), String> {
+        let process = match &self.door {
+            Some(Door::Cgi(_)) => return Ok(()),
+            Some(Door::Fastcgi(options) | Door::Check(options)) => &options.process,
+            None => &self.process,
+        };
+        process.check(|key| self.origin(key))
+    }
+
+    /// Where the option of this key was told, for an error that only who obeys it can find.
+    pub fn origin(&self, key: &str) -> Origin {
+        let told = self.told.iter().find(|told| told.key == key);
+        told.map_or(Origin::Default, |told| told.origin.clone())
     }
 }
 
-fn takes_value(command: &clap::Command, option: &str) -> bool {
-    let mut arguments = command.get_arguments();
-    arguments
-        .any(|argument| argument.get_long() == Some(option) && argument.get_action().takes_values())
-}
-
-fn find_command(command: &clap::Command, word: &OsStr) -> Option<clap::Command> {
-    command.find_subcommand(word).cloned()
+/// What to say of a command line that cannot be read: where it asks for help, that, and with the defaults that an option
+/// has by itself, whatever environment and file say.
+fn help_or(error: clap::Error, words: &[OsString]) -> clap::Error {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    match Cli::command().try_get_matches_from(words) {
+        Err(plain)
+            if matches!(
+                plain.kind(),
+                DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion
+            ) =>
+        {
+            plain
+        }
+        _ => error,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Cli, Door};
+    use super::{Cli, Door, Origin};
     use clap::{CommandFactory, Parser};
-    use std::ffi::OsString;
+    use std::ffi::{OsStr, OsString};
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
@@ -252,27 +320,118 @@ mod tests {
     }
 
     #[test]
-    fn words_behind_app_are_the_query_s_under_a_web_server() {
-        for (line, kept) in [
-            ("gw app.py -h foo", 2),
-            ("gw cgi app:app --debug", 3),
-            ("gw cgi --venv /v --debug app:app -h", 6),
-            ("gw --venv=/v app.py --version", 3),
-            ("gw -- app.py -h", 3),
-            ("gw --debug", 2),
-        ] {
-            assert_eq!(Cli::after_app(&words(line)), kept, "{line}");
-        }
-        let cli = Cli::read(words("gw cgi site:app -h --nonsense").into_iter(), true);
-        assert!(matches!(cli.door, Some(Door::Cgi(options)) if options.app == "site:app"));
-    }
-
-    #[test]
     fn without_a_command_the_first_word_is_the_application() {
         let cli = Cli::try_parse_from(words("gw --debug site:app")).unwrap();
         assert!(cli.door.is_none());
         assert_eq!(cli.application().unwrap().app, "site:app");
         assert!(cli.general.debug);
         assert!(Cli::try_parse_from(words("gw fastcgi --bind /run/a.sock")).is_err());
+    }
+
+    fn read(line: &str, variables: &[(&str, &str)], query: Option<&str>) -> Result<Cli, String> {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        Cli::of(words(line).into_iter(), variables, query.map(OsStr::new))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_beats_the_environment() {
+        let variables = [
+            ("WSGI_GATEWAY_APP", "site:app"),
+            ("WSGI_GATEWAY_THREADS", "7"),
+            ("WSGI_GATEWAY_BIND", "/a, tcp:h:1"),
+            ("WSGI_GATEWAY_DEBUG", "yes"),
+            ("WSGI_GATEWAY_VENV", ""),
+            ("THREADS", "9"),
+        ];
+        let cli = read("gw fastcgi --debug=no", &variables, None).unwrap();
+        let Some(Door::Fastcgi(options)) = cli.door else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(options.application.app, "site:app");
+        assert_eq!(options.bind, ["/a", "tcp:h:1"]);
+        assert_eq!(options.responder.threads, 7);
+        assert!(!options.application.general.debug);
+        assert_eq!(options.application.general.venv, None);
+        let origin = |key| {
+            let told = cli.told.iter().find(|told| told.key == key).unwrap();
+            told.origin.clone()
+        };
+        let variable = Origin::Variable("WSGI_GATEWAY_APP".to_owned());
+        assert_eq!(origin("app"), variable);
+        assert_eq!(origin("debug"), Origin::CommandLine);
+        assert_eq!(origin("venv"), Origin::Default);
+        let cli = read("gw cgi other:app", &variables, None).unwrap();
+        assert!(matches!(cli.door, Some(Door::Cgi(options)) if options.app == "other:app"));
+    }
+
+    #[test]
+    fn what_a_request_says_is_neither_option_nor_application() {
+        let app = ("WSGI_GATEWAY_APP", "site:app");
+        for (line, query, debug, expected) in [
+            (
+                "gw cgi site:app -h --nonsense",
+                "-h+--nonsense",
+                false,
+                "site:app",
+            ),
+            ("gw cgi -h", "-h", false, "site:app"),
+            (
+                "gw cgi --debug evil:app x",
+                "--debug+evil:app+x",
+                false,
+                "site:app",
+            ),
+            (
+                "gw --debug evil:app x",
+                "--debug+evil%3Aapp+x",
+                false,
+                "site:app",
+            ),
+            (
+                "gw --config=/evil.toml",
+                "--config%3d/evil.toml",
+                false,
+                "site:app",
+            ),
+            ("gw --debug", "a=b", true, "site:app"),
+            ("gw --debug /srv/own.cgi", "", true, "/srv/own.cgi"),
+            ("gw --debug /srv/own.cgi word", "word", true, "/srv/own.cgi"),
+        ] {
+            let cli = read(line, &[app], Some(query)).unwrap();
+            let (application, general) = match cli.door {
+                Some(Door::Cgi(options)) => (options.app, options.general),
+                _ => (cli.app.unwrap(), cli.general),
+            };
+            assert_eq!(application, expected, "{line}");
+            assert_eq!(general.debug, debug, "{line}");
+        }
+    }
+
+    #[test]
+    fn options_that_make_no_sense_together_are_told_with_their_origins() {
+        let (four, two) = (
+            ("WSGI_GATEWAY_MIN_WORKERS", "4"),
+            ("WSGI_GATEWAY_WORKERS", "2"),
+        );
+        let error = read("gw check a --workers 2", &[four], None).unwrap_err();
+        for part in [
+            "--min-workers 4 (environment variable WSGI_GATEWAY_MIN_WORKERS)",
+            "--workers 2 (command line)",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(read("gw check a --workers 4", &[four], None).is_ok());
+        assert!(read("gw cgi a", &[four, two], None).is_ok());
+        let error = read("gw check a --max-requests-jitter 5", &[], None).unwrap_err();
+        assert!(error.contains("give --max-requests too"), "{error}");
+        let line = "gw check a --max-requests-jitter 5 --max-requests 5";
+        assert!(
+            read(line, &[], None)
+                .unwrap_err()
+                .contains("less than that")
+        );
     }
 }

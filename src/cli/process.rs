@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
-use super::values::{duration, limit, mode, size_limit, time_limit};
+use super::settings::Origin;
+use super::values::{duration, limit, mode, size_limit, switch, time_limit};
 
 /// The processes of the FastCGI door. Where standard input is the listening socket, the web server manages the
 /// processes, and this one is the only worker unless `workers` says otherwise.
@@ -25,7 +26,8 @@ pub struct ProcessOptions {
     pub idle_timeout: Duration,
 
     /// Import the application once and fork the workers from there: they start at once and share its memory.
-    #[arg(long)]
+    #[arg(long, value_name = "YES|NO", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "yes", default_value = "no", hide_default_value = true, value_parser = switch)]
     pub preload: bool,
 
     /// Requests after which a worker is replaced [default: no limit].
@@ -45,7 +47,8 @@ pub struct ProcessOptions {
     pub max_rss: Option<u64>,
 
     /// Start new workers when an imported file changes. For developers.
-    #[arg(long)]
+    #[arg(long, value_name = "YES|NO", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "yes", default_value = "no", hide_default_value = true, value_parser = switch)]
     pub reload: bool,
 
     /// Time for a request, after which Python's stacks are logged and its worker is replaced [default: no limit].
@@ -83,4 +86,34 @@ pub struct ProcessOptions {
     /// Files that each process may have open [default: what --max-connections needs].
     #[arg(long, value_name = "N", value_parser = limit)]
     pub max_open_files: Option<u64>,
+}
+
+impl ProcessOptions {
+    /// Whether the options make sense together.
+    ///
+    /// # Errors
+    /// Which do not, where they were told, and the way out.
+    pub(super) fn check(&self, origin: impl Fn(&str) -> Origin) -> Result<(), String> {
+        let told = |key, value: u64| format!("--{key} {value} ({})", origin(key));
+        if let (Some(min), Some(max)) = (self.min_workers, self.workers) {
+            if min > max {
+                return Err(format!(
+                    "{} is more than {}: lower the one or raise the other",
+                    told("min-workers", min.into()),
+                    told("workers", max.into())
+                ));
+            }
+        }
+        let jitter = told("max-requests-jitter", self.max_requests_jitter);
+        match self.max_requests {
+            None if self.max_requests_jitter > 0 => Err(format!(
+                "{jitter} has nothing to lessen: give --max-requests too, or leave it out"
+            )),
+            Some(requests) if self.max_requests_jitter >= requests => Err(format!(
+                "{jitter} could leave a worker no request of {}: give less than that",
+                told("max-requests", requests)
+            )),
+            _ => Ok(()),
+        }
+    }
 }

@@ -81,6 +81,23 @@ pub(super) fn mount(text: &str) -> Result<String, String> {
     }
 }
 
+/// Reads what switches an option on or off.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err(format!(
+            "'{text}' is neither 1, true, yes or on nor 0, false, no or off"
+        )),
+    }
+}
+
+/// Reads the least important level that is logged.
+pub(super) fn level(text: &str) -> Result<log::LevelFilter, String> {
+    text.parse()
+        .map_err(|_| format!("'{text}' is no level: give error, warn, info, debug, trace or off"))
+}
+
 /// Reads `0660`, as permission bits.
 pub(super) fn mode(text: &str) -> Result<u32, String> {
     let bits = u32::from_str_radix(text, 8)
@@ -91,7 +108,7 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, limit, mode, mount, size, size_limit, time_limit};
+    use super::{duration, level, limit, mode, mount, size, size_limit, switch, time_limit};
 
     #[test]
     fn values_are_read_with_their_units() {
@@ -133,6 +150,15 @@ mod tests {
             );
         }
         assert!(limit("-1").is_err() && limit("1s").is_err() && time_limit("1").is_err());
+    }
+
+    #[test]
+    fn switches_and_levels_are_words() {
+        assert!(switch("on").unwrap() && switch("Yes").unwrap() && switch("1").unwrap());
+        assert!(!switch("off").unwrap() && !switch("FALSE").unwrap() && !switch("0").unwrap());
+        assert!(switch("maybe").unwrap_err().contains("'maybe'"));
+        assert_eq!(level("Debug").unwrap(), log::LevelFilter::Debug);
+        assert!(level("loud").unwrap_err().contains("'loud'"));
     }
 
     #[test]

@@ -4,18 +4,17 @@
 //! request instead of 12.5). So one thread at a time leads: it polls and, while requests are short, also runs them, the
 //! others asleep. It passes the baton before a request that is likely to be long, and the watchdog passes it on when
 //! one that should have been short is not back after a millisecond.
+//!
+//! When no thread is free to take the baton for some 5 ms, the watchdog takes it itself and does what can be done
+//! without the application. The holder is written under the lock only, so there are never two: the watchdog becomes it
+//! only while nobody is and no thread waits to be, and a thread that comes to wait later asks it to yield.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How often the watchdog looks: a request is relieved of the baton after one to two of these.
-const TICK: Duration = Duration::from_millis(1);
-
-/// Ticks without a request after which the watchdog sleeps until there is one.
-const QUIET_TICKS: u32 = 20;
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Baton {
+    pace: Pace,
     state: Mutex<State>,
     /// Somebody may take the baton, or all is over.
     free: Condvar,
@@ -23,14 +22,39 @@ pub(super) struct Baton {
     running: Condvar,
 }
 
+/// How closely the watchdog watches.
+#[derive(Debug)]
+struct Pace {
+    /// How often it looks: a request is relieved of the baton after one to two of these.
+    tick: Duration,
+    /// Ticks without a request after which it sleeps until there is one.
+    quiet: u32,
+    /// Ticks for which no thread takes the baton until it does so itself.
+    stuck: u32,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    led: bool,
+    holder: Holder,
     over: bool,
+    /// Threads that wait for the baton.
+    waiting: usize,
+    /// Whether a thread ever came for it: before that, nobody is busy.
+    begun: bool,
+    /// A thread wants it back from the watchdog.
+    wanted: bool,
     /// Counts the times that the baton was given up: a leader knows by it whether it still is one.
     turn: u64,
     run: Run,
     watchdog_sleeps: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Holder {
+    #[default]
+    Nobody,
+    Thread,
+    Watchdog,
 }
 
 /// What the leader does.
@@ -44,15 +68,58 @@ enum Run {
     Seen,
 }
 
+impl State {
+    /// Whether all threads are in requests.
+    fn is_stuck(&self) -> bool {
+        self.begun && self.holder == Holder::Nobody && self.waiting == 0
+    }
+}
+
 impl Baton {
-    /// Waits for the baton, and gives the leader's turn; `None` when there is nothing more to lead.
-    pub(super) fn take(&self) -> Option<u64> {
+    /// The baton of so many threads.
+    pub(super) fn new(threads: usize) -> Self {
+        let millisecond = Duration::from_millis(1);
+        let pace = if threads > 1 {
+            Pace {
+                tick: millisecond,
+                quiet: 20,
+                stuck: 4,
+            }
+        } else {
+            // With nobody to give the baton to, relief can wait for the time when the watchdog takes it itself.
+            Pace {
+                tick: 3 * millisecond,
+                quiet: 7,
+                stuck: 0,
+            }
+        };
+        Self {
+            pace,
+            state: Mutex::default(),
+            free: Condvar::new(),
+            running: Condvar::new(),
+        }
+    }
+
+    /// Waits for the baton, and gives the leader's turn; `None` when there is nothing more to lead. `call` is to have
+    /// the watchdog see that [`Baton::is_wanted`].
+    pub(super) fn take(&self, call: impl Fn()) -> Option<u64> {
         let mut state = self.lock();
-        while state.led && !state.over {
+        state.begun = true;
+        state.waiting += 1;
+        while state.holder != Holder::Nobody && !state.over {
+            if state.holder == Holder::Watchdog && !state.wanted {
+                state.wanted = true;
+                call();
+            }
             state = wait(&self.free, state);
         }
-        state.led = true;
-        (!state.over).then_some(state.turn)
+        state.waiting -= 1;
+        if state.over {
+            return None;
+        }
+        state.holder = Holder::Thread;
+        Some(state.turn)
     }
 
     /// The leader passes the baton on.
@@ -86,20 +153,42 @@ impl Baton {
         self.running.notify_all();
     }
 
-    /// The watchdog's life. `relieve` is called before the baton of a thread in a long request goes to another.
-    pub(super) fn watch(&self, relieve: impl Fn()) {
-        let (mut quiet, mut state) = (0, self.lock());
+    /// Whether the watchdog is to yield the baton.
+    pub(super) fn is_wanted(&self) -> bool {
+        let state = self.lock();
+        state.wanted || state.over
+    }
+
+    /// The watchdog's life. `relieve` is called before the baton of a thread in a long request goes to another, `lead`
+    /// with the baton in hand when there is no other: it returns when the baton is wanted.
+    pub(super) fn watch(&self, relieve: impl Fn(), lead: impl Fn()) {
+        let (mut quiet, mut stuck) = (0, 0);
+        let mut state = self.lock();
         while !state.over {
-            if state.run == Run::Polling && quiet >= QUIET_TICKS {
-                state.watchdog_sleeps = true;
-                state = wait(&self.running, state);
-                state.watchdog_sleeps = false;
-                quiet = 0;
+            if !state.is_stuck() {
+                stuck = 0;
+                if state.run == Run::Polling && quiet >= self.pace.quiet {
+                    state.watchdog_sleeps = true;
+                    state = wait(&self.running, state);
+                    state.watchdog_sleeps = false;
+                    quiet = 0;
+                    continue;
+                }
+            } else if stuck >= self.pace.stuck {
+                state.holder = Holder::Watchdog;
+                drop(state);
+                lead();
+                state = self.lock();
+                self.release(&mut state);
+                (quiet, stuck) = (0, 0);
                 continue;
             }
+            let turn = state.turn;
             drop(state);
-            std::thread::sleep(TICK);
+            std::thread::sleep(self.pace.tick);
             state = self.lock();
+            // A thread that came and went meanwhile has polled.
+            stuck = if state.turn == turn { stuck + 1 } else { 0 };
             quiet += 1;
             match state.run {
                 Run::Polling => continue,
@@ -108,6 +197,7 @@ impl Baton {
                     state.run = Run::Polling;
                     relieve();
                     self.release(&mut state);
+                    stuck = 0;
                 }
             }
             quiet = 0;
@@ -115,9 +205,14 @@ impl Baton {
     }
 
     fn release(&self, state: &mut State) {
-        state.led = false;
+        state.holder = Holder::Nobody;
         state.turn += 1;
-        self.free.notify_one();
+        state.wanted = false;
+        if state.waiting > 0 {
+            self.free.notify_one();
+        } else if state.watchdog_sleeps {
+            self.running.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

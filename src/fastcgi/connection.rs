@@ -36,6 +36,8 @@ pub struct Connection {
     pub(super) registered: bool,
     /// Whether a request was ever answered on it.
     pub(super) used: bool,
+    /// Whether it came from another worker, which may still have a copy of its descriptor.
+    pub(super) travelled: bool,
     /// Whether the responder was full when it came: its request gets a 503 page.
     turned_away: bool,
     /// We are done and only wait for the web server to close.
@@ -58,6 +60,15 @@ pub(super) enum Parsed {
     Unserved,
     /// The connection is not worth going on with.
     Broken,
+}
+
+/// What the web server has sent that was not read yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    Nothing,
+    Bytes,
+    /// Its close, or an error.
+    End,
 }
 
 /// What a connection needs next.
@@ -83,6 +94,7 @@ impl Connection {
             request: None,
             registered: false,
             used: false,
+            travelled: false,
             turned_away,
             lingering: false,
             broken: false,
@@ -103,6 +115,51 @@ impl Connection {
     /// Whether nothing came on it yet.
     pub(super) fn is_untouched(&self) -> bool {
         self.is_idle() && !self.used
+    }
+
+    /// Whether another process can go on with it: nothing of a request is here, and nobody here still sends on it.
+    pub(super) fn may_travel(&self) -> bool {
+        self.is_idle() && self.input.is_empty() && !self.is_shared()
+    }
+
+    /// Whether we are done and only wait for the web server to close.
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingering
+    }
+
+    /// Whether its time has passed, and with nothing waiting to be read: what came in time and finds all threads busy is
+    /// not late.
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        now >= self.deadline && (self.lingering || self.unread() != Unread::Bytes)
+    }
+
+    /// What is here to be read, without reading it.
+    pub(super) fn unread(&self) -> Unread {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        loop {
+            return match recv(self.socket.as_raw_fd(), &mut [0], flags) {
+                Ok(0) => Unread::End,
+                Ok(_) => Unread::Bytes,
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => Unread::Nothing,
+                Err(_) => Unread::End,
+            };
+        }
+    }
+
+    /// The method and the URI of the open request, for the eyes of operators and as the web server sent them. The URI
+    /// is in two pieces that belong together. Empty where there is no such variable or no open request.
+    pub fn request_line(&self) -> (&[u8], [&[u8]; 2]) {
+        let value = |name: &[u8]| {
+            let request = self.request.as_ref()?;
+            request.variables.get(name)
+        };
+        let method = value(b"REQUEST_METHOD").unwrap_or_default();
+        let uri = match value(b"REQUEST_URI") {
+            Some(uri) if !uri.is_empty() => [uri, &[]],
+            _ => [&b"SCRIPT_NAME"[..], b"PATH_INFO"].map(|name| value(name).unwrap_or_default()),
+        };
+        (method, uri)
     }
 
     /// Reads what is here, once, and says what the connection needs next. `scratch` is the thread's reading buffer.

@@ -2,7 +2,8 @@
 //!
 //! From the wire inwards: `record` and `pairs` are the specification's units, `parser` turns bytes into events,
 //! `connection` keeps what came for one request, `exchange` is that request as the application core uses it,
-//! `responder` polls all connections and `baton` says which thread does. This floor has never heard of Python.
+//! `responder` polls all connections and `baton` says which thread does, `handoff` is how responders of one service give
+//! each other connections. This floor has never heard of Python.
 //!
 //! The `fastcgi` crate is not used here: it drops every variable after one that is not UTF-8, asserts on malformed
 //! records and cannot stop. It is the peer that the tests' own client is checked against.
@@ -11,6 +12,7 @@ mod allow;
 mod baton;
 mod connection;
 mod exchange;
+mod handoff;
 mod limits;
 mod listener;
 pub mod pairs;
@@ -27,9 +29,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use allow::AllowList;
 pub use connection::Connection;
+pub use handoff::Handoff;
 pub use limits::Limits;
 pub use listener::Listener;
-pub use responder::Responder;
+pub use responder::{Idle, Responder};
 
 use crate::gateway::Page;
 use record::Role;
@@ -40,6 +43,8 @@ use sender::Sender;
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
+    /// Connections above the limit that are taken only to be told so.
+    turned_away: usize,
     /// Open connections.
     open: AtomicUsize,
     /// Requests that ended, for the memory of those that begin. In boxes, as connections have them.
@@ -50,8 +55,10 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(limits: Limits) -> Self {
+    fn new(mut limits: Limits, open_files: u64) -> Self {
+        limits.fit(open_files);
         Self {
+            turned_away: limits.turned_away(open_files),
             limits,
             open: AtomicUsize::new(0),
             spare: Mutex::default(),

@@ -3,33 +3,48 @@
 //! The thread with the baton leads: it waits for events, reads and assembles requests, and calls the application.
 //! Connections stay level-triggered in the set; the one whose request runs is taken out only when another thread comes
 //! to lead meanwhile, so a short request on a kept connection costs no system call but its own read and write.
+//!
+//! # Who has a connection
+//!
+//! At any moment it is in one place: in the table of those that wait, in the hand of the one thread that took it out of
+//! there, or in the handoff channel. So no request is answered twice, and none is lost on the way:
+//!
+//! - Only one thread waits for events (`baton`). An event says merely that a connection should be looked at: who finds it
+//!   gone from the table leaves it, so what is in the batch of a leader that has lost the baton does no harm, and as the
+//!   set is level-triggered it is reported again to the next one.
+//! - A connection is sent to the channel by who has it in hand, when nothing of a request was read. It leaves our epoll
+//!   set after that and before our descriptor is closed: the kernel would keep it there for as long as any process has
+//!   the connection open. Our copy is only closed, never shut down.
+//! - What is to be done is said by state that every leader looks at before it waits (`stopping`, the table), and the event
+//!   descriptor only wakes the one who waits. So it does not matter which leader gets that event.
+//! - Whether what has just become idle is still wanted is looked at under the table's lock, under which draining begins:
+//!   nothing slips in behind the one look at all who wait.
+//! - A new connection or message wakes one of the processes that wait (EPOLLEXCLUSIVE). When that one then cannot take
+//!   it, `handoff::rouse` wakes another.
 
+mod handoff;
+mod table;
 mod upkeep;
+mod watchdog;
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::resource::{Resource, getrlimit};
 
 use super::baton::Baton;
 use super::connection::{Connection, Step};
-use super::limits::TURNED_AWAY;
-use super::listener::{Accepted, Listener};
-use super::{AllowList, Limits, Shared};
-use crate::gateway::forked;
-use upkeep::PAUSE;
+use super::listener::Listener;
+use super::{AllowList, Handoff, Limits, Shared};
+use table::Table;
 
 /// A mean wall time of requests above which the baton is passed before the application is called.
 const LONG: Duration = Duration::from_micros(200);
-
-/// How often deadlines are looked at while there are connections.
-const SWEEP: Duration = Duration::from_secs(1);
 
 const EVENTS: usize = 64;
 const SCRATCH: usize = 64 * 1024;
@@ -42,10 +57,13 @@ pub struct Responder {
     threads: usize,
     /// Whether threads run Python code at the same time, so that polling alone is what a leader should do.
     parallel: bool,
+    handoff: Option<Handoff>,
     epoll: Epoll,
     wake: EventFd,
     baton: Baton,
     table: Mutex<Table>,
+    /// Whether there is a watchdog.
+    watched: AtomicBool,
     /// Threads that run the application without the baton.
     busy: AtomicUsize,
     /// The registered connection whose request the leader runs, or -1.
@@ -55,25 +73,32 @@ pub struct Responder {
     /// Connections that were taken, and whether their first reads were rather in time (positive) or too early.
     accepted: AtomicU32,
     early: AtomicI32,
-    stopping: AtomicBool,
+    /// Whether and how the end has come: one of the constants of `end`.
+    stopping: AtomicU8,
 }
 
-#[derive(Debug)]
-struct Table {
-    /// Connections that wait for an event, by descriptor.
-    waiting: BTreeMap<RawFd, Box<Connection>>,
-    listeners: Vec<Listener>,
-    /// Until when the listeners are out of the epoll set, for want of descriptors or connections.
-    paused: Option<Instant>,
-    /// When trouble with new connections was last told.
-    complained: Option<Instant>,
-    draining: bool,
-    next_sweep: Instant,
+/// The states of [`Responder::stopping`], each of which the later ones override.
+mod end {
+    pub(super) const NOT_YET: u8 = 0;
+    pub(super) const PASS: u8 = 1;
+    pub(super) const CLOSE: u8 = 2;
+    /// A thread has panicked.
+    pub(super) const BROKEN: u8 = 3;
+}
+
+/// What a responder that ends does with idle connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// They go to other workers, which also get the connections that nobody has taken yet.
+    Pass,
+    /// They are closed, those excepted that have a request to be read; and what has connected already is served.
+    Close,
 }
 
 /// What an epoll event is about.
 enum Source {
     Wake,
+    Handoff,
     Listener(usize),
     Connection(RawFd),
 }
@@ -81,12 +106,14 @@ enum Source {
 impl Source {
     /// The event's 64 bits of data: a connection's are its descriptor.
     const WAKE: u64 = u64::MAX;
+    const HANDOFF: u64 = u64::MAX - 1;
     const LISTENER: u64 = 1 << 32;
 
     fn of(data: u64) -> Self {
         match RawFd::try_from(data) {
             Ok(fd) => Self::Connection(fd),
             Err(_) if data == Self::WAKE => Self::Wake,
+            Err(_) if data == Self::HANDOFF => Self::Handoff,
             Err(_) => Self::Listener(usize::try_from(data ^ Self::LISTENER).unwrap_or(usize::MAX)),
         }
     }
@@ -99,70 +126,89 @@ struct Leader<'a> {
     serve: &'a mut dyn FnMut(Box<Connection>) -> Box<Connection>,
 }
 
+/// Has the other threads return when one panics, so that the process ends and is not left without a leader.
+struct EndsOnPanic<'a>(&'a Responder);
+
+impl Drop for EndsOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stopping.store(end::BROKEN, Ordering::Release);
+            self.0.baton.end();
+            self.0.notify();
+        }
+    }
+}
+
 impl Responder {
-    /// A responder on these listeners for `threads` application threads, which may run Python code `parallel`ly.
+    /// A responder on these listeners for `threads` application threads, which may run Python code `parallel`ly. With a
+    /// handoff channel it gives connections to the other responders on that channel and takes theirs.
     ///
     /// # Errors
     /// When the kernel gives no epoll instance or event descriptor.
     pub fn new(
         listeners: Vec<Listener>,
+        handoff: Option<Handoff>,
         limits: Limits,
         allow: AllowList,
         threads: usize,
         parallel: bool,
     ) -> nix::Result<Self> {
+        let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let responder = Self {
-            shared: Arc::new(Shared::new(limits)),
+            shared: Arc::new(Shared::new(limits, open_files)),
             allow,
             threads,
             parallel,
+            handoff,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
-            baton: Baton::default(),
-            table: Mutex::new(Table {
-                waiting: BTreeMap::new(),
-                listeners,
-                paused: None,
-                complained: None,
-                draining: false,
-                next_sweep: Instant::now() + SWEEP,
-            }),
+            baton: Baton::new(threads),
+            table: Mutex::new(Table::new(listeners)),
+            watched: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
             running: AtomicI32::new(-1),
             mean: AtomicU32::new(0),
             accepted: AtomicU32::new(0),
             early: AtomicI32::new(0),
-            stopping: AtomicBool::new(false),
+            stopping: AtomicU8::new(end::NOT_YET),
         };
         let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Source::WAKE);
         responder.epoll.add(&responder.wake, wake)?;
-        responder.listen(&responder.table())?;
+        responder.open_doors(&mut responder.table())?;
         Ok(responder)
     }
 
     /// Serves requests until the responder has drained. Every application thread calls this once; `serve` has the
     /// application answer a request and gives the connection back.
     pub fn run(&self, serve: &mut dyn FnMut(Box<Connection>) -> Box<Connection>) {
+        let _broken = EndsOnPanic(self);
         let mut scratch = vec![0; SCRATCH];
         let mut leader = Leader {
             turn: 0,
             scratch: &mut scratch,
             serve,
         };
-        while let Some(turn) = self.baton.take() {
+        while let Some(turn) = self.baton.take(|| self.notify()) {
             leader.turn = turn;
             self.lead(&mut leader);
             self.busy.fetch_sub(1, Ordering::AcqRel);
-            self.tell_again();
+            if self.stopping().is_some() {
+                // Who leads now may wait for nothing but this.
+                self.notify();
+            }
         }
     }
 
-    /// Passes the baton on for threads whose requests take long. Needed where there is more than one thread; returns
-    /// when the responder has drained.
-    pub fn watch(&self) {
-        self.baton.watch(|| {
+    /// Looks after the application threads, from a thread that never runs the application, until the responder has
+    /// drained: passes the baton on for threads whose requests take long, and when all are in requests for some 5 ms
+    /// gives other workers what this one cannot serve. `on_full` is called then, and about every 50 ms while that lasts;
+    /// it must not block.
+    ///
+    /// Needed where there is more than one thread or a handoff channel.
+    pub fn watch(&self, on_full: &dyn Fn()) {
+        self.watched.store(true, Ordering::Relaxed);
+        let relieve = || {
             self.busy.fetch_add(1, Ordering::AcqRel);
-            self.tell_again();
             let running = self.running.swap(-1, Ordering::AcqRel);
             if running >= 0 {
                 // SAFETY: the descriptor belongs to the connection whose request the leader runs. The leader learns
@@ -170,26 +216,57 @@ impl Responder {
                 let socket = unsafe { BorrowedFd::borrow_raw(running) };
                 let _ = self.epoll.delete(socket);
             }
-        });
+        };
+        self.baton.watch(relieve, || self.lead_meanwhile(on_full));
     }
 
-    /// Begins to drain: nothing new is taken but what has already connected, what is open is answered, idle connections
-    /// are closed, then every [`Responder::run`] returns. May be called from any thread, more than once.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+    /// Begins to drain: what is open is answered, idle connections are passed on or closed, then every
+    /// [`Responder::run`] returns. [`Idle::Pass`] is for a worker that others outlive, [`Idle::Close`] for the end of
+    /// all; the latter may follow the former. May be called from any thread, more than once.
+    pub fn stop(&self, idle: Idle) {
+        let idle = match idle {
+            Idle::Pass if self.handoff.is_some() => end::PASS,
+            Idle::Pass | Idle::Close => end::CLOSE,
+        };
+        self.stopping.fetch_max(idle, Ordering::AcqRel);
+        self.notify();
+    }
+
+    fn stopping(&self) -> Option<Idle> {
+        match self.stopping.load(Ordering::Acquire) {
+            end::NOT_YET => None,
+            end::PASS => Some(Idle::Pass),
+            _ => Some(Idle::Close),
+        }
+    }
+
+    /// While held, nothing new is taken, and kept connections go to other workers when a request comes on them. Running
+    /// requests go on. May be called from any thread.
+    pub fn hold(&self, held: bool) {
+        let mut table = self.table();
+        table.held = held;
+        self.arrange(&mut table);
+    }
+
+    /// Takes new connections from these listeners from now on, after those that wait at the old ones, which are then
+    /// closed. May be called from any thread.
+    pub fn replace_listeners(&self, listeners: Vec<Listener>) {
+        let mut table = self.table();
+        if table.draining.is_some() {
+            return;
+        }
+        self.accept_all(&mut table);
+        self.shut_doors(&mut table);
+        table.listeners = listeners;
+        self.arrange(&mut table);
+        drop(table);
+        // A pause may have begun, whose end the leader does not know of.
         self.notify();
     }
 
     fn notify(&self) {
         // Failing means that the counter is full, so that a wake-up is due anyway.
         let _ = self.wake.write(1);
-    }
-
-    /// Who leads next has to hear of the end too: the event may be among those that this leader does not come to.
-    fn tell_again(&self) {
-        if self.stopping.load(Ordering::Acquire) {
-            self.notify();
-        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -200,29 +277,20 @@ impl Responder {
     fn lead(&self, leader: &mut Leader<'_>) {
         let mut events = [EpollEvent::empty(); EVENTS];
         loop {
-            let count = match self.epoll.wait(&mut events, self.timeout()) {
-                Ok(count) => count,
-                Err(Errno::EINTR) => 0,
-                Err(error) => {
-                    log::error!("epoll_wait failed: {error}");
-                    0
-                }
-            };
-            self.housekeeping();
+            let timeout = self.upkeep();
+            if self.is_over() {
+                self.busy.fetch_add(1, Ordering::AcqRel);
+                self.baton.end();
+                return;
+            }
+            let count = self.wait(&mut events, timeout);
             for event in &events[..count] {
                 let ready = match Source::of(event.data()) {
-                    Source::Wake if self.stopping.load(Ordering::Acquire) => {
-                        if !self.drain(leader) {
-                            return;
-                        }
-                        None
-                    }
                     Source::Wake => None,
-                    Source::Listener(index) => self
-                        .accept(index)
-                        .ok()
-                        .flatten()
-                        .and_then(|new| self.wait_if_silent(new)),
+                    Source::Handoff => self.receive(),
+                    Source::Listener(index) => {
+                        self.welcome(index).and_then(|new| self.wait_if_silent(new))
+                    }
                     Source::Connection(fd) => self.take(fd),
                 };
                 let kept = ready.is_none_or(|connection| self.handle(connection, leader));
@@ -231,35 +299,30 @@ impl Responder {
                     return;
                 }
             }
-            if self.is_over() {
-                self.busy.fetch_add(1, Ordering::AcqRel);
-                self.baton.end();
-                return;
+        }
+    }
+
+    /// Waits for events, and says how many there are.
+    fn wait(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> usize {
+        match self.epoll.wait(events, table::epoll_timeout(timeout)) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(error) => {
+                log::error!("epoll_wait failed: {error}");
+                0
             }
         }
     }
 
-    /// Takes a connection out of those that wait.
-    fn take(&self, fd: RawFd) -> Option<Box<Connection>> {
-        self.table().waiting.remove(&fd)
-    }
-
     fn is_over(&self) -> bool {
-        if !self.stopping.load(Ordering::Acquire) || self.busy.load(Ordering::Acquire) > 0 {
-            return false;
+        match self.stopping.load(Ordering::Acquire) {
+            end::NOT_YET => return false,
+            end::BROKEN => return true,
+            _ if self.busy.load(Ordering::Acquire) > 0 => return false,
+            _ => {}
         }
         let table = self.table();
-        table.draining && table.waiting.is_empty()
-    }
-
-    fn timeout(&self) -> EpollTimeout {
-        let table = self.table();
-        let wait = match table.paused {
-            Some(_) => PAUSE,
-            None if self.shared.open.load(Ordering::Relaxed) == 0 => return EpollTimeout::NONE,
-            None => SWEEP,
-        };
-        EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
+        table.draining.is_some() && table.waiting.is_empty()
     }
 
     /// Leaves a new connection to wait for its first event where reading at once has lately been in vain: some web
@@ -289,7 +352,7 @@ impl Responder {
 
     /// Reads what is on the connection and does what follows from it. `false`: this thread leads no more.
     fn handle(&self, mut connection: Box<Connection>, leader: &mut Leader<'_>) -> bool {
-        let is_new = !connection.registered;
+        let is_new = !connection.registered && !connection.travelled;
         let mut step = connection.readable(leader.scratch);
         if is_new {
             self.note_first_read(&connection);
@@ -297,10 +360,6 @@ impl Responder {
         let mut leads = true;
         loop {
             match step {
-                Step::Wait if connection.request.is_none() && self.is_unwanted(&connection) => {
-                    self.close(connection);
-                    return leads;
-                }
                 Step::Wait => {
                     self.park(connection);
                     return leads;
@@ -320,11 +379,6 @@ impl Responder {
         }
     }
 
-    /// Whether a draining responder has no more use for a connection with no open request.
-    fn is_unwanted(&self, connection: &Connection) -> bool {
-        self.stopping.load(Ordering::Relaxed) && connection.used && connection.is_idle()
-    }
-
     /// Has the application answer the request, with or without the baton in hand.
     fn call(
         &self,
@@ -333,35 +387,47 @@ impl Responder {
         leads: &mut bool,
     ) -> Box<Connection> {
         if self.threads == 1 {
+            if *leads && self.watched.load(Ordering::Relaxed) {
+                return self.call_watched(connection, leader, leads);
+            }
             return (leader.serve)(connection);
         }
         let mean = Duration::from_nanos(u64::from(self.mean.load(Ordering::Relaxed)));
         if *leads && (self.parallel || mean > LONG) {
             self.unregister(&mut connection);
             self.busy.fetch_add(1, Ordering::AcqRel);
-            self.tell_again();
             self.baton.pass();
             *leads = false;
         }
         let begun = Instant::now();
         let answered = if *leads {
-            let running = if connection.registered {
-                connection.as_fd().as_raw_fd()
-            } else {
-                -1
-            };
-            self.running.store(running, Ordering::Release);
-            self.baton.begin_run();
-            let mut answered = (leader.serve)(connection);
-            *leads = self.baton.end_run(leader.turn);
-            if !*leads {
-                answered.registered = false;
-            }
-            answered
+            self.call_watched(connection, leader, leads)
         } else {
             (leader.serve)(connection)
         };
         self.count_time(begun.elapsed());
+        answered
+    }
+
+    /// Has the application answer the request with the baton in hand, until the watchdog takes it away.
+    fn call_watched(
+        &self,
+        connection: Box<Connection>,
+        leader: &mut Leader<'_>,
+        leads: &mut bool,
+    ) -> Box<Connection> {
+        let running = if connection.registered {
+            connection.as_fd().as_raw_fd()
+        } else {
+            -1
+        };
+        self.running.store(running, Ordering::Release);
+        self.baton.begin_run();
+        let mut answered = (leader.serve)(connection);
+        *leads = self.baton.end_run(leader.turn);
+        if !*leads {
+            answered.registered = false;
+        }
         answered
     }
 
@@ -371,78 +437,5 @@ impl Responder {
         let mean = i64::from(self.mean.load(Ordering::Relaxed));
         let mean = u32::try_from(mean + (took - mean) / 8).unwrap_or(u32::MAX);
         self.mean.store(mean, Ordering::Relaxed);
-    }
-
-    /// Leaves the connection to wait for its next event.
-    fn park(&self, mut connection: Box<Connection>) {
-        let fd = connection.as_fd().as_raw_fd();
-        // The lock is held until the connection is in the table, so that whoever leads finds it there on its event.
-        let mut table = self.table();
-        if !connection.registered {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, fd as u64);
-            if let Err(error) = self.epoll.add(&*connection, event) {
-                log::error!("a connection could not be watched: {error}");
-                self.close(connection);
-                return;
-            }
-            connection.registered = true;
-        }
-        table.waiting.insert(fd, connection);
-    }
-
-    /// Closes the connection.
-    fn close(&self, mut connection: Box<Connection>) {
-        if forked::has_forked() || connection.is_shared() {
-            self.unregister(&mut connection);
-            let _ = shutdown(connection.as_fd().as_raw_fd(), Shutdown::Both);
-        }
-    }
-
-    fn unregister(&self, connection: &mut Connection) {
-        if connection.registered {
-            let _ = self.epoll.delete(&*connection);
-            connection.registered = false;
-        }
-    }
-
-    /// Takes one new connection: `Err` when there is none to be had at the moment.
-    fn accept(&self, index: usize) -> Result<Option<Box<Connection>>, ()> {
-        let mut table = self.table();
-        let listener = table.listeners.get(index).ok_or(())?;
-        let socket = match listener.accept(&self.allow) {
-            Accepted::Socket(socket) => socket,
-            Accepted::Refused => return Ok(None),
-            Accepted::Nothing => return Err(()),
-            Accepted::Exhausted => {
-                table.complain(
-                    "no new connection can be taken: the process or the system has no descriptors or memory left; raise \
-                     the limit of open files (ulimit -n, LimitNOFILE=) or lower --max-connections",
-                );
-                self.pause(&mut table);
-                return Err(());
-            }
-        };
-        let open = self.shared.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let limit = self.shared.limits.connections;
-        if open > limit {
-            table.complain(
-                "all connections are in use (--max-connections): further requests are answered with 503; raise it, or \
-                 lower the web server's keep-alive",
-            );
-        }
-        if open >= limit + TURNED_AWAY {
-            self.pause(&mut table);
-        }
-        Ok(Some(Connection::new(
-            socket,
-            Arc::clone(&self.shared),
-            open > limit,
-        )))
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.shared.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

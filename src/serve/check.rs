@@ -1,18 +1,28 @@
-//! `check`: what would be served, and by which Python.
+//! `check`: what would be served, by which Python, and with which settings.
 
 use std::io::Write;
 use std::path::Path;
 
-use super::exit::Exit;
+use super::exit::{Exit, Usage};
 use super::python;
-use crate::cli::ApplicationOptions;
+use crate::cli::{Cli, FastcgiOptions, Told};
+use crate::fastcgi::AllowList;
+use crate::process::Address;
 use crate::wsgi::Mode;
 
-/// Imports the application and prints what it is.
+/// Imports the application and prints what it is, and then all settings.
 ///
 /// # Errors
 /// Why it could not be served.
-pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
+pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
+    let wrong = |key| move |error| Usage(format!("--{key} ({}): {error}", cli.origin(key)));
+    for address in &options.bind {
+        address.parse::<Address>().map_err(wrong("bind"))?;
+    }
+    if let Some(allow) = &options.responder.allow {
+        allow.parse::<AllowList>().map_err(wrong("allow"))?;
+    }
+    let options = &options.application;
     python::change_folder(options)?;
     let mode = Mode {
         multithread: false,
@@ -30,7 +40,22 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
     writeln!(out, "application: {}", Path::new(&options.app).display())?;
     writeln!(out, "file: {}", application.file)?;
     writeln!(out, "type: {}", application.kind)?;
+    print(&cli.told, &mut out)?;
     drop(out);
     interpreter.finalize();
     Ok(Exit::Fine)
+}
+
+/// A line a setting, in columns: what, its value, and where it was told.
+fn print(settings: &[Told], out: &mut impl Write) -> std::io::Result<()> {
+    let width = |text: fn(&Told) -> &str| {
+        let widths = settings.iter().map(|told| text(told).chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let (keys, values) = (width(|told| &told.key), width(|told| &told.value));
+    writeln!(out, "settings:")?;
+    for Told { key, value, origin } in settings {
+        writeln!(out, "  {key:keys$}  {value:values$}  {origin}")?;
+    }
+    Ok(())
 }

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 
 use super::exit::{Exit, Usage};
 use super::python;
-use crate::cli::{ApplicationOptions, FastcgiOptions, ProcessOptions, ResponderOptions};
-use crate::fastcgi::{AllowList, Connection, Limits, Listener, Responder};
+use crate::cli::{ApplicationOptions, FastcgiOptions, ResponderOptions};
+use crate::fastcgi::{AllowList, Connection, Idle, Limits, Listener, Responder};
 use crate::process::{self, Address, Bound, Signal, Signals, SocketFile, SocketOwner};
 use crate::wsgi::{Application, Caller, Mode};
 
@@ -24,7 +24,7 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
             let text = "nothing says where to listen: give --bind ADDR (standard input is no listening socket)";
             return Err(Usage(text.to_owned()).into());
         }
-        return run_spawned(&options.application, &options.process, &options.responder);
+        return run_spawned(&options.application, &options.responder);
     }
     let read = |address: &String| address.parse::<Address>().map_err(Usage);
     let addresses = options
@@ -46,13 +46,7 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
         }
         Ok(all)
     };
-    serve(
-        bind,
-        &options.process,
-        &options.responder,
-        &options.application,
-        false,
-    )
+    serve(bind, &options.responder, &options.application, false)
 }
 
 /// Serves on standard input, the listening socket that the web server started this process with. It manages the
@@ -62,16 +56,14 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
 /// What keeps it from serving.
 pub(super) fn run_spawned(
     application: &ApplicationOptions,
-    process: &ProcessOptions,
     options: &ResponderOptions,
 ) -> anyhow::Result<Exit> {
     let bind = |_: &End| Ok(vec![process::inherited(0).map_err(anyhow::Error::msg)?]);
-    serve(bind, process, options, application, true)
+    serve(bind, options, application, true)
 }
 
 fn serve(
     bind: impl FnOnce(&End) -> anyhow::Result<Vec<Bound>>,
-    process: &ProcessOptions,
     options: &ResponderOptions,
     application: &ApplicationOptions,
     spawned: bool,
@@ -81,7 +73,7 @@ fn serve(
     obey(
         Signals::catch().context("signals cannot be caught")?,
         &end,
-        process.graceful_timeout,
+        options.graceful_timeout,
     );
     let served = bind(&end).and_then(|bound| serve_on(bound, &end, options, application, spawned));
     lock(&end.files).clear();
@@ -115,7 +107,7 @@ fn serve_on(
         multithread: threads > 1,
         multiprocess: spawned,
         run_once: false,
-        debug: application.general.debug,
+        debug: application.python.debug,
     };
     let (interpreter, application) = python::start(application, mode)?;
     log::info!(
@@ -126,6 +118,7 @@ fn serve_on(
     );
     let responder = Responder::new(
         listeners.collect(),
+        None,
         limits(options)?,
         allow,
         threads,
@@ -155,7 +148,7 @@ fn run_threads(
     };
     std::thread::scope(|scope| {
         if threads > 1 {
-            scope.spawn(|| responder.watch());
+            scope.spawn(|| responder.watch(&|| {}));
         }
         for number in 2..=threads {
             let name = format!("application {number}");
@@ -168,7 +161,7 @@ fn run_threads(
                     }
                 })
                 .context("an application thread cannot be started")
-                .inspect_err(|_| responder.stop())?;
+                .inspect_err(|_| responder.stop(Idle::Close))?;
         }
         application.enter(work).map_err(anyhow::Error::msg)
     })
@@ -208,7 +201,7 @@ fn obey(mut signals: Signals, end: &Arc<End>, grace: Duration) {
                 (Signal::Terminate, Some(responder)) => {
                     log::info!("told to end: finishing what is in flight");
                     process::keep_in_children();
-                    responder.stop();
+                    responder.stop(Idle::Close);
                     end_after(grace);
                 }
                 // Nothing is being served yet, or nothing is to be waited for.

@@ -26,7 +26,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     match (&cli.door, cli.application()) {
         (Some(Door::Cgi(options)), _) => cgi::run(options),
         (Some(Door::Fastcgi(options)), _) => fastcgi::run(options),
-        (Some(Door::Check(options)), _) => check::run(&options.application),
+        (Some(Door::Check(options)), _) => check::run(options, &cli),
         (None, Some(options)) if process::is_listening(io::stdin().as_fd()) => {
             fastcgi::run_spawned(&options, &cli.process, &cli.responder)
         }

@@ -20,6 +20,7 @@ mod floors;
 mod forks;
 mod http;
 mod imports;
+mod options;
 mod resilience;
 mod servers;
 

@@ -4,79 +4,64 @@ use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{EpollEvent, EpollFlags};
+use super::super::connection::{Connection, Step, Unread};
+use super::super::handoff::Note;
+use super::table::Table;
+use super::{Idle, Responder};
 
-use super::super::connection::Step;
-use super::super::limits::TURNED_AWAY;
-use super::{Leader, Responder, SWEEP, Source, Table};
+/// How often deadlines are looked at while there are connections.
+pub(super) const SWEEP: Duration = Duration::from_secs(1);
 
-/// How often the same trouble with new connections is told.
-const COMPLAINT: Duration = Duration::from_secs(10);
-
-/// How long no listener is asked after the process ran out of descriptors.
+/// How long nothing is taken after the process ran out of descriptors or connections.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
+/// How soon what the handoff channel had no room for is tried again.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// How long a connection on which nothing came yet may hold up the end of a draining responder.
 const FRESH_GRACE: Duration = Duration::from_secs(1);
 
-impl Table {
-    /// Tells of trouble with new connections, unless some was told lately.
-    pub(super) fn complain(&mut self, trouble: &str) {
-        let now = Instant::now();
-        if self.complained.is_none_or(|last| now >= last + COMPLAINT) {
-            self.complained = Some(now);
-            log::error!("{trouble}");
-        }
-    }
-}
-
 impl Responder {
-    /// Puts the listeners into the epoll set. With EPOLLEXCLUSIVE a new connection wakes one of the processes that
-    /// share a listener, the one that slept last.
-    pub(super) fn listen(&self, table: &Table) -> nix::Result<()> {
-        for (index, listener) in table.listeners.iter().enumerate() {
-            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-            let event = EpollEvent::new(flags, Source::LISTENER | index as u64);
-            self.epoll.add(&listener.socket, event)?;
-        }
-        Ok(())
-    }
-
-    /// Asks no listener for a moment.
-    pub(super) fn pause(&self, table: &mut Table) {
-        if table.paused.replace(Instant::now() + PAUSE).is_none() {
-            for listener in &table.listeners {
-                let _ = self.epoll.delete(&listener.socket);
-            }
-        }
-    }
-
-    /// Ends pauses and connections whose time has come.
-    pub(super) fn housekeeping(&self) {
+    /// Does what is due, and says how long the leader may wait for events.
+    pub(super) fn upkeep(&self) -> Option<Duration> {
         let mut table = self.table();
+        let stopping = self.stopping();
+        if let Some(idle) = stopping.filter(|_| table.draining != stopping) {
+            self.drain(&mut table, idle);
+        }
+        self.arrange(&mut table);
         if table.waiting.is_empty() && table.paused.is_none() {
-            return;
+            let open = self.shared.open.load(Ordering::Relaxed);
+            return (open > 0).then_some(SWEEP);
         }
         let now = Instant::now();
         if table.paused.is_some_and(|until| now >= until) {
-            table.paused = None;
-            if self.shared.open.load(Ordering::Relaxed)
-                >= self.shared.limits.connections + TURNED_AWAY
-            {
-                table.paused = Some(now + PAUSE);
-            } else if let Err(error) = self.listen(&table) {
-                log::error!("the listeners could not be watched again: {error}");
-                table.paused = Some(now + PAUSE);
-            }
+            let full = self.shared.limits.connections + self.shared.turned_away;
+            let still = self.shared.open.load(Ordering::Relaxed) >= full;
+            table.paused = still.then_some(now + PAUSE);
+            self.arrange(&mut table);
         }
-        if now < table.next_sweep {
-            return;
+        if table.retry.is_some_and(|at| now >= at) {
+            table.retry = None;
+            self.send_on_again(&mut table);
         }
-        table.next_sweep = now + SWEEP;
+        if now >= table.next_sweep {
+            table.next_sweep = now + SWEEP;
+            self.sweep(&mut table, now);
+        }
+        Some(match (table.retry, table.paused) {
+            (Some(_), _) => RETRY,
+            (None, Some(_)) => PAUSE,
+            (None, None) => SWEEP,
+        })
+    }
+
+    /// Ends the connections whose time has come.
+    fn sweep(&self, table: &mut Table, now: Instant) {
         let expired: Vec<RawFd> = table
             .waiting
             .iter()
-            .filter(|(_, connection)| now >= connection.deadline)
+            .filter(|(_, connection)| connection.is_expired(now))
             .map(|(&fd, _)| fd)
             .collect();
         for fd in expired {
@@ -92,43 +77,85 @@ impl Responder {
         }
     }
 
-    /// Begins the end: takes what has connected already, then closes the listeners and the idle connections, but for
-    /// those that have a request waiting to be read. `false`: this thread leads no more, and who does goes on here.
-    pub(super) fn drain(&self, leader: &mut Leader<'_>) -> bool {
-        let listeners = self.table().listeners.len();
-        for index in 0..listeners {
-            while let Ok(accepted) = self.accept(index) {
-                if accepted.is_some_and(|connection| !self.handle(connection, leader)) {
-                    return false;
+    /// Begins the end: closes the listeners, at the end of all after taking what has connected already, and parts with the
+    /// idle connections. From now on `insert` does so with those that become idle.
+    fn drain(&self, table: &mut Table, idle: Idle) {
+        table.draining = Some(idle);
+        self.arrange(table);
+        if idle == Idle::Close {
+            self.accept_all(table);
+            self.receive_all(table);
+        }
+        table.paused = None;
+        table.listeners.clear();
+        self.dismiss_idle(table, idle);
+    }
+
+    fn dismiss_idle(&self, table: &mut Table, idle: Idle) {
+        let all: Vec<RawFd> = table
+            .waiting
+            .iter()
+            .filter(|(_, connection)| connection.is_idle())
+            .map(|(&fd, _)| fd)
+            .collect();
+        for fd in all {
+            let Some(connection) = table.waiting.remove(&fd) else {
+                continue;
+            };
+            if let Some(left) = self.dismiss(table, connection, idle) {
+                let full = idle == Idle::Pass && left.may_travel();
+                table.waiting.insert(fd, left);
+                if full {
+                    return;
                 }
             }
         }
-        self.close_listeners();
-        let waiting: Vec<RawFd> = self.table().waiting.keys().copied().collect();
-        for fd in waiting {
-            let Some(mut connection) = self.take(fd) else {
-                continue;
-            };
-            if connection.is_untouched() {
-                connection.deadline = connection.deadline.min(Instant::now() + FRESH_GRACE);
-            }
-            if !self.handle(connection, leader) {
-                return false;
-            }
-        }
-        self.table().draining = true;
-        true
     }
 
-    fn close_listeners(&self) {
-        let mut table = self.table();
-        if table.paused.take().is_none() {
-            // By hand: the process that gave us a listener may have it open still, and then closing alone would leave it
-            // in the set.
-            for listener in &table.listeners {
-                let _ = self.epoll.delete(&listener.socket);
+    /// Parts with an idle connection of a draining responder; gives it back when it has to stay for now.
+    pub(super) fn dismiss(
+        &self,
+        table: &mut Table,
+        mut connection: Box<Connection>,
+        idle: Idle,
+    ) -> Option<Box<Connection>> {
+        match idle {
+            Idle::Pass => {
+                let left = self.send_on(connection, Note::NOTHING).err();
+                if left.is_some() {
+                    self.retry_soon(table);
+                }
+                left
+            }
+            Idle::Close if connection.used => {
+                if connection.unread() == Unread::Bytes {
+                    return Some(connection);
+                }
+                self.close(connection);
+                None
+            }
+            Idle::Close => {
+                let grace = Instant::now() + FRESH_GRACE;
+                connection.deadline = connection.deadline.min(grace);
+                Some(connection)
             }
         }
-        table.listeners.clear();
+    }
+
+    /// Has the leader try again in a moment what the channel had no room for.
+    pub(super) fn retry_soon(&self, table: &mut Table) {
+        if self.handoff.is_some() && table.retry.is_none() {
+            table.retry = Some(Instant::now() + RETRY);
+            // The leader may have begun a longer wait.
+            self.notify();
+        }
+    }
+
+    fn send_on_again(&self, table: &mut Table) {
+        match table.draining {
+            Some(Idle::Pass) => self.dismiss_idle(table, Idle::Pass),
+            Some(Idle::Close) => {}
+            None => self.move_benched(table),
+        }
     }
 }

@@ -1,0 +1,323 @@
+//! What the environment and the file of `--config` say, put under the command line: clap takes each of their values for
+//! the default of its option, so that one that the command line has beats it, and all are checked alike.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::file;
+
+/// What the name of every variable begins with that is one of ours.
+const PREFIX: &str = "WSGI_GATEWAY_";
+
+/// Where a setting was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// By a word of the command line.
+    CommandLine,
+    /// By the environment variable of this name.
+    Variable(String),
+    /// By this file, which `--config` names.
+    File(PathBuf),
+    /// Nowhere.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine => f.write_str("command line"),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A setting in force.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The option, as a file names it: `max-body`.
+    pub key: String,
+    /// As it was told; a default that is more than a value is told in words.
+    pub value: String,
+    /// By whom.
+    pub origin: Origin,
+}
+
+/// What one option was told, and where.
+pub(super) struct Setting {
+    pub(super) origin: Origin,
+    pub(super) values: Vec<OsString>,
+}
+
+/// The options of all doors by their keys: one file or environment may be for several doors.
+pub(super) struct Known(BTreeMap<String, Arg>);
+
+impl Known {
+    pub(super) fn of(command: &Command) -> Self {
+        let doors = std::iter::once(command).chain(command.get_subcommands());
+        let options = doors.flat_map(Command::get_arguments);
+        Self(
+            options
+                .map(|option| (key(option).to_owned(), option.clone()))
+                .collect(),
+        )
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Arg> {
+        self.0.get(key)
+    }
+
+    /// The key that was probably meant, if any is near.
+    pub(super) fn nearest(&self, word: &str) -> Option<&str> {
+        /// Where clap, too, begins to take one word for another.
+        const NEAR: f64 = 0.7;
+        let word = word.to_lowercase().replace('_', "-");
+        let near = |key: &str| strsim::jaro(key, &word);
+        let keys = self.0.keys().map(String::as_str);
+        let nearest = keys.max_by(|a, b| near(a).total_cmp(&near(b)))?;
+        (near(nearest) > NEAR).then_some(nearest)
+    }
+}
+
+/// The name of an option in a file.
+fn key(option: &Arg) -> &str {
+    option
+        .get_long()
+        .unwrap_or_else(|| option.get_id().as_str())
+}
+
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_uppercase().replace('-', "_"))
+}
+
+/// What environment and file say.
+#[derive(Default)]
+pub(super) struct Settings(BTreeMap<String, Setting>);
+
+impl Settings {
+    /// What the environment says, which beats the file that it or the command line names.
+    ///
+    /// A variable of ours that is not known is a warning and not an error: it may be for another version.
+    ///
+    /// # Errors
+    /// What is wrong with a value, and where.
+    pub(super) fn gather(
+        command: &Command,
+        words: &[OsString],
+        variables: &[(OsString, OsString)],
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, clap::Error> {
+        let named = words
+            .iter()
+            .any(|word| word.to_string_lossy().starts_with("--config"));
+        let mut settings = Self::default();
+        if variables.is_empty() && !named {
+            return Ok(settings);
+        }
+        let known = Known::of(command);
+        for (name, value) in variables {
+            settings.add_variable(&known, name, value, warnings)?;
+        }
+        // Only to see what the file is, and from where: what is wrong with the words is told when all is known.
+        let seen = settings
+            .under(command.clone().ignore_errors(true))
+            .try_get_matches_from(words);
+        let Ok(seen) = seen else {
+            return Ok(settings);
+        };
+        let door = seen.subcommand().map_or(&seen, |(_, door)| door);
+        let path = |id| door.get_one::<PathBuf>(id).map(PathBuf::as_path);
+        if let Some(config) = path("config") {
+            let config = path("chdir").unwrap_or(Path::new("")).join(config);
+            for (key, setting) in file::read(&config, &known).map_err(wrong)? {
+                settings.0.entry(key).or_insert(setting);
+            }
+        }
+        Ok(settings)
+    }
+
+    fn add_variable(
+        &mut self,
+        known: &Known,
+        name: &OsStr,
+        value: &OsStr,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), clap::Error> {
+        let text = name.to_string_lossy();
+        let word = text.strip_prefix(PREFIX).unwrap_or(&text);
+        let key = word.to_ascii_lowercase().replace('_', "-");
+        let Some(option) = known.get(&key).filter(|_| variable(&key) == text) else {
+            let meant = known.nearest(word).map_or(String::new(), |key| {
+                format!(": did you mean {}?", variable(key))
+            });
+            warnings.push(format!(
+                "the environment variable {text} is of no option of this version and says nothing{meant}"
+            ));
+            return Ok(());
+        };
+        let values = match separators(option) {
+            Some(separators) => split(value, separators),
+            None => vec![value.to_owned()],
+        };
+        let values = checked(option, values).map_err(|(value, reason)| {
+            wrong(format!(
+                "the environment variable {text} has a wrong value '{value}': {reason}; correct it or unset it"
+            ))
+        })?;
+        let origin = Origin::Variable(text.into_owned());
+        self.0.insert(key, Setting { origin, values });
+        Ok(())
+    }
+
+    /// Whether there is an application without one on the command line.
+    pub(super) fn has_application(&self) -> bool {
+        self.0.contains_key("app")
+    }
+
+    /// The command with these settings in place of its defaults.
+    pub(super) fn under(&self, command: Command) -> Command {
+        if self.0.is_empty() {
+            return command;
+        }
+        let set = |option: Arg| match self.0.get(key(&option)) {
+            Some(setting) => option
+                .required(false)
+                .default_values(setting.values.clone()),
+            None => option,
+        };
+        let command = match self.has_application() {
+            true => command.arg_required_else_help(false),
+            false => command,
+        };
+        command
+            .mut_args(set)
+            .mut_subcommands(|door| door.mut_args(set))
+    }
+
+    /// Where an option was told.
+    pub(super) fn origin(&self, option: &Arg, matches: &ArgMatches) -> Origin {
+        if matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine) {
+            return Origin::CommandLine;
+        }
+        self.0
+            .get(key(option))
+            .map_or(Origin::Default, |setting| setting.origin.clone())
+    }
+
+    /// All settings in force, the application first.
+    pub(super) fn told(&self, door: &Command, matches: &ArgMatches) -> Vec<Told> {
+        let mut options: Vec<&Arg> = door
+            .get_arguments()
+            .filter(|option| option.get_action().takes_values())
+            .collect();
+        options.sort_by_key(|option| !option.is_positional());
+        let told = options.into_iter().map(|option| Told {
+            key: key(option).to_owned(),
+            value: in_force(option, matches),
+            origin: self.origin(option, matches),
+        });
+        told.collect()
+    }
+}
+
+/// The value in words.
+fn in_force(option: &Arg, matches: &ArgMatches) -> String {
+    let id = option.get_id().as_str();
+    if let Some(values) = matches.get_raw(id) {
+        let values: Vec<_> = values.map(OsStr::to_string_lossy).collect();
+        return values.join(" ");
+    }
+    // What its help says, where nothing but code could give the value.
+    let help = option.get_help().map_or(String::new(), ToString::to_string);
+    help.split_once("[default: ")
+        .and_then(|(_, default)| default.split_once(']'))
+        .map_or("not set", |(default, _)| default)
+        .to_owned()
+}
+
+/// Whether it is on or off.
+pub(super) fn is_switch(option: &Arg) -> bool {
+    option
+        .get_num_args()
+        .is_some_and(|number| number.min_values() == 0)
+}
+
+/// What stands between the values that a variable has for an option that may be given more than once.
+fn separators(option: &Arg) -> Option<&'static [u8]> {
+    match (option.get_action(), key(option)) {
+        // As in PYTHONPATH: a folder may have a space or a comma in its name.
+        (ArgAction::Append, "pythonpath") => Some(b":"),
+        (ArgAction::Append, _) => Some(b" ,\t\n"),
+        _ => None,
+    }
+}
+
+fn split(text: &OsStr, separators: &[u8]) -> Vec<OsString> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let parts = text.as_bytes().split(|byte| separators.contains(byte));
+    parts
+        .filter(|part| !part.is_empty())
+        .map(|part| OsString::from_vec(part.to_vec()))
+        .collect()
+}
+
+/// Checks values as if they stood on the command line, and has them as clap wants its defaults.
+///
+/// # Errors
+/// The first wrong value and what is wrong with it.
+pub(super) fn checked(
+    option: &Arg,
+    values: Vec<OsString>,
+) -> Result<Vec<OsString>, (String, String)> {
+    let check = |value: OsString| {
+        let told = |reason| (value.to_string_lossy().into_owned(), reason);
+        if value.is_empty() {
+            return Err(told("it is empty".to_owned()));
+        }
+        let Some(long) = option.get_long() else {
+            return Ok(value);
+        };
+        let mut word = OsString::from(format!("--{long}="));
+        word.push(&value);
+        let alone = Command::new("option")
+            .no_binary_name(true)
+            .arg(option.clone());
+        match alone.try_get_matches_from([word]) {
+            Ok(_) => Ok(value),
+            Err(error) => Err(told(reason(&error))),
+        }
+    };
+    values.into_iter().map(check).collect()
+}
+
+fn reason(error: &clap::Error) -> String {
+    match (error.kind(), error.source()) {
+        (ErrorKind::InvalidUtf8, _) => "it is not UTF-8".to_owned(),
+        (_, Some(source)) => source.to_string(),
+        (_, None) => error.kind().to_string(),
+    }
+}
+
+/// An error of the operator's, told like those of the command line.
+pub(super) fn wrong(text: impl fmt::Display) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{text}\n"))
+}
+
+/// The variables that are ours; an empty one counts as unset.
+pub(super) fn ours(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Vec<(OsString, OsString)> {
+    variables
+        .filter(|(name, value)| {
+            name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) && !value.is_empty()
+        })
+        .collect()
+}

@@ -1,0 +1,165 @@
+//! The handoff channel: how the workers of one master give each other connections that nobody has asked anything on.
+//!
+//! One pair of sockets for all workers: anybody sends, and whoever is free receives. A message is one byte and at most
+//! one descriptor. The connection belongs to the channel from the send on, so that the sender does no more to it than
+//! to close its own copy of the descriptor.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
+
+/// The two ends of the channel, which all workers of a master share, those of every generation.
+#[derive(Debug)]
+pub struct Handoff {
+    /// Where connections are sent.
+    pub to: OwnedFd,
+    /// Where they are received.
+    pub from: OwnedFd,
+}
+
+/// What travels.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// The connection; `None` in a mere nudge.
+    pub(super) socket: Option<OwnedFd>,
+    pub(super) note: Note,
+}
+
+/// What the receiver has to know, as the bits of one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Note(u8);
+
+impl Note {
+    pub(super) const NOTHING: Self = Self(0);
+    /// A request was answered on the connection before.
+    pub(super) const USED: Self = Self(1);
+    /// Something to read has come.
+    pub(super) const READABLE: Self = Self(2);
+    /// There may be connections at the listeners that nobody was told of.
+    pub(super) const LOOK: Self = Self(4);
+
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// This and `other`, if that is so.
+    pub(super) fn with(self, other: Self, so: bool) -> Self {
+        if so { Self(self.0 | other.0) } else { self }
+    }
+}
+
+/// What the channel gave.
+#[derive(Debug)]
+pub(super) enum Received {
+    Message(Message),
+    /// Nothing is there, or another worker was faster.
+    Nothing,
+    /// The process has no descriptor for what is there.
+    Exhausted,
+}
+
+impl Handoff {
+    /// Makes the channel.
+    ///
+    /// # Errors
+    /// When the kernel gives no descriptors or memory.
+    pub fn pair() -> nix::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (to, from) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        Ok(Self { to, from })
+    }
+
+    /// The same channel once more, for another responder.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self {
+            to: self.to.try_clone()?,
+            from: self.from.try_clone()?,
+        })
+    }
+
+    /// Has a worker that waits look at the listeners. A connection wakes only one of the workers that wait (see
+    /// EPOLLEXCLUSIVE in epoll_ctl(2)); when that one dies before it came to take it, the others have to be told.
+    pub fn nudge(&self) {
+        if let Err(error) = self.send(None, Note::LOOK) {
+            // A full channel has woken everybody already.
+            log::debug!("the other workers could not be told to look at the listeners: {error}");
+        }
+    }
+
+    /// Sends, without a wait.
+    ///
+    /// # Errors
+    /// EAGAIN or ETOOMANYREFS when the channel is full: nothing was sent.
+    pub(super) fn send(&self, socket: Option<BorrowedFd<'_>>, note: Note) -> nix::Result<()> {
+        let descriptor = socket.map(|socket| [socket.as_raw_fd()]);
+        let rights = descriptor
+            .as_ref()
+            .map(|descriptor| ControlMessage::ScmRights(descriptor));
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        let to = self.to.as_raw_fd();
+        loop {
+            match sendmsg::<()>(
+                to,
+                &[IoSlice::new(&[note.0])],
+                rights.as_slice(),
+                flags,
+                None,
+            ) {
+                Err(Errno::EINTR) => {}
+                sent => return sent.map(drop),
+            }
+        }
+    }
+
+    /// Takes one message, without a wait.
+    pub(super) fn receive(&self) -> Received {
+        // A message that is received with no descriptor to be had loses its connection, so ask first. The clone's place
+        // is free again for the connection; another thread may take the last one between these two calls only.
+        if self.from.try_clone().is_err() {
+            return Received::Exhausted;
+        }
+        let mut byte = [0; 1];
+        let mut pieces = [IoSliceMut::new(&mut byte)];
+        let mut space = nix::cmsg_space!(RawFd);
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+        let socket = loop {
+            match recvmsg::<()>(self.from.as_raw_fd(), &mut pieces, Some(&mut space), flags) {
+                Ok(message) if message.bytes == 0 => return Received::Nothing,
+                Ok(message) => match message.cmsgs() {
+                    Ok(mut all) => {
+                        break all.find_map(|one| match one {
+                            ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+                            _ => None,
+                        });
+                    }
+                    Err(error) => {
+                        log::error!(
+                            "a kept connection from another worker was lost for want of a descriptor: {error}"
+                        );
+                        break None;
+                    }
+                },
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Received::Nothing,
+                Err(error) => {
+                    log::error!("the handoff channel failed: {error}");
+                    return Received::Nothing;
+                }
+            }
+        };
+        // SAFETY: the kernel made the descriptor for this call, and it belongs to nobody else.
+        let socket = socket.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        Received::Message(Message {
+            socket,
+            note: Note(byte[0]),
+        })
+    }
+}
