@@ -7,11 +7,11 @@ use wsgi_gateway::serve;
 
 fn main() -> ExitCode {
     let cli = Cli::read();
-    serve::start_logging(&cli);
+    let started = serve::start_logging(&cli);
     for warning in &cli.warnings {
         log::warn!("{warning}");
     }
-    match serve::run(cli) {
+    match started.and_then(|()| serve::run(cli)) {
         Ok(exit) => exit.into(),
         Err(error) => {
             log::error!("{error:#}");

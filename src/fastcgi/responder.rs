@@ -24,6 +24,8 @@
 
 mod handoff;
 mod table;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod watchdog;
 
@@ -230,6 +232,19 @@ impl Responder {
         };
         self.stopping.fetch_max(idle, Ordering::AcqRel);
         self.notify();
+    }
+
+    /// Whether a responder that was told to stop still has to do with connections beside those whose requests run: some
+    /// on which a request has begun, or some to pass on.
+    pub fn has_work(&self) -> bool {
+        let table = self.table();
+        let to_pass = self.stopping() == Some(Idle::Pass)
+            && (table.draining.is_none() || !table.waiting.is_empty());
+        to_pass
+            || table
+                .waiting
+                .values()
+                .any(|connection| !connection.is_idle())
     }
 
     fn stopping(&self) -> Option<Idle> {

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::signals;
 use crate::gateway::forked;
@@ -13,11 +13,19 @@ use crate::gateway::forked;
 /// Descriptors that children close; -1 is a free place.
 static CLOSED: [AtomicI32; 32] = [const { AtomicI32::new(-1) }; 32];
 
+/// Whether the fork that is under way is the gateway's own.
+static OURS: AtomicBool = AtomicBool::new(false);
+
 extern "C" fn before() {
-    forked::note_fork();
+    if !OURS.load(Ordering::Relaxed) {
+        forked::note_fork();
+    }
 }
 
 extern "C" fn in_child() {
+    if OURS.load(Ordering::Relaxed) {
+        return;
+    }
     forked::note_child();
     signals::leave_in_child();
     for place in &CLOSED {
@@ -41,6 +49,16 @@ pub fn watch_forks() {
             forked::note_fork();
         }
     });
+}
+
+/// The next fork is the gateway's own: its child is a worker and keeps everything.
+pub(super) fn expect_fork() {
+    OURS.store(true, Ordering::Relaxed);
+}
+
+/// That fork is over, on either side.
+pub(super) fn forget_fork() {
+    OURS.store(false, Ordering::Relaxed);
 }
 
 /// Has children close this descriptor, until [`keep_in_children`].

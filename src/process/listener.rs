@@ -18,9 +18,10 @@ use nix::sys::socket::{
     getsockname, getsockopt, listen, setsockopt, socket,
 };
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Group, Uid, User, chown, dup2_stdin};
+use nix::unistd::{chown, dup2_stdin};
 
 use super::Address;
+use super::identity::{find_group, find_user};
 
 /// Mode and owner of a Unix socket in the file system.
 #[derive(Clone, Debug)]
@@ -55,14 +56,43 @@ pub struct SocketFile {
     owner: u32,
 }
 
+impl Bound {
+    /// Another handle on the socket, which does not care for its file.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            name: self.name.clone(),
+            tcp: self.tcp,
+            file: None,
+        })
+    }
+}
+
+impl SocketFile {
+    /// Whether the file at the path still is this socket's.
+    pub(super) fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode)
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let same = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode);
-        if same && self.owner == std::process::id() {
+        if self.owner == std::process::id() && self.is_there() {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// How the sentence about an address goes on that another process has.
+const LISTENS: &str = "already listens there";
+
+/// Whether this is the error of an address that another process has.
+pub(super) fn is_taken(error: &str) -> bool {
+    error.contains(LISTENS) || error.contains(nix::Error::EADDRINUSE.desc())
 }
 
 /// Listens on an address with a queue of `backlog` connections. systemd may give several sockets.
@@ -98,6 +128,14 @@ pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
     getsockopt(&fd, AcceptConn).unwrap_or(false)
 }
 
+/// Whether this socket is a TCP socket.
+pub fn is_tcp(socket: &OwnedFd) -> bool {
+    let family = getsockname::<SockaddrStorage>(socket.as_raw_fd())
+        .ok()
+        .and_then(|name| name.family());
+    matches!(family, Some(AddressFamily::Inet | AddressFamily::Inet6))
+}
+
 /// Takes a listening socket that this process was started with.
 ///
 /// # Errors
@@ -130,13 +168,10 @@ pub fn inherited(fd: RawFd) -> Result<Bound, String> {
     }
     let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL).map_err(failed)?);
     fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map_err(failed)?;
-    let family = getsockname::<SockaddrStorage>(socket.as_raw_fd())
-        .ok()
-        .and_then(|name| name.family());
     Ok(Bound {
+        tcp: is_tcp(&socket),
         socket,
         name: format!("fd:{fd}"),
-        tcp: matches!(family, Some(AddressFamily::Inet | AddressFamily::Inet6)),
         file: None,
     })
 }
@@ -194,7 +229,18 @@ fn bind_unix(
         inode: found.ino(),
         owner: std::process::id(),
     };
-    let (uid, gid) = (user(owner.user.as_deref())?, group(owner.group.as_deref())?);
+    let (uid, gid) = (
+        owner
+            .user
+            .as_deref()
+            .map(|name| find_user(name, "--socket-user"))
+            .transpose()?,
+        owner
+            .group
+            .as_deref()
+            .map(|name| find_group(name, "--socket-group"))
+            .transpose()?,
+    );
     if uid.is_some() || gid.is_some() {
         chown(path, uid, gid).map_err(|error| {
             format!("cannot give {address} to the user and group named: {error}; that needs root, or a group of yours")
@@ -229,7 +275,7 @@ fn make_room(address: &Address, path: &Path) -> Result<(), String> {
                 |peer| process_name(peer.pid()),
             );
             Err(format!(
-                "cannot listen on {address}: {who} already listens there; stop it or choose another path"
+                "cannot listen on {address}: {who} {LISTENS}; stop it or choose another path"
             ))
         }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -311,30 +357,6 @@ fn start(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
         socket,
         Backlog::new(backlog).unwrap_or(Backlog::MAXCONN),
     )?)
-}
-
-fn user(name: Option<&str>) -> Result<Option<Uid>, String> {
-    let Some(name) = name else { return Ok(None) };
-    if let Ok(number) = name.parse() {
-        return Ok(Some(Uid::from_raw(number)));
-    }
-    let found = User::from_name(name)
-        .map_err(|error| format!("cannot look up the user '{name}': {error}"))?;
-    found
-        .map(|user| Some(user.uid))
-        .ok_or_else(|| format!("there is no user '{name}' for --socket-user"))
-}
-
-fn group(name: Option<&str>) -> Result<Option<Gid>, String> {
-    let Some(name) = name else { return Ok(None) };
-    if let Ok(number) = name.parse() {
-        return Ok(Some(Gid::from_raw(number)));
-    }
-    let found = Group::from_name(name)
-        .map_err(|error| format!("cannot look up the group '{name}': {error}"))?;
-    found
-        .map(|group| Some(group.gid))
-        .ok_or_else(|| format!("there is no group '{name}' for --socket-group"))
 }
 
 /// Raises this process's limit of open descriptors to at least `wanted`, as far as it may.

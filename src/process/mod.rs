@@ -1,13 +1,37 @@
-//! Sockets to listen on and signals to obey; knows neither FastCGI nor Python.
+//! Processes, the sockets they listen on and the signals they obey; knows neither FastCGI nor Python.
+//!
+//! One master, which runs no application and has one thread; workers, which serve; and with `--preload` a template, which
+//! has imported the application and of which the workers are copies. What each of them does is the [`Crew`]'s.
 
 mod address;
+mod channel;
+mod crew;
 mod forks;
+mod identity;
 mod listener;
+mod listening;
+mod log_output;
+mod master;
+mod output;
+mod pid_file;
+mod pool;
+mod scoreboard;
 mod signals;
+mod threads;
+mod title;
 
 pub use address::Address;
+pub use channel::{Channel, Message, Received};
+pub use crew::{Crew, Order, Orders, Post, Side};
 pub use forks::{close_in_children, keep_in_children, watch_forks};
+pub use identity::Identity;
 pub use listener::{
-    Bound, SocketFile, SocketOwner, bind, inherited, is_listening, raise_descriptor_limit,
+    Bound, SocketFile, SocketOwner, bind, inherited, is_listening, is_tcp, raise_descriptor_limit,
 };
-pub use signals::{Signal, Signals, end_at_once};
+pub use listening::Listening;
+pub use log_output::LogOutput;
+pub use master::{Ending, Master, Plan};
+pub use pid_file::PidFile;
+pub use scoreboard::{Place, Running, Scoreboard, Seat};
+pub use signals::{Catch, Signal, Signals, die_of_faults, end_at_once, insist};
+pub use threads::{Memory, StackPipe, StackSignals, wait_readable};

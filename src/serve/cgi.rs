@@ -25,7 +25,8 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         run_once: true,
         debug: options.general.debug,
     };
-    let started = python::change_folder(options).and_then(|()| python::start(options, mode));
+    let started =
+        python::change_folder(options).and_then(|()| python::start_and_load(options, mode));
     let (interpreter, application) = match started {
         Ok(started) => started,
         Err(error) => {

@@ -30,7 +30,7 @@ pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
         run_once: true,
         debug: options.general.debug,
     };
-    let (interpreter, application) = python::start(options, mode)?;
+    let (interpreter, application) = python::start_and_load(options, mode)?;
     let found = interpreter.describe();
     let mut out = std::io::stdout().lock();
     writeln!(out, "python: {}", found.version)?;

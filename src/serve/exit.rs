@@ -43,6 +43,14 @@ impl fmt::Display for NoPython {
 impl std::error::Error for NoPython {}
 
 impl Exit {
+    /// The meaning of another process's exit code.
+    pub(super) fn from_code(code: i32) -> Self {
+        [Self::Fine, Self::Usage, Self::CannotLoad]
+            .into_iter()
+            .find(|exit| *exit as i32 == code)
+            .unwrap_or(Self::Failed)
+    }
+
     /// The exit code for an error.
     pub fn of(error: &anyhow::Error) -> Self {
         if error.is::<Usage>() {

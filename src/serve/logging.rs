@@ -1,30 +1,120 @@
-//! Where messages go and what they look like: standard error, one line an event.
+//! Where messages go and what they look like: one line an event, on standard error or in `--log-file`; a worker's go to
+//! the master, which alone has the file.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::exit::Usage;
 use crate::cli::{Cli, Door};
+use crate::process::{Channel, LogOutput, Message};
+
+/// The most text of one message to the master, in bytes.
+const PIECE: usize = 64 * 1024;
+
+/// The way out of this process.
+enum Way {
+    Own(LogOutput),
+    /// Through the master.
+    Through(Channel),
+}
+
+static WAY: Mutex<Option<Way>> = Mutex::new(None);
+
+/// Whether [`WAY`] leads through the master, for the format.
+static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
 /// Starts logging as the command line says. A web server puts time and program in front of what a CGI program says, so
 /// that only a responder's lines have them.
-pub fn start(cli: &Cli) {
+///
+/// # Errors
+/// When the file of `--log-file` cannot be opened.
+pub fn start(cli: &Cli) -> anyhow::Result<()> {
     let (options, alone) = match &cli.door {
         Some(Door::Cgi(options)) => (&options.general, false),
         Some(Door::Check(options)) => (&options.application.general, false),
         Some(Door::Fastcgi(options)) => (&options.application.general, true),
         None => (&cli.general, std::env::var_os("REQUEST_METHOD").is_none()),
     };
+    let opened = open(options.log_file.as_deref());
     let level = options.log_level;
     let pid = std::process::id();
     env_logger::Builder::new()
         .filter_level(level)
         .format(move |out, record| {
             let level = record.level().as_str().to_ascii_lowercase();
-            if alone {
+            if IS_WORKER.load(Ordering::Relaxed) {
+                // The level, for the master; this is no text.
+                out.write_all(&[record.level() as u8])?;
+                write!(out, "{}", record.args())
+            } else if alone {
                 let now = out.timestamp_millis();
                 writeln!(out, "{now} wsgi-gateway[{pid}] {level}: {}", record.args())
             } else {
                 writeln!(out, "wsgi-gateway: {level}: {}", record.args())
             }
         })
+        .target(env_logger::Target::Pipe(Box::new(Record)))
         .init();
+    opened.map_err(|error| Usage(error).into())
+}
+
+fn open(file: Option<&Path>) -> Result<(), String> {
+    let mut output = LogOutput::default();
+    let opened = file.map_or(Ok(()), |file| output.open(file));
+    *way() = Some(Way::Own(output));
+    opened
+}
+
+/// From here on this process is a worker, and its messages go through the master.
+pub(super) fn go_through(channel: &Channel) {
+    match channel.try_clone() {
+        Ok(channel) => {
+            *way() = Some(Way::Through(channel));
+            IS_WORKER.store(true, Ordering::Relaxed);
+        }
+        Err(error) => log::error!("the log cannot go through the master: {error}"),
+    }
+}
+
+/// Opens the log file anew.
+pub(super) fn reopen() {
+    let reopened = match &mut *way() {
+        Some(Way::Own(output)) => output.reopen(),
+        _ => return,
+    };
+    match reopened {
+        Ok(()) => log::info!("log file opened anew"),
+        Err(error) => log::error!("{error}"),
+    }
+}
+
+fn way() -> MutexGuard<'static, Option<Way>> {
+    WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes whole records from the logger.
+struct Record;
+
+impl Write for Record {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        match &mut *way() {
+            Some(Way::Own(output)) => output.write(record),
+            Some(Way::Through(channel)) => {
+                let (level, text) = record.split_first().unwrap_or((&1, &[]));
+                for piece in text.chunks(PIECE) {
+                    let text = String::from_utf8_lossy(piece).into_owned();
+                    // A master that has died takes no more, and this worker is about to end.
+                    let _ = channel.send(&Message::Log(*level, text));
+                }
+            }
+            None => {}
+        }
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -2,10 +2,13 @@
 
 mod cgi;
 mod check;
+mod crew;
 mod exit;
 mod fastcgi;
 mod logging;
+mod minder;
 mod python;
+mod worker;
 
 use std::io::{self};
 use std::os::fd::AsFd;

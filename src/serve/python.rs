@@ -23,10 +23,17 @@ pub(super) fn change_folder(options: &ApplicationOptions) -> anyhow::Result<()> 
 }
 
 /// Starts Python and imports the application.
-pub(super) fn start(
+pub(super) fn start_and_load(
     options: &ApplicationOptions,
     mode: Mode,
 ) -> anyhow::Result<(Interpreter, Application)> {
+    let (interpreter, target) = start(options)?;
+    let application = load(&target, mode)?;
+    Ok((interpreter, application))
+}
+
+/// Starts Python.
+pub(super) fn start(options: &ApplicationOptions) -> anyhow::Result<(Interpreter, Target)> {
     process::watch_forks();
     let target = Target::parse(&options.app).map_err(Usage)?;
     let folder = target
@@ -56,10 +63,15 @@ pub(super) fn start(
         program: options.app.clone(),
     };
     let interpreter = Interpreter::start(&python).map_err(|error| NoPython(error + by_variable))?;
-    let application = Application::load(&target, mode).inspect_err(|error| {
+    Ok((interpreter, target))
+}
+
+/// Imports the application.
+pub(super) fn load(target: &Target, mode: Mode) -> anyhow::Result<Application> {
+    let application = Application::load(target, mode).inspect_err(|error| {
         if let Some(traceback) = &error.traceback {
             log::error!("the application cannot be loaded\n{}", traceback.trim_end());
         }
     })?;
-    Ok((interpreter, application))
+    Ok(application)
 }

@@ -67,6 +67,42 @@ impl Interpreter {
         }
     }
 
+    /// Makes what was imported so far last: the collector leaves it alone, so that its memory stays shared between this
+    /// process and those that are forked from it. Gives how many threads the application has started, which will be
+    /// missing there.
+    pub fn freeze(&self) -> usize {
+        let freeze = |py: pyo3::Python<'_>| -> PyResult<()> {
+            let gc = py.import("gc")?;
+            gc.call_method0("collect")?;
+            gc.call_method0("freeze")?;
+            Ok(())
+        };
+        if let Err(error) = pyo3::Python::attach(freeze) {
+            log::debug!("gc.freeze failed: {error}");
+        }
+        let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+        threads.saturating_sub(1)
+    }
+
+    /// Forks with `fork`, which tells whether it has returned in the child, and has Python prepare for it and settle
+    /// after it: random numbers are seeded anew, what was registered by `os.register_at_fork` runs.
+    pub fn around_fork<T>(&self, fork: impl FnOnce() -> (T, bool)) -> T {
+        pyo3::Python::attach(|_| {
+            // SAFETY: this thread is attached, and each of the calls is made at its place around the fork, as the C API
+            // asks for.
+            unsafe {
+                ffi::PyOS_BeforeFork();
+                let (forked, is_child) = fork();
+                if is_child {
+                    ffi::PyOS_AfterFork_Child();
+                } else {
+                    ffi::PyOS_AfterFork_Parent();
+                }
+                forked
+            }
+        })
+    }
+
     /// Which Python it is.
     pub fn describe(&self) -> Description {
         pyo3::Python::attach(|py| {

@@ -2,7 +2,7 @@
 //!
 //! `interpreter` and `venv` start CPython, `target` and `load` find the application, `caller` is one request's life from
 //! `environ` to `close()` and `body` its last part, `response`, `input`, `errors` and `file_wrapper` are the objects that the application is
-//! given. This floor has never heard of FastCGI, and it is the only one with PyO3.
+//! given. `stacks` tells where Python is stuck. This floor has never heard of FastCGI, and it is the only one with PyO3.
 
 mod body;
 mod caller;
@@ -14,10 +14,12 @@ mod input;
 mod interpreter;
 mod load;
 mod response;
+mod stacks;
 mod target;
 mod venv;
 
 pub use caller::{Application, Caller, Mode};
 pub use interpreter::{Description, Interpreter, Python};
 pub use load::LoadError;
+pub use stacks::{imported_files, lock_is_free, write_stacks_on};
 pub use target::Target;

@@ -523,7 +523,8 @@ fn the_listener_does_not_leak_into_what_the_application_starts() {
     let gateway = builder().start();
     fetch(gateway.socket(), &Request::get("/")).expect(200);
     // Every descriptor that it opened itself is close-on-exec (02000000 in the flags).
-    let fdinfo = format!("/proc/{}/fdinfo", gateway.pid());
+    let pid = gateway.worker().to_string();
+    let fdinfo = format!("/proc/{pid}/fdinfo");
     for entry in std::fs::read_dir(fdinfo).unwrap() {
         let entry = entry.unwrap();
         let number: u32 = entry.file_name().to_str().unwrap().parse().unwrap();
@@ -533,7 +534,7 @@ fn the_listener_does_not_leak_into_what_the_application_starts() {
         let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
         let flags = u32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
         let target = |pid: &str| std::fs::read_link(format!("/proc/{pid}/fd/{number}")).ok();
-        let theirs = target(&gateway.pid().to_string());
+        let theirs = target(&pid);
         // What whoever runs the tests left open came to both of us.
         let inherited = number <= 2 || theirs == target("self");
         assert!(

@@ -96,9 +96,9 @@ fn start(threads: &str) -> Gateway {
 /// The gateway was not told anything, serves on, and ends as it should.
 #[track_caller]
 fn lives_on(mut gateway: Gateway) {
-    assert!(gateway.is_running(), "{}", gateway.log());
+    assert!(gateway.is_unharmed(), "{}", gateway.log());
     let id = fetch(gateway.socket(), &Request::get("/id"));
-    assert_eq!(id.expect(200).text(), gateway.pid().to_string());
+    assert_eq!(id.expect(200).text(), gateway.worker().to_string());
     assert!(gateway.socket().exists(), "the socket is gone");
     let log = gateway.log();
     assert!(!log.contains("told to end"), "{log}");
@@ -189,7 +189,7 @@ fn what_a_child_writes_to_errors_after_the_request_stays_off_the_connection() {
     children.wait_for_end();
     assert!(connection.is_quiet(), "{:?}", connection.read_record());
     let answer = connection.request(&Request::get("/id").keep()).expect(200);
-    assert_eq!(answer.text(), gateway.pid().to_string());
+    assert_eq!(answer.text(), gateway.worker().to_string());
     drop(connection);
     lives_on(gateway);
 }
@@ -231,7 +231,7 @@ fn a_child_that_leaves_the_application_answers_nothing_and_serves_nobody() {
         assert_eq!(children.pids().len(), 2 * WAYS.len());
         for _ in 0..20 {
             let answer = fetch(gateway.socket(), &Request::get("/id")).expect(200);
-            assert_eq!(answer.text(), gateway.pid().to_string());
+            assert_eq!(answer.text(), gateway.worker().to_string());
         }
         drop(connection);
         lives_on(gateway);
@@ -372,7 +372,7 @@ fn a_child_that_outlives_the_gateway_does_not_keep_the_next_one_out() {
             // Panics with what it says where it cannot listen.
             let second = place.start();
             let id = place.fetch(&Request::get("/id"));
-            assert_eq!(id, second.pid().to_string());
+            assert_eq!(id, second.worker().to_string());
             children.the_living();
         }
     }

@@ -1,21 +1,26 @@
 //! Starts the real binary and watches it, as an operator would. Knows nothing of the protocol.
+//!
+//! What is started is the master; the application runs in its workers, of which there is one unless a test says otherwise.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+
+use crate::process_table::{self, children, is_alive, status_kib, title};
 
 /// How long anything may take before a test gives up. It says "broken", never "slow".
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -65,14 +70,21 @@ fn command(shell: Option<&str>) -> Command {
     ] {
         command.env_remove(name);
     }
+    for (name, _) in std::env::vars_os() {
+        if name.as_bytes().starts_with(b"WSGI_GATEWAY_") {
+            command.env_remove(name);
+        }
+    }
     // The folder of the applications is part of the source tree: nothing is written there.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
-/// A running FastCGI responder. Dropping it kills it.
+/// A running FastCGI responder. Dropping it kills it, with its workers.
 pub(crate) struct Gateway {
     child: Child,
+    /// Whether it serves by itself: a process that a web server has started with a listening fd 0.
+    alone: bool,
     socket: PathBuf,
     address: Option<SocketAddr>,
     log: Log,
@@ -90,8 +102,8 @@ pub(crate) struct Exit {
 }
 
 impl Gateway {
-    /// Starts `wsgi-gateway fastcgi --bind unix:<folder>/gateway.sock OPTIONS APP` in `tests/apps` and
-    /// waits until it answers a connect.
+    /// Starts `wsgi-gateway fastcgi --bind unix:<folder>/gateway.sock --workers 1 OPTIONS APP` in `tests/apps` and
+    /// waits until it answers a connect. Options that say `--workers` have it their way.
     pub(crate) fn start(app: &str, options: &[&str]) -> Gateway {
         Gateway::builder(app).args(options).start()
     }
@@ -114,8 +126,57 @@ impl Gateway {
         self.folder.path()
     }
 
+    /// The process that was started: the master.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The workers there are, by their titles: what the application has left behind may be among the master's children.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        if self.alone {
+            return vec![self.pid()];
+        }
+        let mut found = children(self.pid());
+        found.retain(|pid| title(*pid).starts_with("wsgi-gateway: worker ") && is_alive(*pid));
+        found
+    }
+
+    /// The only worker, as soon as there is one that has its title.
+    #[track_caller]
+    pub(crate) fn worker(&self) -> u32 {
+        self.wait_for_workers(1)[0]
+    }
+
+    /// Waits until there are so many workers, ready or not.
+    #[track_caller]
+    pub(crate) fn wait_for_workers(&self, count: usize) -> Vec<u32> {
+        self.wait_for(&format!("{count} workers"), || {
+            Some(self.workers()).filter(|workers| workers.len() == count)
+        })
+    }
+
+    /// Waits until all workers of the first start are ready, as the log says it.
+    #[track_caller]
+    pub(crate) fn wait_until_ready(&self, count: usize) -> Vec<u32> {
+        self.wait_for_count(READY, count);
+        self.wait_for_workers(count)
+    }
+
+    /// Asks until there is an answer. For what the kernel tells nobody: a process that has come or gone, a file.
+    #[track_caller]
+    pub(crate) fn wait_for<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{what}: never so; the master's children are {:?}",
+                children(self.pid())
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Everything it has written to stderr so far.
@@ -123,8 +184,38 @@ impl Gateway {
         self.log.text()
     }
 
+    #[track_caller]
     pub(crate) fn wait_for_log(&self, needle: &str) {
-        self.log.wait_for(needle);
+        self.log.wait_for(needle, 1);
+    }
+
+    /// Waits until it has been written so many times.
+    #[track_caller]
+    pub(crate) fn wait_for_count(&self, needle: &str, count: usize) {
+        self.log.wait_for(needle, count);
+    }
+
+    /// The first line with all of these words, as soon as there is one.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&self, words: &[&str]) -> String {
+        self.wait_for(&format!("a line with {words:?}"), || {
+            let log = self.log();
+            let mut lines = log.lines();
+            let found = lines.find(|line| words.iter().all(|word| line.contains(word)));
+            found.map(str::to_owned)
+        })
+    }
+
+    /// SIGHUP, and waits for how it went: `true` when the new generation serves.
+    #[track_caller]
+    pub(crate) fn reload(&self) -> bool {
+        let count = |log: &str| [DONE, FAILED].map(|phrase| log.matches(phrase).count());
+        let [done, failed] = count(&self.log());
+        self.signal(Signal::SIGHUP);
+        let log = self.wait_for("the reload is over", || {
+            Some(self.log()).filter(|log| count(log) != [done, failed])
+        });
+        count(&log)[0] > done
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -162,9 +253,13 @@ impl Gateway {
         self.wait()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself, and its workers with it.
     pub(crate) fn wait(mut self) -> Exit {
+        let workers = self.workers();
         let status = wait(&mut self.child, &self.log);
+        self.wait_for("no worker", || {
+            (!workers.iter().any(|worker| is_alive(*worker))).then_some(())
+        });
         Exit {
             code: code(status),
             log: self.log.finish(),
@@ -176,36 +271,62 @@ impl Gateway {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Resident memory.
+    /// Whether it still serves with the worker that it began with: a worker that has died is replaced, so that the
+    /// answers alone would not show it.
+    pub(crate) fn is_unharmed(&mut self) -> bool {
+        let log = self.log();
+        let ended = log.lines().any(|line| line.contains(") ended"));
+        self.is_running() && !ended && self.first_worker().is_none_or(is_alive)
+    }
+
+    /// The worker that was ready first, if one has been.
+    fn first_worker(&self) -> Option<u32> {
+        let log = self.log();
+        let (before, _) = log.split_once(READY)?;
+        before.rsplit_once("(pid ")?.1.parse().ok()
+    }
+
+    /// Resident memory of the worker.
     pub(crate) fn rss_kib(&self) -> u64 {
-        self.status_kib("VmRSS:")
+        status_kib(self.worker(), "VmRSS").unwrap()
     }
 
-    /// The most resident memory it ever had.
+    /// The most resident memory that the worker ever had.
     pub(crate) fn peak_rss_kib(&self) -> u64 {
-        self.status_kib("VmHWM:")
+        status_kib(self.worker(), "VmHWM").unwrap()
     }
 
-    fn status_kib(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-        let figure = line.split_whitespace().nth(1).unwrap();
-        figure.parse().unwrap()
-    }
-
-    /// Open file descriptors.
+    /// Open file descriptors of the worker.
     pub(crate) fn fd_count(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+        std::fs::read_dir(format!("/proc/{}/fd", self.worker()))
             .unwrap()
             .count()
     }
 }
 
+/// What the log says of each worker that can serve.
+pub(crate) const READY: &str = ") is ready";
+
+/// What the log says at the end of a reload.
+const DONE: &str = "reload: done";
+const FAILED: &str = "reload: failed";
+
 impl Drop for Gateway {
     fn drop(&mut self) {
         if self.child.try_wait().unwrap().is_none() {
+            // Stopped first, so that it starts no more of them.
+            self.signal(Signal::SIGSTOP);
+            let children = children(self.pid());
             self.child.kill().unwrap();
             self.child.wait().unwrap();
+            // They follow by themselves, which a test of its own looks at; the next test is not to wait for that.
+            for child in &children {
+                process_table::send(*child, Signal::SIGKILL);
+            }
+            let deadline = Instant::now() + DEADLINE;
+            while children.iter().any(|child| is_alive(*child)) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
         }
         if thread::panicking() {
             eprintln!("---- log of the gateway\n{}----", self.log.text());
@@ -227,6 +348,7 @@ pub(crate) struct Builder {
     socket: PathBuf,
     address: Option<SocketAddr>,
     ready: Ready,
+    one_worker: bool,
     folder: Arc<TempDir>,
 }
 
@@ -255,6 +377,7 @@ impl Builder {
             socket: folder.path().join("gateway.sock"),
             address: None,
             ready: Ready::Unix,
+            one_worker: true,
             folder,
         }
     }
@@ -310,6 +433,12 @@ impl Builder {
         self.binds.push(format!("tcp:{address}").into());
         self.address = Some(address);
         self.ready = Ready::Tcp;
+        self
+    }
+
+    /// As many workers as there are without a word about it on the command line.
+    pub(crate) fn workers_by_default(mut self) -> Builder {
+        self.one_worker = false;
         self
     }
 
@@ -376,8 +505,13 @@ impl Builder {
             command.env_clear();
         }
         command.envs(self.envs).current_dir(&self.cwd);
+        let says_workers = self.args.iter().any(|arg| arg == "--workers");
+        let alone = self.binds.is_empty() && self.stdin.is_some() && !says_workers;
         if let Some(door) = self.door {
             command.arg(door);
+            if self.one_worker && !alone && !says_workers {
+                command.args(["--workers", "1"]);
+            }
             if self.binds.is_empty() && self.stdin.is_none() {
                 command.arg("--bind").arg(prefixed("unix:", &self.socket));
             }
@@ -395,6 +529,7 @@ impl Builder {
         let log = Log::follow(child.stderr.take().unwrap());
         let gateway = Gateway {
             child,
+            alone,
             socket: self.socket,
             address: self.address,
             log,
@@ -441,55 +576,71 @@ fn wait(child: &mut Child, log: &Log) -> ExitStatus {
 }
 
 /// The stderr of a process, read as it comes so that the process never waits for a reader.
+#[derive(Default)]
 struct Log {
-    shared: Arc<(Mutex<Vec<u8>>, Condvar)>,
-    reader: Option<JoinHandle<()>>,
+    shared: Arc<(Mutex<Written>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Written {
+    text: Vec<u8>,
+    /// Whether nobody has the other end open any more.
+    ended: bool,
 }
 
 impl Log {
     fn follow(mut pipe: impl std::io::Read + Send + 'static) -> Log {
-        let shared = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
-        let reader = thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || {
-                let mut block = [0; 8192];
-                while let Ok(length @ 1..) = pipe.read(&mut block) {
-                    shared.0.lock().unwrap().extend(&block[..length]);
-                    shared.1.notify_all();
-                }
+        let log = Log::default();
+        let shared = Arc::clone(&log.shared);
+        thread::spawn(move || {
+            let mut block = [0; 8192];
+            while let Ok(length @ 1..) = pipe.read(&mut block) {
+                shared.0.lock().unwrap().text.extend(&block[..length]);
+                shared.1.notify_all();
             }
+            shared.0.lock().unwrap().ended = true;
+            shared.1.notify_all();
         });
-        Log {
-            shared,
-            reader: Some(reader),
-        }
+        log
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.shared.0.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.shared.0.lock().unwrap().text).into_owned()
     }
 
-    fn wait_for(&self, needle: &str) {
-        let deadline = Instant::now() + DEADLINE;
-        let mut text = self.shared.0.lock().unwrap();
-        while !String::from_utf8_lossy(&text).contains(needle) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let log = String::from_utf8_lossy(&text).into_owned();
-                // Unlocked first: the drop of the gateway reads the log as well.
-                drop(text);
-                panic!("{needle:?} never came into the log:\n{log}");
-            }
-            text = self.shared.1.wait_timeout(text, left).unwrap().0;
-        }
+    #[track_caller]
+    fn wait_for(&self, needle: &str, count: usize) {
+        let came = self.wait_until(|written| {
+            let text = String::from_utf8_lossy(&written.text);
+            text.matches(needle).count() >= count
+        });
+        assert!(
+            came,
+            "{needle:?} never came {count} times into the log:\n{}",
+            self.text()
+        );
     }
 
     /// The whole text of a process that has ended.
-    fn finish(&mut self) -> String {
-        if let Some(reader) = self.reader.take() {
-            reader.join().unwrap();
-        }
+    #[track_caller]
+    fn finish(&self) -> String {
+        let ended = self.wait_until(|written| written.ended);
+        assert!(ended, "somebody still has its stderr: {}", self.text());
         self.text()
+    }
+
+    /// Waits for what is written, up to the deadline; says whether it came.
+    fn wait_until(&self, what: impl Fn(&Written) -> bool) -> bool {
+        let deadline = Instant::now() + DEADLINE;
+        let mut written = self.shared.0.lock().unwrap();
+        while !what(&written) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            written = self.shared.1.wait_timeout(written, left).unwrap().0;
+        }
+        true
     }
 }
 

@@ -7,6 +7,8 @@
 
 mod client;
 mod gateway;
+mod load;
+mod process_table;
 
 mod fastcgi_client_check;
 mod fastcgi_cuts;

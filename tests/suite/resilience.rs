@@ -27,8 +27,8 @@ const APP: &str = "resilience.py";
 #[track_caller]
 fn lives_on(gateway: &mut Gateway) {
     let answer = fetch(gateway.socket(), &Request::get("/"));
-    assert!(gateway.is_running(), "it has ended: {}", gateway.log());
-    let alive = format!("alive {}", gateway.pid());
+    assert!(gateway.is_unharmed(), "it has ended: {}", gateway.log());
+    let alive = format!("alive {}", gateway.worker());
     assert_eq!(answer.expect(200).text(), alive, "{}", gateway.log());
 }
 
@@ -220,7 +220,7 @@ fn wait_until_told(gateway: &Gateway) {
     // The word itself comes a moment behind the line. An eventfd shows it; where there is none, the line has to do.
     let deadline = Instant::now() + Duration::from_secs(1);
     while Instant::now() < deadline {
-        let infos = fs::read_dir(format!("/proc/{}/fdinfo", gateway.pid())).unwrap();
+        let infos = fs::read_dir(format!("/proc/{}/fdinfo", gateway.worker())).unwrap();
         let counts: Vec<String> = infos
             .filter_map(|info| fs::read_to_string(info.unwrap().path()).ok())
             .filter_map(|info| Some(info.split_once("eventfd-count:")?.1.to_owned()))
@@ -238,6 +238,7 @@ fn wait_until_told(gateway: &Gateway) {
 fn a_request_that_was_sent_before_the_end_is_answered() {
     for before_the_signal in [true, false] {
         let gateway = Gateway::start(APP, &[]);
+        let worker = gateway.worker();
         let fifo = Fifo::new(gateway.folder(), "fifo");
         let mut kept = Connection::open(gateway.socket());
         kept.request(&Request::get("/").keep()).expect(200);
@@ -257,7 +258,7 @@ fn a_request_that_was_sent_before_the_end_is_answered() {
         drop(word);
         assert_eq!(running.response(1).expect(200).text(), "waited");
         let answer = kept.response(1).expect(200);
-        assert_eq!(answer.text(), format!("alive {}", gateway.pid()));
+        assert_eq!(answer.text(), format!("alive {worker}"));
         assert_eq!(kept.read_to_eof(), b"");
         assert_eq!(gateway.wait().code, 0);
     }
@@ -287,7 +288,7 @@ fn a_client_that_leaves_ends_no_worker_whatever_became_of_sigpipe() {
             assert!(connection.read_record().is_some());
             drop(connection);
             let answer = fetch(gateway.socket(), &Request::get("/"));
-            assert!(gateway.is_running(), "{path}: the worker has died");
+            assert!(gateway.is_unharmed(), "{path}: the worker has died");
             assert_eq!(answer.expect(200).text(), "alive");
         }
     }
@@ -336,7 +337,7 @@ fn recursion_is_as_deep_on_each_thread() {
         asked.map(|answer| answer.join().unwrap())
     });
     assert!(
-        gateway.is_running(),
+        gateway.is_unharmed(),
         "the worker has died: {}",
         gateway.log()
     );

@@ -26,7 +26,10 @@ impl Responder {
     pub(super) fn upkeep(&self) -> Option<Duration> {
         let mut table = self.table();
         let stopping = self.stopping();
-        if let Some(idle) = stopping.filter(|_| table.draining != stopping) {
+        // A request may still come on an idle connection for as long as the web server does not see it closed, so that at
+        // the end of all they stay until there is a thread.
+        let waits = table.full && stopping == Some(Idle::Close);
+        if let Some(idle) = stopping.filter(|_| table.draining != stopping && !waits) {
             self.drain(&mut table, idle);
         }
         self.arrange(&mut table);

@@ -1,0 +1,297 @@
+//! What the master, its template and its workers tell each other: messages on a SOCK_SEQPACKET pair, each whole or not
+//! at all. That the other end is gone is how either learns that the other has died.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::str::from_utf8;
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
+
+/// The most text in one message, in bytes: a message has to fit the socket's buffer.
+const MAX_TEXT: usize = 96 * 1024;
+
+/// The most descriptors that travel with one message.
+const MAX_FDS: usize = 64;
+
+/// One end of the pair.
+#[derive(Debug)]
+pub struct Channel {
+    socket: OwnedFd,
+}
+
+/// A message. The first byte on the wire is its kind, the rest is text.
+#[derive(Debug)]
+pub enum Message {
+    /// A worker serves, or the template has imported the application.
+    Ready,
+    /// All threads of a worker are in requests.
+    Full,
+    /// A worker has reached a limit (named as its option) and wants to be replaced.
+    Retire(String),
+    /// A worker takes nothing new any more, for a reason of its own.
+    Leaving(String),
+    /// A line for the log: its level as in `log::Level`, and its text.
+    Log(u8, String),
+    /// Why the application cannot be loaded.
+    CannotLoad(String),
+    /// Files that the application consists of, one a line.
+    Files(String),
+    /// The process that the template has made, by its number.
+    Forked(i32),
+    /// To a worker: pass idle connections on and end.
+    Drain,
+    /// To a worker: end, nobody comes after you.
+    Finish,
+    /// To a worker: write the stacks of all threads to the log, for this reason, and end at once.
+    Abort(String),
+    /// To a worker: listen on the sockets that come with this.
+    Listen(Vec<OwnedFd>),
+    /// To a worker: answer with this until told otherwise; nothing when empty.
+    Trouble(String),
+    /// To the template: fork the worker of this number, with the descriptors that come with this.
+    Fork(u32, Vec<OwnedFd>),
+}
+
+impl Message {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Ready => 1,
+            Self::Full => 2,
+            Self::Retire(_) => 3,
+            Self::Leaving(_) => 4,
+            Self::Log(..) => 5,
+            Self::CannotLoad(_) => 6,
+            Self::Files(_) => 7,
+            Self::Forked(_) => 8,
+            Self::Drain => 9,
+            Self::Finish => 10,
+            Self::Abort(_) => 11,
+            Self::Listen(_) => 12,
+            Self::Trouble(_) => 13,
+            Self::Fork(..) => 14,
+        }
+    }
+
+    fn read(bytes: &[u8], fds: Vec<OwnedFd>) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        let text = || String::from_utf8_lossy(rest).into_owned();
+        let number = || from_utf8(rest).ok()?.parse::<i32>().ok();
+        Some(match kind {
+            1 => Self::Ready,
+            2 => Self::Full,
+            3 => Self::Retire(text()),
+            4 => Self::Leaving(text()),
+            5 => {
+                let (level, line) = rest.split_first()?;
+                Self::Log(*level, String::from_utf8_lossy(line).into_owned())
+            }
+            6 => Self::CannotLoad(text()),
+            7 => Self::Files(text()),
+            8 => Self::Forked(number()?),
+            9 => Self::Drain,
+            10 => Self::Finish,
+            11 => Self::Abort(text()),
+            12 => Self::Listen(fds),
+            13 => Self::Trouble(text()),
+            14 => Self::Fork(u32::try_from(number()?).ok()?, fds),
+            _ => return None,
+        })
+    }
+}
+
+/// What a read gave.
+#[derive(Debug)]
+pub enum Received {
+    /// A message.
+    Message(Message),
+    /// None has come.
+    Nothing,
+    /// The other end is closed: who had it has died.
+    Closed,
+}
+
+impl Channel {
+    /// Two ends.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptors or memory left.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        Ok((Self { socket: one }, Self { socket: other }))
+    }
+
+    /// Another handle on the same end.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.socket.try_clone().map(|socket| Self { socket })
+    }
+
+    /// The end as a descriptor, to be sent to the process that is to have it.
+    pub fn into_fd(self) -> OwnedFd {
+        self.socket
+    }
+
+    /// The end that a descriptor is.
+    pub fn from_fd(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
+    /// Sends a message and waits for room.
+    ///
+    /// # Errors
+    /// When the other end is closed.
+    pub fn send(&self, message: &Message) -> io::Result<()> {
+        self.send_with(message, MsgFlags::MSG_NOSIGNAL)
+    }
+
+    /// Sends a message if there is room at once.
+    ///
+    /// # Errors
+    /// When there is none ([`io::ErrorKind::WouldBlock`]), or the other end is closed.
+    pub fn send_now(&self, message: &Message) -> io::Result<()> {
+        self.send_with(message, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn send_with(&self, message: &Message, flags: MsgFlags) -> io::Result<()> {
+        let number;
+        let (text, fds): (&[u8], &[OwnedFd]) = match message {
+            Message::Retire(text)
+            | Message::Leaving(text)
+            | Message::Log(_, text)
+            | Message::CannotLoad(text)
+            | Message::Files(text)
+            | Message::Abort(text)
+            | Message::Trouble(text) => (text.as_bytes(), &[]),
+            Message::Forked(pid) => {
+                number = pid.to_string();
+                (number.as_bytes(), &[])
+            }
+            Message::Fork(worker, fds) => {
+                number = worker.to_string();
+                (number.as_bytes(), fds)
+            }
+            Message::Listen(fds) => (&[], fds),
+            Message::Ready | Message::Full | Message::Drain | Message::Finish => (&[], &[]),
+        };
+        let mut kind = vec![message.kind()];
+        if let Message::Log(level, _) = message {
+            kind.push(*level);
+        }
+        let text = &text[..text.len().min(MAX_TEXT)];
+        let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let rights = if fds.is_empty() { &[][..] } else { &rights };
+        let pieces = [IoSlice::new(&kind), IoSlice::new(text)];
+        loop {
+            match sendmsg::<()>(self.socket.as_raw_fd(), &pieces, rights, flags, None) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The next message, without waiting for one.
+    pub fn receive(&self) -> Received {
+        self.receive_with(MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// The next message, waiting for one.
+    pub fn wait(&self) -> Received {
+        self.receive_with(MsgFlags::empty())
+    }
+
+    fn receive_with(&self, flags: MsgFlags) -> Received {
+        let mut bytes = vec![0; MAX_TEXT + 2];
+        let mut space = cmsg_space!([RawFd; MAX_FDS]);
+        loop {
+            let mut pieces = [IoSliceMut::new(&mut bytes)];
+            let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
+            let received = recvmsg::<()>(
+                self.socket.as_raw_fd(),
+                &mut pieces,
+                Some(&mut space),
+                flags,
+            );
+            let (count, fds) = match received {
+                Ok(received) => (received.bytes, take_fds(&received)),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => return Received::Nothing,
+                Err(_) => return Received::Closed,
+            };
+            if count == 0 {
+                return Received::Closed;
+            }
+            if let Some(message) = Message::read(&bytes[..count], fds) {
+                return Received::Message(message);
+            }
+        }
+    }
+}
+
+fn take_fds(received: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> Vec<OwnedFd> {
+    let mut fds = Vec::new();
+    for message in received.cmsgs().into_iter().flatten() {
+        if let ControlMessageOwned::ScmRights(rights) = message {
+            // SAFETY: the kernel has just made these descriptors for this process, and nobody else knows of them.
+            fds.extend(
+                rights
+                    .into_iter()
+                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+            );
+        }
+    }
+    fds
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Channel, Message, Received};
+
+    #[test]
+    fn messages_arrive_whole_and_with_their_descriptors() {
+        let (one, other) = Channel::pair().unwrap();
+        assert!(matches!(other.receive(), Received::Nothing));
+        one.send(&Message::Log(3, "a line".to_owned())).unwrap();
+        one.send(&Message::Log(1, "x".repeat(200_000))).unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        one.send(&Message::Fork(7, vec![file.into()])).unwrap();
+        one.send(&Message::Forked(4711)).unwrap();
+        drop(one);
+        let Received::Message(Message::Log(3, line)) = other.receive() else {
+            panic!()
+        };
+        assert_eq!(line, "a line");
+        let Received::Message(Message::Log(1, line)) = other.wait() else {
+            panic!()
+        };
+        assert_eq!(line.len(), super::MAX_TEXT);
+        let Received::Message(Message::Fork(7, fds)) = other.receive() else {
+            panic!()
+        };
+        assert_eq!(fds.len(), 1);
+        assert!(matches!(
+            other.receive(),
+            Received::Message(Message::Forked(4711))
+        ));
+        assert!(matches!(other.receive(), Received::Closed));
+    }
+}

@@ -1,0 +1,218 @@
+//! What a worker is given when it begins: from here on it is another process, which only the master and the scoreboard
+//! know of.
+
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork};
+
+use super::channel::{Channel, Message, Received};
+use super::forks;
+use super::identity::Identity;
+use super::listener::Bound;
+use super::scoreboard::{Place, Scoreboard};
+use super::signals::{self, end_at_once};
+use super::title::set_title;
+
+/// What the processes of a gateway do; the master calls each in a new process.
+pub trait Crew {
+    /// From here on the log goes through this.
+    fn speak_through(&self, channel: &Channel);
+
+    /// A worker has died and others serve: what it was told of but had not taken yet is for them to look for.
+    fn worker_died(&self);
+
+    /// The life of a worker. Gives its exit code.
+    fn work(&self, post: Post) -> i32;
+
+    /// The life of the template: imports the application, then obeys orders until there are no more. Gives its exit code.
+    fn prepare(&self, orders: Orders) -> i32;
+}
+
+/// What a worker is given.
+#[derive(Debug)]
+pub struct Post {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its end of the channel to the master.
+    pub channel: Channel,
+    /// Its place on the scoreboard.
+    pub place: Place,
+    /// Where to listen.
+    pub listeners: Vec<Bound>,
+}
+
+/// What the template is given.
+#[derive(Debug)]
+pub struct Orders {
+    /// Its end of the channel to the master.
+    pub channel: Channel,
+    name: String,
+    board: Scoreboard,
+    listeners: Vec<Bound>,
+}
+
+/// In which process a fork has returned.
+#[derive(Debug)]
+pub enum Side {
+    /// In the one that was there before.
+    Template,
+    /// In a new worker.
+    Worker(Post),
+}
+
+/// A worker that is to be forked: its number, and its end of the channel and of its output.
+#[derive(Debug)]
+pub struct Order {
+    number: u32,
+    channel: Channel,
+    output: OwnedFd,
+}
+
+/// What distinguishes a new process from the one that it was forked from.
+pub(super) struct Birth<'a> {
+    pub(super) title: String,
+    pub(super) output: &'a OwnedFd,
+    pub(super) channel: &'a Channel,
+    pub(super) crew: &'a dyn Crew,
+    pub(super) identity: &'a Identity,
+}
+
+impl Birth<'_> {
+    /// Becomes the process. To be called first thing in it.
+    pub(super) fn settle(&self) -> Result<(), String> {
+        signals::leave_in_child();
+        set_title(&self.title);
+        self.crew.speak_through(self.channel);
+        redirect(self.output)
+            .map_err(|error| format!("cannot redirect standard output: {error}"))?;
+        // What systemd said to the master is for nobody else, least of all for programs that the application starts.
+        for name in [
+            "NOTIFY_SOCKET",
+            "WATCHDOG_USEC",
+            "WATCHDOG_PID",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+        ] {
+            // SAFETY: this process was forked just now by one that has a single thread.
+            unsafe { std::env::remove_var(name) };
+        }
+        self.identity.take_on()
+    }
+}
+
+fn redirect(output: &OwnedFd) -> nix::Result<()> {
+    let nothing = open(
+        "/dev/null",
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    dup2_stdin(&nothing)?;
+    dup2_stdout(output)?;
+    dup2_stderr(output)
+}
+
+impl Orders {
+    pub(super) fn new(
+        channel: Channel,
+        name: String,
+        board: Scoreboard,
+        listeners: Vec<Bound>,
+    ) -> Self {
+        Self {
+            channel,
+            name,
+            board,
+            listeners,
+        }
+    }
+
+    /// Waits for the next order; nothing when the master has no more, or has died.
+    pub fn next(&self) -> Option<Order> {
+        loop {
+            match self.channel.wait() {
+                Received::Message(Message::Fork(number, fds)) => {
+                    let mut fds = fds.into_iter();
+                    let (Some(channel), Some(output)) = (fds.next(), fds.next()) else {
+                        log::error!(
+                            "a worker cannot be made: no descriptors are left (--max-open-files)"
+                        );
+                        continue;
+                    };
+                    return Some(Order {
+                        number,
+                        channel: Channel::from_fd(channel),
+                        output,
+                    });
+                }
+                Received::Message(_) => {}
+                Received::Nothing | Received::Closed => return None,
+            }
+        }
+    }
+
+    /// Forks the worker. Between the two processes stands a third that ends at once: so the worker becomes the master's
+    /// child (which is a subreaper, prctl(2)), and there is one way to watch workers.
+    ///
+    /// # Errors
+    /// When the kernel makes no more processes.
+    ///
+    /// # Safety
+    /// This process must have a single thread, or the worker must do nothing that needs what another held.
+    pub unsafe fn fork(&mut self, order: Order, crew: &dyn Crew) -> Result<Side, Errno> {
+        forks::expect_fork();
+        // SAFETY: passed on to the caller.
+        let forked = unsafe { fork() };
+        forks::forget_fork();
+        match forked? {
+            ForkResult::Parent { child } => {
+                drop(order);
+                let _ = waitpid(child, None);
+                return Ok(Side::Template);
+            }
+            ForkResult::Child => {}
+        }
+        forks::expect_fork();
+        // SAFETY: as above, in the process between the two.
+        match unsafe { fork() } {
+            Ok(ForkResult::Parent { child }) => {
+                let _ = order.channel.send(&Message::Forked(child.as_raw()));
+                end_at_once(0);
+            }
+            Ok(ForkResult::Child) => {}
+            Err(error) => {
+                let text = format!("a worker cannot be made: {error}");
+                let _ = order.channel.send(&Message::Log(1, text));
+                end_at_once(1);
+            }
+        }
+        forks::forget_fork();
+        let Order {
+            number,
+            channel,
+            output,
+        } = order;
+        let settled = Birth {
+            title: format!("wsgi-gateway: worker {number} {}", self.name),
+            output: &output,
+            channel: &channel,
+            crew,
+            identity: &Identity::default(),
+        }
+        .settle();
+        if let Err(error) = settled {
+            log::error!("{error}");
+            end_at_once(1);
+        }
+        Ok(Side::Worker(Post {
+            number,
+            channel,
+            place: self.board.place(number as usize - 1),
+            listeners: std::mem::take(&mut self.listeners),
+        }))
+    }
+}

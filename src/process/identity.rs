@@ -1,0 +1,140 @@
+//! As whom a process runs, and under which limits: what is done once in a new worker.
+
+use std::ffi::CString;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Group, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
+
+/// User, group, file mode mask and limit of open files.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    user: Option<(Uid, CString)>,
+    group: Option<Gid>,
+    umask: Option<u32>,
+    open_files: Option<u64>,
+}
+
+impl Identity {
+    /// Looks up `--user` and `--group`. A user without a group brings his own.
+    ///
+    /// # Errors
+    /// One sentence when there is no such user or group, or when this process may not become it.
+    pub fn new(
+        user: Option<&str>,
+        group: Option<&str>,
+        umask: Option<u32>,
+        open_files: Option<u64>,
+    ) -> Result<Self, String> {
+        let found = user.map(|name| look_up(name, "--user")).transpose()?;
+        let own = found.as_ref().map(|user| user.gid);
+        let group = match group {
+            Some(name) => Some(find_group(name, "--group")?),
+            None => own,
+        };
+        if (found.is_some() || group.is_some()) && !geteuid().is_root() {
+            let is_same = found.as_ref().is_none_or(|user| user.uid == geteuid())
+                && group.is_none_or(|group| group == nix::unistd::getegid());
+            if !is_same {
+                return Err(
+                    "--user and --group need the gateway to be started as root; leave them out, or start it as root"
+                        .to_owned(),
+                );
+            }
+            return Ok(Self {
+                umask,
+                open_files,
+                ..Self::default()
+            });
+        }
+        let user = match found {
+            Some(user) => {
+                let name = CString::new(user.name).map_err(|_| "a user's name has a NUL")?;
+                Some((user.uid, name))
+            }
+            None => None,
+        };
+        Ok(Self {
+            user,
+            group,
+            umask,
+            open_files,
+        })
+    }
+
+    /// Whether what takes this on still runs as root.
+    pub fn is_root(&self) -> bool {
+        let uid = self.user.as_ref().map_or_else(geteuid, |user| user.0);
+        uid.is_root()
+    }
+
+    /// Takes it on. Root's rights cannot be had back.
+    ///
+    /// # Errors
+    /// One sentence about what the kernel refused.
+    pub fn take_on(&self) -> Result<(), String> {
+        let told = |what: &str| {
+            let what = what.to_owned();
+            move |error: nix::Error| format!("cannot {what}: {error}")
+        };
+        if let Some(wanted) = self.open_files {
+            let hard = getrlimit(Resource::RLIMIT_NOFILE).map_or(wanted, |limits| limits.1);
+            let hard = if geteuid().is_root() {
+                hard.max(wanted)
+            } else {
+                hard
+            };
+            setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)
+                .map_err(told(&format!("set --max-open-files {wanted}")))?;
+            if hard < wanted {
+                log::warn!(
+                    "--max-open-files {wanted} is more than this user may have: it is {hard} (LimitNOFILE= or ulimit -Hn)"
+                );
+            }
+        }
+        if let Some(mask) = self.umask {
+            umask(Mode::from_bits_truncate(mask));
+        }
+        if let Some(group) = self.group {
+            match &self.user {
+                Some((_, name)) => initgroups(name, group),
+                None => setgroups(&[group]),
+            }
+            .map_err(told("take on the groups of --user and --group"))?;
+            setgid(group).map_err(told("become the group of --group"))?;
+        }
+        if let Some((uid, _)) = &self.user {
+            setuid(*uid).map_err(told("become the user of --user"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A user's number by his name or number.
+pub(super) fn find_user(name: &str, option: &str) -> Result<Uid, String> {
+    name.parse()
+        .map(Uid::from_raw)
+        .or_else(|_| look_up(name, option).map(|user| user.uid))
+}
+
+/// A group's number by its name or number.
+pub(super) fn find_group(name: &str, option: &str) -> Result<Gid, String> {
+    if let Ok(number) = name.parse() {
+        return Ok(Gid::from_raw(number));
+    }
+    let found = Group::from_name(name)
+        .map_err(|error| format!("cannot look up the group '{name}' of {option}: {error}"))?;
+    found
+        .map(|group| group.gid)
+        .ok_or_else(|| format!("there is no group '{name}' for {option}"))
+}
+
+fn look_up(name: &str, option: &str) -> Result<User, String> {
+    let found = match name.parse() {
+        Ok(number) => User::from_uid(Uid::from_raw(number)),
+        Err(_) => User::from_name(name),
+    };
+    found
+        .map_err(|error| format!("cannot look up the user '{name}' of {option}: {error}"))?
+        .ok_or_else(|| format!("there is no user '{name}' for {option}"))
+}

@@ -1,0 +1,178 @@
+//! Making processes.
+
+use std::io;
+use std::time::Instant;
+
+use nix::unistd::{ForkResult, fork};
+
+use super::super::channel::{Channel, Message};
+use super::super::crew::{Birth, Orders, Post};
+use super::super::forks::{expect_fork, forget_fork};
+use super::super::output::Output;
+use super::super::scoreboard::Place;
+use super::Master;
+use super::generations::Template;
+use super::workers::{State, Worker};
+
+impl Master<'_> {
+    /// Makes a worker of this generation; `false` when that cannot be done now.
+    pub(super) fn make_worker(&mut self, generation: u32, now: Instant) -> bool {
+        let Some(number) = self.free_number() else {
+            return false;
+        };
+        match self.try_make_worker(generation, number, now) {
+            Ok(()) => true,
+            Err(error) => {
+                let delay = self.backoff.died(now, std::time::Duration::ZERO);
+                log::error!(
+                    "a worker cannot be made: {error}; the system, the user (ulimit -u) or the service (TasksMax=) may have as \
+                     many processes or open files as are allowed; tried again in {delay:?}"
+                );
+                false
+            }
+        }
+    }
+
+    fn try_make_worker(&mut self, generation: u32, number: u32, now: Instant) -> io::Result<()> {
+        let place = self.board.place(number as usize - 1);
+        place.clear();
+        let (ours, theirs) = Channel::pair()?;
+        let (output, their_output) = Output::pipe()?;
+        let pid = match self.template_of(generation) {
+            Some(template) => {
+                let fds = vec![theirs.into_fd(), their_output];
+                template.channel.send_now(&Message::Fork(number, fds))?;
+                None
+            }
+            None => {
+                expect_fork();
+                // SAFETY: the master has a single thread, so that nothing is held by another in the child.
+                let forked = unsafe { fork() };
+                forget_fork();
+                match forked? {
+                    ForkResult::Parent { child } => Some(child),
+                    ForkResult::Child => {
+                        drop(ours);
+                        self.become_worker(number, theirs, &their_output, place)
+                    }
+                }
+            }
+        };
+        self.workers.push(Worker {
+            number,
+            generation,
+            pid,
+            place: self.board.place(number as usize - 1),
+            channel: ours,
+            output,
+            state: State::Starting,
+            born: now,
+            ready: None,
+            retires: None,
+            reason: None,
+            limit: None,
+            version: self.version,
+            hung_up: false,
+        });
+        Ok(())
+    }
+
+    /// Starts a template.
+    pub(super) fn make_template(&mut self, now: Instant) -> io::Result<Template> {
+        let (ours, theirs) = Channel::pair()?;
+        let (output, their_output) = Output::pipe()?;
+        expect_fork();
+        // SAFETY: the master has a single thread, so that nothing is held by another in the child.
+        let forked = unsafe { fork() };
+        forget_fork();
+        match forked? {
+            ForkResult::Parent { child } => Ok(Template {
+                pid: child,
+                channel: ours,
+                output,
+                born: now,
+                is_ready: false,
+                hung_up: false,
+            }),
+            ForkResult::Child => {
+                drop(ours);
+                self.become_template(theirs, &their_output)
+            }
+        }
+    }
+
+    fn become_worker(
+        &mut self,
+        number: u32,
+        channel: Channel,
+        output: &std::os::fd::OwnedFd,
+        place: Place,
+    ) -> ! {
+        self.leave_master();
+        let birth = Birth {
+            title: format!("wsgi-gateway: worker {number} {}", self.plan.name),
+            output,
+            channel: &channel,
+            crew: self.crew,
+            identity: &self.plan.identity,
+        };
+        let code = match birth.settle() {
+            Ok(()) => self.crew.work(Post {
+                number,
+                channel,
+                place,
+                listeners: std::mem::take(&mut self.listening).into_sockets(),
+            }),
+            Err(error) => failed(&error),
+        };
+        exit(code)
+    }
+
+    fn become_template(&mut self, channel: Channel, output: &std::os::fd::OwnedFd) -> ! {
+        self.leave_master();
+        // Should the master be killed while the application is imported.
+        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+        let birth = Birth {
+            title: format!("wsgi-gateway: template {}", self.plan.name),
+            output,
+            channel: &channel,
+            crew: self.crew,
+            identity: &self.plan.identity,
+        };
+        let code = match birth.settle() {
+            Ok(()) => {
+                let name = self.plan.name.clone();
+                let listeners = std::mem::take(&mut self.listening).into_sockets();
+                let orders = Orders::new(channel, name, self.board.clone(), listeners);
+                self.crew.prepare(orders)
+            }
+            Err(error) => failed(&error),
+        };
+        exit(code)
+    }
+
+    /// Closes, in a child, what is the master's alone: another worker's channel that stayed open here would hide the
+    /// master's death from it.
+    fn leave_master(&mut self) {
+        self.workers.clear();
+        self.strays.clear();
+        self.current = None;
+        self.candidate = None;
+    }
+
+    fn free_number(&self) -> Option<u32> {
+        let most = u32::try_from(self.board.places()).unwrap_or(u32::MAX);
+        (1..=most).find(|number| self.workers.iter().all(|worker| worker.number != *number))
+    }
+}
+
+fn failed(error: &str) -> i32 {
+    log::error!("{error}");
+    1
+}
+
+/// Ends the process as main() would, without going back into the master's part of the stack.
+#[allow(clippy::exit)]
+fn exit(code: i32) -> ! {
+    std::process::exit(code)
+}

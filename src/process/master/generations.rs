@@ -1,0 +1,360 @@
+//! Generations of the application's code. A new one is a candidate until its first worker serves; only then the old
+//! workers are replaced, and if it fails they go on.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::super::channel::{Channel, Message, Received};
+use super::super::output::Output;
+use super::workers::{Died, State, say};
+use super::{Ending, Master, Stage, stamp};
+
+/// A generation of the code.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) number: u32,
+    pub(super) template: Option<Template>,
+    /// Why it cannot be loaded, in the words of the process that tried.
+    trouble: Option<String>,
+}
+
+/// The process that has imported the application.
+#[derive(Debug)]
+pub(super) struct Template {
+    pub(super) pid: Pid,
+    pub(super) channel: Channel,
+    pub(super) output: Output,
+    pub(super) born: Instant,
+    pub(super) is_ready: bool,
+    pub(super) hung_up: bool,
+}
+
+impl Generation {
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let template = self.template.as_ref();
+        let channel = template.filter(|template| !template.hung_up);
+        let output = template.filter(|template| !template.output.is_closed);
+        let channel = channel.map(|template| template.channel.as_fd());
+        let output = output.map(|template| template.output.as_fd());
+        channel.into_iter().chain(output)
+    }
+
+    pub(super) fn deadline(&self, startup: Duration) -> Option<Instant> {
+        let template = self.template.as_ref()?;
+        (!template.is_ready).then(|| template.born + startup)
+    }
+}
+
+impl Master<'_> {
+    /// Begins a new generation.
+    pub(super) fn begin_generation(&mut self, now: Instant) {
+        self.generations += 1;
+        self.candidate = Some(Generation {
+            number: self.generations,
+            template: None,
+            trouble: None,
+        });
+        let next = self.generations;
+        let started = if self.plan.preload {
+            self.make_template(now).map(|template| {
+                if let Some(candidate) = &mut self.candidate {
+                    candidate.template = Some(template);
+                }
+                true
+            })
+        } else if self.current.is_none() && self.plan.min == 0 {
+            // On demand: nothing is made before it is asked for.
+            self.commit(now);
+            Ok(true)
+        } else {
+            Ok(self.make_worker(next, now))
+        };
+        match started {
+            Ok(true) => {}
+            Ok(false) => self.candidate_failed(Died::Exited(1), Some("no process can be made")),
+            Err(error) => {
+                self.candidate_failed(
+                    Died::Exited(1),
+                    Some(&format!("no process can be made: {error}")),
+                );
+            }
+        }
+    }
+
+    /// Takes up the application's new code.
+    pub(super) fn reload(&mut self, now: Instant, why: &str) {
+        if self.candidate.is_some() {
+            self.reload_again = true;
+            return;
+        }
+        log::info!("reload: begun ({why})");
+        self.service.reloading();
+        self.begin_generation(now);
+    }
+
+    /// Goes on with the candidate: its first worker, then the change.
+    pub(super) fn further_candidate(&mut self, now: Instant) {
+        let Some(candidate) = &mut self.candidate else {
+            if std::mem::take(&mut self.reload_again) {
+                self.reload(now, "SIGHUP during the last reload");
+            }
+            return;
+        };
+        let number = candidate.number;
+        if let Some(template) = &candidate.template {
+            if !template.is_ready {
+                if now >= template.born + self.plan.startup_timeout {
+                    let reason = format!(
+                        "the application was not imported within {:?} (--startup-timeout)",
+                        self.plan.startup_timeout
+                    );
+                    let _ = kill(template.pid, Signal::SIGKILL);
+                    self.candidate_failed(Died::Killed(Signal::SIGKILL), Some(&reason));
+                }
+                return;
+            }
+        }
+        let mut workers = self
+            .workers
+            .iter()
+            .filter(|worker| worker.generation == number);
+        let is_first = self.current.is_none();
+        match workers.next().map(|worker| worker.state) {
+            Some(State::Ready) => self.commit(now),
+            None if is_first && self.plan.min == 0 => self.commit(now),
+            None if self.backoff.until(now).is_none() && !self.make_worker(number, now) => {
+                self.candidate_failed(Died::Exited(1), Some("no worker can be made"));
+            }
+            _ => {}
+        }
+    }
+
+    /// The candidate is the current generation from here on.
+    fn commit(&mut self, now: Instant) {
+        let Some(candidate) = self.candidate.take() else {
+            return;
+        };
+        let number = candidate.number;
+        let before = self.current.replace(candidate);
+        self.backoff.forget();
+        match before {
+            None => {
+                log::info!("ready on {}", self.listening.names());
+                self.service.ready(now);
+            }
+            Some(before) => {
+                if let Some(template) = before.template {
+                    template.end();
+                }
+                log::info!("reload: done, generation {number} serves");
+                self.service.ready(now);
+            }
+        }
+    }
+
+    /// The candidate has failed: the old code goes on, if there is any.
+    pub(super) fn candidate_failed(&mut self, died: Died, reason: Option<&str>) {
+        let Some(candidate) = self.candidate.take() else {
+            return;
+        };
+        for worker in &self.workers {
+            if worker.generation == candidate.number {
+                worker.signal(Signal::SIGKILL);
+            }
+        }
+        let trouble = candidate.trouble.clone();
+        if let Some(template) = candidate.template {
+            let _ = kill(template.pid, Signal::SIGKILL);
+        }
+        let reason = match (reason, died) {
+            (Some(reason), _) => reason.to_owned(),
+            (None, Died::Exited(3)) => "the application cannot be loaded".to_owned(),
+            (None, died) => format!("the process that loaded the application died: {died}"),
+        };
+        if self.current.is_some() {
+            log::error!("reload: failed: {reason}; the application as it was goes on serving");
+            self.service.ready(Instant::now());
+            if self.plan.show_trouble {
+                self.tell_trouble(&trouble.unwrap_or(reason));
+            }
+            return;
+        }
+        self.ending = match died {
+            Died::Exited(3) | Died::Killed(_) => Ending::CannotLoad,
+            Died::Exited(code) => Ending::Failed(code),
+        };
+        if died != Died::Exited(3) {
+            log::error!("cannot start: {reason}");
+        }
+        self.listening.remove_files();
+        self.stage = Stage::Ending;
+    }
+
+    /// Has the workers answer with the reason why the new code does not load.
+    fn tell_trouble(&self, text: &str) {
+        for worker in &self.workers {
+            let _ = worker.channel.send_now(&Message::Trouble(text.to_owned()));
+        }
+    }
+
+    pub(super) fn note_trouble(&mut self, generation: u32, text: String) {
+        if let Some(candidate) = &mut self.candidate {
+            if candidate.number == generation {
+                candidate.trouble = Some(text);
+            }
+        }
+    }
+
+    /// The template that workers of this generation are forked from.
+    pub(super) fn template_of(&self, generation: u32) -> Option<&Template> {
+        self.current
+            .iter()
+            .chain(&self.candidate)
+            .find(|known| known.number == generation)?
+            .template
+            .as_ref()
+    }
+
+    /// Reads what templates have said.
+    pub(super) fn read_templates(&mut self) {
+        let mut heard: Vec<(u32, Message)> = Vec::new();
+        for generation in self.current.iter_mut().chain(&mut self.candidate) {
+            let number = generation.number;
+            let Some(template) = &mut generation.template else {
+                continue;
+            };
+            while !template.hung_up {
+                match template.channel.receive() {
+                    Received::Message(message) => heard.push((number, message)),
+                    Received::Nothing => break,
+                    Received::Closed => template.hung_up = true,
+                }
+            }
+            template.output.read(|line| log::info!("template: {line}"));
+        }
+        for (number, message) in heard {
+            match message {
+                Message::Ready => {
+                    let known = self.current.iter_mut().chain(&mut self.candidate);
+                    for generation in known.filter(|known| known.number == number) {
+                        if let Some(template) = &mut generation.template {
+                            template.is_ready = true;
+                            log::info!(
+                                "the template (pid {}) has imported the application",
+                                template.pid
+                            );
+                        }
+                    }
+                }
+                Message::Log(level, text) => say(level, &format!("template: {text}")),
+                Message::CannotLoad(text) => self.note_trouble(number, text),
+                Message::Files(files) => self.note_files(&files),
+                _ => log::debug!("the template sent a message that is not for the master"),
+            }
+        }
+    }
+
+    /// A process has died that is no worker; `false` when it was no template either.
+    pub(super) fn bury_template(&mut self, pid: Pid, died: Died) -> bool {
+        let is = |generation: &Option<Generation>| {
+            let template = generation
+                .as_ref()
+                .and_then(|known| known.template.as_ref());
+            template.is_some_and(|template| template.pid == pid)
+        };
+        if is(&self.candidate) {
+            if self.stage == Stage::Serving {
+                self.candidate_failed(died, None);
+            }
+            return true;
+        }
+        if is(&self.current) {
+            let now = Instant::now();
+            if let Some(current) = &mut self.current {
+                let template = current.template.take();
+                let age = template.map_or(Duration::ZERO, |template| now - template.born);
+                if self.stage == Stage::Serving {
+                    let delay = self.backoff.died(now, age);
+                    log::error!(
+                        "the template (pid {pid}) ended: {died} after {age:.1?}; the next is made in {delay:?}"
+                    );
+                }
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Has the current generation's template, if it is to have one, and it is ready.
+    pub(super) fn can_make_workers(&mut self, now: Instant) -> bool {
+        if !self.plan.preload {
+            return true;
+        }
+        let Some(current) = &self.current else {
+            return false;
+        };
+        match &current.template {
+            Some(template) if template.is_ready => true,
+            Some(template) => {
+                if now >= template.born + self.plan.startup_timeout {
+                    log::error!("the template was not ready within --startup-timeout: killing it");
+                    let _ = kill(template.pid, Signal::SIGKILL);
+                }
+                false
+            }
+            None => {
+                match self.make_template(now) {
+                    Ok(template) => {
+                        if let Some(current) = &mut self.current {
+                            current.template = Some(template);
+                        }
+                    }
+                    Err(error) => {
+                        let delay = self.backoff.died(now, Duration::ZERO);
+                        log::error!(
+                            "the template cannot be made: {error}; tried again in {delay:?}"
+                        );
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    pub(super) fn note_files(&mut self, files: &str) {
+        if !self.plan.watch_files {
+            return;
+        }
+        for file in files.lines() {
+            let path = PathBuf::from(file);
+            let found = stamp(std::fs::metadata(&path));
+            self.files.entry(path).or_insert(found);
+        }
+    }
+
+    /// Reloads when a file of the application has changed.
+    pub(super) fn watch_files(&mut self, now: Instant) {
+        let mut changed = None;
+        for (path, before) in &mut self.files {
+            let found = stamp(std::fs::metadata(path));
+            if found != *before {
+                *before = found;
+                changed.get_or_insert_with(|| path.display().to_string());
+            }
+        }
+        if let Some(path) = changed {
+            self.reload(now, &format!("{path} has changed"));
+        }
+    }
+}
+
+impl Template {
+    /// Ends it: it has nothing to finish.
+    pub(super) fn end(self) {
+        let _ = kill(self.pid, Signal::SIGKILL);
+    }
+}

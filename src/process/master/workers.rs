@@ -1,0 +1,353 @@
+//! The workers that there are: what each was last known to do, and what it says.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::super::channel::{Channel, Message, Received};
+use super::super::output::Output;
+use super::super::scoreboard::{Place, Running};
+use super::{Master, Stage};
+
+/// The most messages of one worker that are read before the others have their turn.
+const AT_ONCE: usize = 64;
+
+/// How long a worker that was told to write its stacks and end may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long after a report that a worker is full it is taken for news.
+const NEWS: Duration = Duration::from_millis(150);
+
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It imports the application.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It takes nothing new any more.
+    Leaving,
+}
+
+/// A worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) number: u32,
+    pub(super) generation: u32,
+    /// Not known yet while the template makes it.
+    pub(super) pid: Option<Pid>,
+    pub(super) place: Place,
+    pub(super) channel: Channel,
+    pub(super) output: Output,
+    pub(super) state: State,
+    pub(super) born: Instant,
+    pub(super) ready: Option<Instant>,
+    /// Why it is to be replaced, where it is.
+    pub(super) retires: Option<String>,
+    /// Why it was told to end.
+    pub(super) reason: Option<String>,
+    /// When more is done about its end, and what.
+    pub(super) limit: Option<(Instant, Limit)>,
+    /// Which listening sockets it has.
+    pub(super) version: u32,
+    pub(super) hung_up: bool,
+}
+
+/// What follows when a worker does not end in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// It writes its stacks and ends.
+    Abort,
+    /// It is killed.
+    Kill,
+}
+
+impl Worker {
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let channel = (!self.hung_up).then(|| self.channel.as_fd());
+        let output = (!self.output.is_closed).then(|| self.output.as_fd());
+        channel.into_iter().chain(output)
+    }
+
+    pub(super) fn deadline(&self, startup: Duration) -> Option<Instant> {
+        let limit = self.limit.map(|(at, _)| at);
+        limit.or_else(|| (self.state == State::Starting).then(|| self.born + startup))
+    }
+
+    /// How the log names it.
+    pub(super) fn name(&self) -> String {
+        match self.pid {
+            Some(pid) => format!("worker {} (pid {pid})", self.number),
+            None => format!("worker {}", self.number),
+        }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid {
+            let _ = kill(pid, signal);
+        }
+    }
+
+    /// What it was doing, for the line about its death.
+    fn serving(running: &[Running]) -> String {
+        let Some(first) = running.first() else {
+            return String::new();
+        };
+        let others = match running.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        format!(
+            " while serving {} for {:.1?}{others}",
+            first.request, first.age
+        )
+    }
+}
+
+impl Master<'_> {
+    /// Reads what workers and templates have said.
+    pub(super) fn read_all(&mut self) {
+        for index in 0..self.workers.len() {
+            self.read_worker(index);
+        }
+        for (number, output) in &mut self.strays {
+            output.read(|line| tell(*number, line));
+        }
+        self.strays.retain(|(_, output)| !output.is_closed);
+        self.read_templates();
+    }
+
+    fn read_worker(&mut self, index: usize) {
+        let number = self.workers[index].number;
+        let mut before = self.workers[index].hung_up;
+        for _ in 0..AT_ONCE {
+            if before {
+                break;
+            }
+            match self.workers[index].channel.receive() {
+                Received::Message(message) => self.hear(index, message),
+                Received::Nothing => break,
+                Received::Closed => {
+                    self.workers[index].hung_up = true;
+                    before = true;
+                }
+            }
+        }
+        self.workers[index].output.read(|line| tell(number, line));
+    }
+
+    fn hear(&mut self, index: usize, message: Message) {
+        let now = Instant::now();
+        let worker = &mut self.workers[index];
+        let number = worker.number;
+        match message {
+            Message::Ready => self.worker_ready(index, now),
+            Message::Full => self.full_until = Some(now + NEWS),
+            Message::Retire(limit) => {
+                if worker.state == State::Ready && worker.retires.is_none() {
+                    log::info!("{} has reached {limit}: replacing it", worker.name());
+                    worker.retires = Some(limit);
+                }
+            }
+            Message::Leaving(reason) => {
+                if worker.state != State::Leaving {
+                    worker.state = State::Leaving;
+                    worker.reason = Some(reason);
+                    worker.limit = Some((now + self.plan.graceful_timeout, Limit::Abort));
+                }
+            }
+            Message::Log(level, text) => say(level, &format!("worker {number}: {text}")),
+            Message::CannotLoad(text) => {
+                let generation = worker.generation;
+                self.note_trouble(generation, text);
+            }
+            Message::Files(files) => self.note_files(&files),
+            Message::Forked(pid) => worker.pid = Some(Pid::from_raw(pid)),
+            _ => log::debug!(
+                "{} sent a message that is not for the master",
+                worker.name()
+            ),
+        }
+    }
+
+    fn worker_ready(&mut self, index: usize, now: Instant) {
+        let worker = &mut self.workers[index];
+        if worker.state != State::Starting {
+            return;
+        }
+        worker.state = State::Ready;
+        worker.ready = Some(now);
+        worker.place.clear();
+        log::info!("{} is ready", worker.name());
+        if worker.version != self.version {
+            self.tell_listeners();
+        }
+    }
+
+    /// Sends the listening sockets to the workers that have others.
+    pub(super) fn tell_listeners(&mut self) {
+        for worker in &mut self.workers {
+            if worker.state != State::Ready || worker.version == self.version {
+                continue;
+            }
+            let Ok(sockets) = self.listening.try_clone() else {
+                log::error!(
+                    "the new sockets cannot be passed to the workers: no descriptors are left"
+                );
+                return;
+            };
+            let sockets = sockets.into_iter().map(|bound| bound.socket).collect();
+            match worker.channel.send_now(&Message::Listen(sockets)) {
+                Ok(()) => worker.version = self.version,
+                Err(error) => {
+                    log::error!(
+                        "{} cannot be told of the new sockets: {error}",
+                        worker.name()
+                    );
+                }
+            }
+        }
+    }
+
+    /// Does what is due with workers that take too long to start or to end.
+    pub(super) fn enforce_deadlines(&mut self, now: Instant) {
+        let (startup, grace) = (self.plan.startup_timeout, self.plan.graceful_timeout);
+        for worker in &mut self.workers {
+            if worker.deadline(startup).is_none_or(|at| now < at) {
+                continue;
+            }
+            let reason = if worker.state == State::Starting {
+                format!("it was not ready within {startup:?} (--startup-timeout)")
+            } else {
+                format!(
+                    "requests in flight, or Python itself, did not end within {grace:?} (--graceful-timeout)"
+                )
+            };
+            if worker.limit.is_some_and(|(_, limit)| limit == Limit::Kill) {
+                log::error!("{} does not end: killing it", worker.name());
+                worker.signal(Signal::SIGKILL);
+                worker.limit = Some((now + LAST_WORDS, Limit::Kill));
+                continue;
+            }
+            log::error!("{} has to end: {reason}", worker.name());
+            let _ = worker.channel.send_now(&Message::Abort(reason.clone()));
+            worker.reason = Some(reason);
+            worker.limit = Some((now + LAST_WORDS, Limit::Kill));
+            if self.stage == Stage::Ending {
+                self.ending = super::Ending::Cut;
+            }
+        }
+    }
+
+    /// Buries the dead.
+    pub(super) fn reap(&mut self) {
+        loop {
+            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Died::Exited(code)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Died::Killed(signal)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Err(Errno::EINTR) | Ok(_) => continue,
+                Err(error) => {
+                    log::error!("waitpid failed: {error}");
+                    return;
+                }
+            };
+            // Its last words, and the template's about its birth.
+            self.read_all();
+            let found = self
+                .workers
+                .iter()
+                .position(|worker| worker.pid == Some(pid));
+            match found {
+                Some(index) => self.bury(index, status),
+                None if self.bury_template(pid, status) => {}
+                None => log::debug!("reaped process {pid}, left behind by a worker"),
+            }
+        }
+    }
+
+    fn bury(&mut self, index: usize, died: Died) {
+        let now = Instant::now();
+        let mut worker = self.workers.remove(index);
+        worker.output.read(|line| tell(worker.number, line));
+        let running = worker.place.running();
+        let requests = worker.place.requests();
+        self.requests += requests;
+        let age = now - worker.born;
+        let name = worker.name();
+        let serving = Worker::serving(&running);
+        let expected = worker.state == State::Leaving || self.stage == Stage::Ending;
+        if expected && died == Died::Exited(0) {
+            let reason = worker.reason.as_deref().or(worker.retires.as_deref());
+            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            log::info!("{name} ended after {age:.1?} and {requests} requests{reason}");
+        } else if worker.state == State::Starting {
+            log::error!("{name} ended: {died} after {age:.1?}, before it was ready");
+        } else {
+            log::error!("{name} ended: {died} after {age:.1?}{serving}");
+        }
+        if !worker.output.is_closed {
+            self.strays.push((worker.number, worker.output));
+        }
+        if self.stage == Stage::Ending {
+            return;
+        }
+        if self
+            .candidate
+            .as_ref()
+            .is_some_and(|next| next.number == worker.generation)
+        {
+            self.candidate_failed(died, worker.reason.as_deref());
+        } else if !expected {
+            if self
+                .workers
+                .iter()
+                .any(|worker| worker.state == State::Ready)
+            {
+                self.crew.worker_died();
+            }
+            let served = worker.ready.map_or(Duration::ZERO, |ready| now - ready);
+            let delay = self.backoff.died(now, served);
+            if !delay.is_zero() {
+                log::warn!("workers die one after another: the next is made in {delay:?}");
+            }
+        }
+    }
+}
+
+/// How a process has died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Died {
+    /// With this exit code.
+    Exited(i32),
+    /// By this signal.
+    Killed(Signal),
+}
+
+impl std::fmt::Display for Died {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit code {code}"),
+            Self::Killed(signal) => write!(f, "killed by signal {signal}"),
+        }
+    }
+}
+
+/// Tells a line of a worker's output.
+pub(super) fn tell(number: u32, line: &str) {
+    if !line.is_empty() {
+        log::info!("worker {number}: {line}");
+    }
+}
+
+/// Tells what a worker logs, at its level.
+pub(super) fn say(level: u8, text: &str) {
+    let level = log::Level::iter()
+        .find(|known| *known as usize == usize::from(level))
+        .unwrap_or(log::Level::Error);
+    log::log!(level, "{text}");
+}

@@ -1,0 +1,317 @@
+//! What every worker is doing, in memory that the master shares with them: read also when the worker has died.
+//!
+//! A worker writes its own place only, so that no locks are needed, and what is written here costs a request some tens
+//! of nanoseconds.
+
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::gettid;
+
+/// Bytes of a request's method and URI that are kept.
+const SHOWN: usize = 512;
+const WORDS: usize = SHOWN / 8;
+
+/// The place of one application thread.
+#[repr(C)]
+struct Thread {
+    /// When its request began, in nanoseconds of the monotonic clock; 0 while it has none.
+    begun: AtomicU64,
+    /// The kernel's number for it; 0 before it runs.
+    tid: AtomicI32,
+    length: AtomicU32,
+    request: [AtomicU64; WORDS],
+}
+
+/// The place of one worker, before those of its threads.
+#[repr(C)]
+struct Worker {
+    /// Requests that were begun.
+    requests: AtomicU64,
+    /// When the last one ended, in nanoseconds of the monotonic clock.
+    last: AtomicU64,
+    /// Threads that are in a request.
+    busy: AtomicU32,
+    pad: u32,
+}
+
+/// The shared memory.
+#[derive(Debug)]
+struct Memory {
+    at: NonNull<std::ffi::c_void>,
+    length: NonZeroUsize,
+    workers: usize,
+    threads: usize,
+}
+
+// SAFETY: all that lies in the memory is atomic, and it is unmapped only with the last handle.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `Scoreboard::new` with this length, and no place outlives its handle on this.
+        let _ = unsafe { munmap(self.at, self.length.get()) };
+    }
+}
+
+/// The places of all workers.
+#[derive(Clone, Debug)]
+pub struct Scoreboard {
+    memory: Arc<Memory>,
+}
+
+/// A request that is being served.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Which of the worker's threads serves it, from 0.
+    pub thread: usize,
+    /// The kernel's number of that thread.
+    pub tid: i32,
+    /// When it began: tells a thread's request from its next one.
+    pub begun: u64,
+    /// How long it has run.
+    pub age: Duration,
+    /// Its method and URI, cut where it is long.
+    pub request: String,
+}
+
+/// The place of one worker.
+#[derive(Clone, Debug)]
+pub struct Place {
+    memory: Arc<Memory>,
+    number: usize,
+}
+
+/// The place of one application thread.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    place: Place,
+    thread: usize,
+}
+
+const fn stride(threads: usize) -> usize {
+    size_of::<Worker>() + threads * size_of::<Thread>()
+}
+
+impl Scoreboard {
+    /// A board for so many workers of so many threads each.
+    ///
+    /// # Errors
+    /// When the kernel has no memory left.
+    pub fn new(workers: usize, threads: usize) -> nix::Result<Self> {
+        let length = NonZeroUsize::new(workers * stride(threads)).unwrap_or(NonZeroUsize::MIN);
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
+        let at = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }?;
+        Ok(Self {
+            memory: Arc::new(Memory {
+                at,
+                length,
+                workers,
+                threads,
+            }),
+        })
+    }
+
+    /// How many workers have a place.
+    pub(super) fn places(&self) -> usize {
+        self.memory.workers
+    }
+
+    /// The place with this number, from 0.
+    pub fn place(&self, number: usize) -> Place {
+        assert!(
+            number < self.memory.workers,
+            "the board has no place {number}"
+        );
+        Place {
+            memory: Arc::clone(&self.memory),
+            number,
+        }
+    }
+}
+
+/// Nanoseconds of the monotonic clock, which all processes share; never 0.
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1)
+}
+
+impl Place {
+    fn worker(&self) -> &Worker {
+        // SAFETY: the offset lies within the mapping, which is zeroed memory, valid for atomics, and aligned to a page;
+        // sizes are multiples of eight.
+        unsafe {
+            let start = self.memory.at.as_ptr().cast::<u8>();
+            let start = start.add(self.number * stride(self.memory.threads));
+            &*start.cast::<Worker>()
+        }
+    }
+
+    fn threads(&self) -> &[Thread] {
+        // SAFETY: as above; the worker's threads lie behind it.
+        unsafe {
+            let worker: *const Worker = self.worker();
+            std::slice::from_raw_parts(worker.add(1).cast::<Thread>(), self.memory.threads)
+        }
+    }
+
+    /// Makes the place as new, for a worker that is about to be made.
+    pub fn clear(&self) {
+        let worker = self.worker();
+        worker.requests.store(0, Ordering::Relaxed);
+        worker.busy.store(0, Ordering::Relaxed);
+        worker.last.store(now(), Ordering::Relaxed);
+        for thread in self.threads() {
+            thread.begun.store(0, Ordering::Relaxed);
+            thread.tid.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The place of one of the worker's threads, from 0.
+    pub fn seat(&self, thread: usize) -> Seat {
+        assert!(
+            thread < self.memory.threads,
+            "the board has no thread {thread}"
+        );
+        Seat {
+            place: self.clone(),
+            thread,
+        }
+    }
+
+    /// Requests that the worker has begun.
+    pub fn requests(&self) -> u64 {
+        self.worker().requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether all of the worker's threads are in requests.
+    pub fn is_full(&self) -> bool {
+        self.worker().busy.load(Ordering::Relaxed) as usize >= self.memory.threads
+    }
+
+    /// How long the worker has been without any request; nothing while it has one.
+    pub fn idle(&self) -> Option<Duration> {
+        let worker = self.worker();
+        let last = worker.last.load(Ordering::Relaxed);
+        let idle = worker.busy.load(Ordering::Relaxed) == 0;
+        idle.then(|| Duration::from_nanos(now().saturating_sub(last)))
+    }
+
+    /// The requests that the worker is serving, or was when it died.
+    pub fn running(&self) -> Vec<Running> {
+        let now = now();
+        let running = |(number, thread): (usize, &Thread)| {
+            let begun = thread.begun.load(Ordering::Acquire);
+            (begun != 0).then(|| Running {
+                thread: number,
+                tid: thread.tid.load(Ordering::Relaxed),
+                begun,
+                age: Duration::from_nanos(now.saturating_sub(begun)),
+                request: thread.request(),
+            })
+        };
+        self.threads()
+            .iter()
+            .enumerate()
+            .filter_map(running)
+            .collect()
+    }
+}
+
+impl Thread {
+    fn request(&self) -> String {
+        let length = self.length.load(Ordering::Relaxed) as usize;
+        let bytes: Vec<u8> = self
+            .request
+            .iter()
+            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
+            .take(length)
+            .collect();
+        let shown = bytes.escape_ascii().to_string();
+        if length > SHOWN { shown + "..." } else { shown }
+    }
+}
+
+impl Seat {
+    fn thread(&self) -> &Thread {
+        &self.place.threads()[self.thread]
+    }
+
+    /// To be called by the thread itself before it serves.
+    pub fn take(&self) {
+        self.thread()
+            .tid
+            .store(gettid().as_raw(), Ordering::Relaxed);
+    }
+
+    /// A request begins. `parts` are put together with a space between the first and the others: method, then URI.
+    pub fn begin(&self, method: &[u8], uri: [&[u8]; 2]) {
+        let thread = self.thread();
+        let length = method.len() + 1 + uri[0].len() + uri[1].len();
+        let mut bytes = [0; SHOWN];
+        let mut at = 0;
+        for part in [method, b" ", uri[0], uri[1]] {
+            let fits = part.len().min(SHOWN - at);
+            bytes[at..at + fits].copy_from_slice(&part[..fits]);
+            at += fits;
+        }
+        let used = bytes[..at.next_multiple_of(8)].chunks_exact(8);
+        for (word, bytes) in thread.request.iter().zip(used) {
+            let bytes = <[u8; 8]>::try_from(bytes).unwrap_or_default();
+            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+        }
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        thread.length.store(length, Ordering::Relaxed);
+        thread.begun.store(now(), Ordering::Release);
+        let worker = self.place.worker();
+        worker.requests.fetch_add(1, Ordering::Relaxed);
+        worker.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The request has ended. Gives how many the worker has begun.
+    pub fn end(&self) -> u64 {
+        self.thread().begun.store(0, Ordering::Release);
+        let worker = self.place.worker();
+        worker.last.store(now(), Ordering::Relaxed);
+        worker.busy.fetch_sub(1, Ordering::Relaxed);
+        worker.requests.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scoreboard;
+
+    #[test]
+    fn a_place_tells_what_runs() {
+        let board = Scoreboard::new(3, 2).unwrap();
+        let place = board.place(2);
+        place.clear();
+        assert!(place.idle().is_some() && !place.is_full());
+        let seats = [place.seat(0), place.seat(1)];
+        seats[0].take();
+        seats[1].begin(b"GET", [b"/a\n", b""]);
+        let running = place.running();
+        assert_eq!(running.len(), 1);
+        assert_eq!(
+            (running[0].thread, running[0].request.as_str()),
+            (1, "GET /a\\n")
+        );
+        assert!(place.idle().is_none());
+        seats[0].begin(b"POST", [&[b'x'; 600], b""]);
+        assert!(place.is_full());
+        assert!(place.running()[0].request.ends_with("xxx..."));
+        assert_eq!(seats[0].end(), 2);
+        seats[1].end();
+        assert!(place.running().is_empty() && place.idle().is_some());
+        assert!(board.place(1).running().is_empty());
+    }
+}

@@ -1,0 +1,269 @@
+//! What the processes of the FastCGI door do: a worker serves, the template imports and is forked.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::exit::{Exit, Usage};
+use super::worker::Worker;
+use super::{fastcgi, logging, python};
+use crate::cli::{ApplicationOptions, ProcessOptions, ResponderOptions};
+use crate::fastcgi::{AllowList, Handoff, Limits};
+use crate::process::{
+    self, Bound, Channel, Crew, Message, Orders, Post, Scoreboard, Side, StackSignals,
+};
+use crate::wsgi::{self, Application, Interpreter, LoadError, Mode};
+
+/// The processes of the FastCGI door.
+pub(super) struct FastcgiCrew<'a> {
+    pub(super) application: &'a ApplicationOptions,
+    pub(super) process: &'a ProcessOptions,
+    pub(super) responder: &'a ResponderOptions,
+    allow: AllowList,
+    pub(super) limits: Limits,
+    handoff: Option<Handoff>,
+}
+
+/// An interpreter with the application in it.
+pub(super) type Loaded = (Interpreter, Application);
+
+impl<'a> FastcgiCrew<'a> {
+    /// The crew that these options ask for, with or without a master.
+    ///
+    /// # Errors
+    /// What is wrong with the options.
+    pub(super) fn new(
+        application: &'a ApplicationOptions,
+        process: &'a ProcessOptions,
+        responder: &'a ResponderOptions,
+        has_master: bool,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            application,
+            process,
+            responder,
+            allow: allow_list(responder)?,
+            limits: limits(responder)?,
+            handoff: has_master.then(fastcgi::handoff).transpose()?,
+        })
+    }
+
+    pub(super) fn process(&self) -> &'a ProcessOptions {
+        self.process
+    }
+
+    /// The least and the most number of workers.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+        let max = self.process.workers.map_or_else(cpus, usize::from);
+        let min = self.process.min_workers.map_or(max, usize::from);
+        (min.min(max), max)
+    }
+
+    pub(super) fn threads(&self) -> usize {
+        usize::from(self.responder.threads)
+    }
+
+    pub(super) fn has_allow_list(&self) -> bool {
+        !self.allow.is_empty()
+    }
+
+    pub(super) fn allow(&self) -> AllowList {
+        self.allow.clone()
+    }
+
+    pub(super) fn is_debugging(&self) -> bool {
+        self.application.general.debug
+    }
+
+    /// How the application is called in `ps`.
+    pub(super) fn application_name(&self) -> String {
+        Path::new(&self.application.app).display().to_string()
+    }
+
+    /// What is readable when connections wait that workers have passed on.
+    pub(super) fn passed_on(&self) -> anyhow::Result<OwnedFd> {
+        let handoff = self
+            .handoff
+            .as_ref()
+            .context("there is no channel between workers")?;
+        Ok(handoff.from.try_clone()?)
+    }
+
+    pub(super) fn handoff(&self) -> anyhow::Result<Option<Handoff>> {
+        Ok(self.handoff.as_ref().map(Handoff::try_clone).transpose()?)
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        Mode {
+            multithread: self.threads() > 1,
+            // A web server that starts processes itself may have started others.
+            multiprocess: self.handoff.is_none() || self.sizes().1 > 1,
+            run_once: false,
+            debug: self.is_debugging(),
+        }
+    }
+
+    /// Serves in this process, which has no master.
+    pub(super) fn work_alone(&self, listeners: Vec<Bound>) -> i32 {
+        let worked = Scoreboard::new(1, self.threads())
+            .context("there is no memory for the scoreboard")
+            .and_then(|board| Worker::alone(self, board.place(0))?.work(listeners, None));
+        code(worked, None)
+    }
+
+    /// Starts Python and imports the application.
+    ///
+    /// # Errors
+    /// Why it cannot be served.
+    pub(super) fn load(&self, stacks: impl FnOnce()) -> anyhow::Result<Loaded> {
+        let (interpreter, target) = python::start(self.application)?;
+        stacks();
+        let application = python::load(&target, self.mode())?;
+        log::info!(
+            "{}, application {} ({})",
+            interpreter.describe(),
+            application.file,
+            application.kind
+        );
+        Ok((interpreter, application))
+    }
+}
+
+impl Crew for FastcgiCrew<'_> {
+    fn speak_through(&self, channel: &Channel) {
+        logging::go_through(channel);
+    }
+
+    fn worker_died(&self) {
+        if let Some(handoff) = &self.handoff {
+            handoff.nudge();
+        }
+    }
+
+    fn work(&self, post: Post) -> i32 {
+        let channel = post.channel.try_clone().ok();
+        let listeners = post.listeners;
+        let worked = Worker::new(self, post.number, post.place, post.channel)
+            .and_then(|worker| worker.work(listeners, None));
+        code(worked, channel.as_ref())
+    }
+
+    fn prepare(&self, mut orders: Orders) -> i32 {
+        let channel = orders.channel.try_clone().ok();
+        let signals = StackSignals::get();
+        let loaded = self.load(|| {
+            process::die_of_faults();
+            // To standard error: nobody but the master, when the import takes too long, asks for stacks here.
+            if let Err(error) = wsgi::write_stacks_on(signals.one, signals.all, 2) {
+                log::debug!("stacks cannot be written: {error}");
+            }
+        });
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return code(Err(error), channel.as_ref()),
+        };
+        if self.process.reload {
+            let files = wsgi::imported_files();
+            send(channel.as_ref(), &Message::Files(files));
+        }
+        let threads = loaded.0.freeze();
+        if threads > 0 {
+            log::warn!(
+                "the application has started {threads} threads while it was imported: workers will not have them \
+                 (--preload); start them with os.register_at_fork, or leave --preload out"
+            );
+        }
+        send(channel.as_ref(), &Message::Ready);
+        while let Some(order) = orders.next() {
+            let forked = loaded.0.around_fork(|| {
+                // SAFETY: threads that the application has started are told of above; this program has none here.
+                let side = unsafe { orders.fork(order, self) };
+                let is_child = matches!(side, Ok(Side::Worker(_)));
+                (side, is_child)
+            });
+            match forked {
+                Ok(Side::Template) => {}
+                Ok(Side::Worker(post)) => {
+                    let channel = post.channel.try_clone().ok();
+                    let listeners = post.listeners;
+                    let worked = Worker::new(self, post.number, post.place, post.channel)
+                        .and_then(|worker| worker.work(listeners, Some(loaded)));
+                    return code(worked, channel.as_ref());
+                }
+                Err(error) => log::error!("a worker cannot be made: {error}"),
+            }
+        }
+        process::end_at_once(0)
+    }
+}
+
+fn send(channel: Option<&Channel>, message: &Message) {
+    if let Some(channel) = channel {
+        // A master that has died is noticed where it is waited for.
+        let _ = channel.send(message);
+    }
+}
+
+/// Tells an error, and gives the exit code.
+fn code(worked: anyhow::Result<Exit>, channel: Option<&Channel>) -> i32 {
+    match worked {
+        Ok(exit) => exit as i32,
+        Err(error) => {
+            log::error!("{error:#}");
+            let mut files = wsgi::imported_files();
+            let traceback = error
+                .downcast_ref::<LoadError>()
+                .and_then(|error| error.traceback.as_deref())
+                .unwrap_or_default();
+            // A file with a syntax error is no module yet.
+            for line in traceback.lines() {
+                let named = line.trim_start().strip_prefix("File \"");
+                if let Some((file, _)) = named.and_then(|rest| rest.split_once('"')) {
+                    files.push('\n');
+                    files.push_str(file);
+                }
+            }
+            send(channel, &Message::Files(files));
+            let text = format!("{error:#}\n\n{traceback}");
+            send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
+            Exit::of(&error) as i32
+        }
+    }
+}
+
+/// Who may connect over TCP.
+fn allow_list(options: &ResponderOptions) -> anyhow::Result<AllowList> {
+    let read = |text: &str, what: &str| {
+        let list = text
+            .parse::<AllowList>()
+            .map_err(|error| Usage(format!("{what} cannot be read: {error}")))?;
+        if list.is_empty() {
+            return Err(Usage(format!(
+                "{what} '{text}' names nobody: give addresses such as 127.0.0.1, or leave it out"
+            )));
+        }
+        Ok(list)
+    };
+    let mut allow = AllowList::default();
+    if let Some(text) = &options.allow {
+        allow.extend(read(text, "--allow")?);
+    }
+    if let Some(text) = std::env::var_os("FCGI_WEB_SERVER_ADDRS") {
+        allow.extend(read(&text.to_string_lossy(), "FCGI_WEB_SERVER_ADDRS")?);
+    }
+    Ok(allow)
+}
+
+fn limits(options: &ResponderOptions) -> anyhow::Result<Limits> {
+    Ok(Limits {
+        params: usize::try_from(options.max_params).context("--max-params")?,
+        body: options.max_body,
+        buffer: usize::try_from(options.buffer).context("--buffer")?.max(1),
+        connections: usize::try_from(options.max_connections).context("--max-connections")?,
+        header_timeout: options.header_timeout,
+        idle_timeout: options.idle_connection_timeout,
+        io_timeout: options.io_timeout,
+    })
+}

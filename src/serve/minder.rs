@@ -1,0 +1,443 @@
+//! The thread of a worker that never needs Python's lock: it obeys signals and the master, and watches the time that
+//! requests take.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::logging;
+use crate::cli::ProcessOptions;
+use crate::fastcgi::{Idle, Listener, Responder};
+use crate::process::{
+    self, Channel, Message, Place, Received, Running, Signal, Signals, StackPipe, StackSignals,
+};
+use crate::wsgi;
+
+/// How long a worker whose master has died may still answer: nobody watches it any more.
+const ORPHANED: Duration = Duration::from_millis(700);
+
+/// How often a worker with a stuck thread looks whether the other threads are done.
+const STUCK: Duration = Duration::from_millis(20);
+
+/// How long Python's lock may be kept until it is said that somebody keeps it.
+const KEPT: Duration = Duration::from_millis(300);
+
+/// What the threads of a worker have in common.
+pub(super) struct Duty {
+    place: Place,
+    channel: Option<Channel>,
+    limits: TimeLimits,
+    responder: OnceLock<Arc<Responder>>,
+    stacks: StackPipe,
+    /// Whether the stack signals have a meaning.
+    has_stacks: AtomicBool,
+    retiring: AtomicBool,
+    /// Whether there is a text in `trouble`.
+    is_in_trouble: AtomicBool,
+    trouble: Mutex<String>,
+    born: Instant,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+struct TimeLimits {
+    request: Option<Duration>,
+    slow: Option<Duration>,
+    lifetime: Option<Duration>,
+    grace: Duration,
+}
+
+/// A number that differs from process to process.
+pub(super) fn random() -> u64 {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.finish()
+}
+
+impl Duty {
+    pub(super) fn new(
+        place: Place,
+        channel: Option<Channel>,
+        options: &ProcessOptions,
+    ) -> anyhow::Result<Self> {
+        // Workers that were born together shall not all be replaced together.
+        let shorten =
+            |lifetime: Duration| lifetime.mul_f64(1.0 - 0.1 * (random() % 1000) as f64 / 1000.0);
+        Ok(Self {
+            place,
+            channel,
+            limits: TimeLimits {
+                request: options.request_timeout,
+                slow: options.slow_log,
+                lifetime: options.max_lifetime.map(shorten),
+                grace: options.graceful_timeout,
+            },
+            responder: OnceLock::new(),
+            stacks: StackPipe::new().context("there is no pipe for stacks")?,
+            has_stacks: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
+            is_in_trouble: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            born: Instant::now(),
+        })
+    }
+
+    pub(super) fn has_master(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// Has Python write stacks when it is asked to, from here on.
+    pub(super) fn prepare_stacks(&self) {
+        process::die_of_faults();
+        let signals = StackSignals::get();
+        let fd = self.stacks.writing_end();
+        match wsgi::write_stacks_on(signals.one, signals.all, fd) {
+            Ok(()) => self.has_stacks.store(true, Ordering::Release),
+            Err(error) => log::warn!("stacks cannot be written: {error}"),
+        }
+    }
+
+    /// The worker serves from here on.
+    pub(super) fn serve(&self, responder: &Arc<Responder>) {
+        let _ = self.responder.set(Arc::clone(responder));
+        match &self.channel {
+            Some(_) => self.tell(&Message::Ready),
+            None => log::info!("ready on standard input"),
+        }
+    }
+
+    /// The worker has drained, and Python is about to end.
+    pub(super) fn has_served(&self) {
+        process::keep_in_children();
+        if self.channel.is_none() {
+            log::info!("ended");
+        }
+    }
+
+    pub(super) fn tell(&self, message: &Message) {
+        if let Some(channel) = &self.channel {
+            // A master that has died is noticed by the minder.
+            let _ = channel.send(message);
+        }
+    }
+
+    /// All threads are in requests. Must not block.
+    pub(super) fn full(&self) {
+        if let Some(channel) = &self.channel {
+            let _ = channel.send_now(&Message::Full);
+        }
+    }
+
+    /// The worker has reached a limit and asks to be replaced; without a master it ends, and who started it starts
+    /// another.
+    pub(super) fn retire(&self, limit: &str) {
+        if self.retiring.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match (&self.channel, self.responder.get()) {
+            (Some(_), _) => self.tell(&Message::Retire(limit.to_owned())),
+            (None, Some(responder)) => {
+                log::info!("{limit} is reached: ending");
+                responder.stop(Idle::Close);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// The worker takes nothing new until it is replaced.
+    pub(super) fn hold(&self) {
+        if let (Some(_), Some(responder)) = (&self.channel, self.responder.get()) {
+            responder.hold(true);
+        }
+    }
+
+    /// What to answer with instead of the application's answer, if anything.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.is_in_trouble
+            .load(Ordering::Relaxed)
+            .then(|| self.lock_trouble().clone())
+    }
+
+    fn set_trouble(&self, text: String) {
+        self.is_in_trouble
+            .store(!text.is_empty(), Ordering::Relaxed);
+        *self.lock_trouble() = text;
+    }
+
+    fn lock_trouble(&self) -> MutexGuard<'_, String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stack of this thread, or those of all.
+    fn stacks(&self, tid: Option<i32>, all: bool) -> String {
+        if !self.has_stacks.load(Ordering::Acquire) {
+            return "Python has not been started yet".to_owned();
+        }
+        let signals = StackSignals::get();
+        let signal = if all { signals.all } else { signals.one };
+        let stacks = self.stacks.ask(tid, signal);
+        if stacks.is_empty() {
+            "no stack was written: the thread does not take signals".to_owned()
+        } else {
+            stacks
+        }
+    }
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When there is none to be had.
+pub(super) fn start(signals: Signals, duty: &Arc<Duty>) -> io::Result<()> {
+    let minder = Minder {
+        signals,
+        duty: Arc::clone(duty),
+        slow: HashMap::new(),
+        end_by: None,
+        stuck: Vec::new(),
+        was_orphaned: false,
+    };
+    std::thread::Builder::new()
+        .name("minder".to_owned())
+        .spawn(move || minder.run())
+        .map(drop)
+}
+
+struct Minder {
+    signals: Signals,
+    duty: Arc<Duty>,
+    /// The request of each thread that the slow log has told of, by its beginning.
+    slow: HashMap<usize, u64>,
+    /// When the process ends whatever it still does.
+    end_by: Option<Instant>,
+    /// Requests that nobody waits for any more, by thread and beginning.
+    stuck: Vec<(usize, u64)>,
+    was_orphaned: bool,
+}
+
+impl Minder {
+    fn run(mut self) {
+        loop {
+            self.wait();
+            while let Some(signal) = self.signals.read() {
+                self.obey(signal);
+            }
+            self.hear();
+            self.watch_requests();
+            self.watch_lifetime();
+            self.end_when_due();
+        }
+    }
+
+    fn wait(&self) {
+        let now = Instant::now();
+        let wait = self
+            .next(now)
+            .map(|next| next.saturating_duration_since(now));
+        let channel = self.duty.channel.as_ref().filter(|_| !self.was_orphaned);
+        process::wait_readable(&self.signals, channel, wait);
+    }
+
+    /// When something is due without a word from anybody. A request that has not begun yet is not due before its limit
+    /// has passed from now, so that an idle worker sleeps.
+    fn next(&self, now: Instant) -> Option<Instant> {
+        let limits = &self.duty.limits;
+        let mut next = self.end_by;
+        let mut by = |at: Instant| next = Some(next.map_or(at, |next: Instant| next.min(at)));
+        if let Some(lifetime) = limits.lifetime {
+            if !self.duty.retiring.load(Ordering::Relaxed) {
+                by(self.duty.born + lifetime);
+            }
+        }
+        if !self.stuck.is_empty() {
+            by(now + STUCK);
+        }
+        if limits.request.is_none() && limits.slow.is_none() {
+            return next;
+        }
+        let running = self.duty.place.running();
+        for limit in [limits.request, limits.slow].into_iter().flatten() {
+            by(now + limit);
+        }
+        for request in &running {
+            for (limit, done) in [
+                (limits.request, self.is_stuck(request)),
+                (limits.slow, self.is_told(request)),
+            ] {
+                if let (Some(limit), false) = (limit, done) {
+                    by(now + limit.saturating_sub(request.age));
+                }
+            }
+        }
+        next
+    }
+
+    fn is_stuck(&self, request: &Running) -> bool {
+        self.stuck.contains(&(request.thread, request.begun))
+    }
+
+    fn is_told(&self, request: &Running) -> bool {
+        self.slow.get(&request.thread) == Some(&request.begun)
+    }
+
+    fn obey(&mut self, signal: Signal) {
+        match signal {
+            Signal::Terminate if self.duty.has_master() => {
+                self.duty.tell(&Message::Leaving("SIGTERM".to_owned()));
+                self.stop(Idle::Pass);
+            }
+            Signal::Terminate => {
+                log::info!("told to end: finishing what is in flight");
+                self.stop(Idle::Close);
+                self.end_by = Some(Instant::now() + self.duty.limits.grace);
+            }
+            Signal::Interrupt => process::end_at_once(0),
+            Signal::ReopenLog => logging::reopen(),
+            Signal::Reload | Signal::More | Signal::Fewer | Signal::Child => {}
+        }
+    }
+
+    /// Reads what the master says.
+    fn hear(&mut self) {
+        while !self.was_orphaned {
+            let Some(channel) = &self.duty.channel else {
+                return;
+            };
+            match channel.receive() {
+                Received::Message(Message::Drain) => self.stop(Idle::Pass),
+                Received::Message(Message::Finish) => self.stop(Idle::Close),
+                Received::Message(Message::Abort(reason)) => self.abort(&reason),
+                Received::Message(Message::Listen(sockets)) => {
+                    let listeners = sockets.into_iter().map(|socket| {
+                        let tcp = process::is_tcp(&socket);
+                        Listener { socket, tcp }
+                    });
+                    if let Some(responder) = self.duty.responder.get() {
+                        responder.replace_listeners(listeners.collect());
+                    }
+                }
+                Received::Message(Message::Trouble(text)) => self.duty.set_trouble(text),
+                Received::Message(_) => {}
+                Received::Nothing => return,
+                Received::Closed => {
+                    self.was_orphaned = true;
+                    self.stop(Idle::Close);
+                    self.end_by = Some(Instant::now() + ORPHANED);
+                }
+            }
+        }
+    }
+
+    /// Begins to end; at once where nothing is served yet.
+    fn stop(&self, idle: Idle) {
+        match self.duty.responder.get() {
+            Some(responder) => {
+                process::keep_in_children();
+                responder.stop(idle);
+            }
+            None => process::end_at_once(0),
+        }
+    }
+
+    /// Says where everything is and ends.
+    fn abort(&self, reason: &str) -> ! {
+        let stacks = self.duty.stacks(None, true);
+        let kept = self.kept_lock();
+        log::error!("ending at once: {reason}{kept}\n{stacks}");
+        process::end_at_once(1)
+    }
+
+    fn kept_lock(&self) -> &'static str {
+        if !self.duty.has_stacks.load(Ordering::Acquire) || wsgi::lock_is_free(KEPT) {
+            ""
+        } else {
+            "; a thread is in C code that keeps Python's lock (GIL)"
+        }
+    }
+
+    fn watch_requests(&mut self) {
+        let limits = self.duty.limits;
+        if limits.request.is_none() && limits.slow.is_none() {
+            return;
+        }
+        for request in self.duty.place.running() {
+            if limits.request.is_some_and(|limit| request.age >= limit) {
+                if !self.is_stuck(&request) {
+                    self.give_up(&request);
+                }
+            } else if limits.slow.is_some_and(|limit| request.age >= limit)
+                && !self.is_told(&request)
+            {
+                self.slow.insert(request.thread, request.begun);
+                let stack = self.duty.stacks(Some(request.tid), false);
+                log::warn!(
+                    "slow: {} runs for {:.3?} (--slow-log)\n{stack}",
+                    request.request,
+                    request.age
+                );
+            }
+        }
+    }
+
+    /// The request has had its time: the worker ends, with the other requests answered.
+    fn give_up(&mut self, request: &Running) {
+        let is_first = self.stuck.is_empty();
+        self.stuck.push((request.thread, request.begun));
+        let stacks = self.duty.stacks(Some(request.tid), true);
+        let kept = self.kept_lock();
+        log::error!(
+            "timeout: {} runs for {:.3?}, longer than --request-timeout: its worker is replaced and ends when its \
+             other requests are answered{kept}\n{stacks}",
+            request.request,
+            request.age
+        );
+        if is_first {
+            let reason = format!("{} took longer than --request-timeout", request.request);
+            self.duty.tell(&Message::Leaving(reason));
+            self.stop(Idle::Pass);
+            self.end_by
+                .get_or_insert(Instant::now() + self.duty.limits.grace);
+        }
+    }
+
+    fn watch_lifetime(&self) {
+        let lifetime = self.duty.limits.lifetime;
+        if lifetime.is_some_and(|lifetime| self.duty.born.elapsed() >= lifetime)
+            && self.duty.responder.get().is_some()
+        {
+            self.duty.retire("--max-lifetime");
+        }
+    }
+
+    /// Ends the process where the time for it has come.
+    fn end_when_due(&mut self) {
+        if !self.stuck.is_empty() {
+            let running = self.duty.place.running();
+            let others = running.iter().any(|request| !self.is_stuck(request));
+            let waiting = self
+                .duty
+                .responder
+                .get()
+                .is_some_and(|responder| responder.has_work());
+            // A thread that came back after all ends the worker in the usual way.
+            if !running.is_empty() && !others && !waiting {
+                process::end_at_once(0);
+            }
+        }
+        if self.end_by.is_some_and(|end| Instant::now() >= end) {
+            if self.was_orphaned || !self.stuck.is_empty() {
+                process::end_at_once(0);
+            }
+            let reason = format!(
+                "requests in flight, or Python itself, did not end within {:?} (--graceful-timeout)",
+                self.duty.limits.grace
+            );
+            self.abort(&reason);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A worker: a responder, the application and its threads, in a process of its own. Beside the application's threads it
+//! has one that never needs Python's lock (`minder`) and one that the responder needs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+
+use super::crew::{FastcgiCrew, Loaded};
+use super::exit::Exit;
+use super::minder::{self, Duty};
+use crate::fastcgi::{Connection, Listener, Responder};
+use crate::gateway::{Exchange, Page};
+use crate::process::{self, Bound, Catch, Channel, Memory, Message, Place, Seat, Signals};
+use crate::wsgi::{self, Application, Caller};
+
+/// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
+const STACK: usize = 8 << 20;
+
+/// How far over `--max-rss` a worker may get until it takes nothing new, as a divisor: a twentieth.
+const LEEWAY: u64 = 20;
+
+/// A worker that is about to work.
+pub(super) struct Worker<'a> {
+    crew: &'a FastcgiCrew<'a>,
+    place: Place,
+    duty: Arc<Duty>,
+}
+
+/// After how much a worker asks to be replaced.
+struct Wear {
+    requests: Option<u64>,
+    rss: Option<(u64, Memory)>,
+    /// The most memory that was seen, so that what is done about it is done once.
+    seen: AtomicU64,
+}
+
+impl<'a> Worker<'a> {
+    /// A worker of a master.
+    ///
+    /// # Errors
+    /// When signals cannot be caught.
+    pub(super) fn new(
+        crew: &'a FastcgiCrew<'a>,
+        number: u32,
+        place: Place,
+        channel: Channel,
+    ) -> anyhow::Result<Self> {
+        log::debug!("worker {number} begins");
+        Self::begin(crew, place, Some(channel))
+    }
+
+    /// A worker that a web server has started, without a master.
+    ///
+    /// # Errors
+    /// When signals cannot be caught.
+    pub(super) fn alone(crew: &'a FastcgiCrew<'a>, place: Place) -> anyhow::Result<Self> {
+        Self::begin(crew, place, None)
+    }
+
+    fn begin(
+        crew: &'a FastcgiCrew<'a>,
+        place: Place,
+        channel: Option<Channel>,
+    ) -> anyhow::Result<Self> {
+        let signals = Signals::catch(Catch::Serving).context("signals cannot be caught")?;
+        let duty = Arc::new(Duty::new(place.clone(), channel, crew.process)?);
+        minder::start(signals, &duty).context("a thread cannot be started")?;
+        Ok(Self { crew, place, duty })
+    }
+
+    /// Serves until told to end. `loaded`: what the template has imported, if there is one.
+    ///
+    /// # Errors
+    /// Why it cannot serve.
+    pub(super) fn work(
+        self,
+        listeners: Vec<Bound>,
+        loaded: Option<Loaded>,
+    ) -> anyhow::Result<Exit> {
+        if self.crew.process.max_open_files.is_none() {
+            process::raise_descriptor_limit(self.crew.limits.connections as u64 + 128);
+        }
+        let listeners: Vec<Listener> = listeners.into_iter().map(listener).collect();
+        for listener in &listeners {
+            process::close_in_children(&listener.socket);
+        }
+        let (interpreter, application) = match loaded {
+            Some(loaded) => {
+                self.duty.prepare_stacks();
+                loaded
+            }
+            None => self.crew.load(|| self.duty.prepare_stacks())?,
+        };
+        let responder = Responder::new(
+            listeners,
+            self.crew.handoff()?,
+            self.crew.limits.clone(),
+            self.crew.allow(),
+            self.crew.threads(),
+            interpreter.is_parallel(),
+        )
+        .context("the responder cannot be made")?;
+        let responder = Arc::new(responder);
+        process::insist(Catch::Serving).context("signals cannot be caught")?;
+        if self.crew.process.reload {
+            self.duty.tell(&Message::Files(wsgi::imported_files()));
+        }
+        self.duty.serve(&responder);
+        self.run_threads(&responder, &application)?;
+        self.duty.has_served();
+        interpreter.finalize();
+        Ok(Exit::Fine)
+    }
+
+    /// Runs the application's threads, the first of them on this one, which Python takes for its main thread.
+    fn run_threads(
+        &self,
+        responder: &Arc<Responder>,
+        application: &Application,
+    ) -> anyhow::Result<()> {
+        let threads = self.crew.threads();
+        let wear = Wear::new(self.crew)?;
+        let seats: Vec<Seat> = (0..threads).map(|thread| self.place.seat(thread)).collect();
+        let work = |seat: &Seat, caller: &mut Caller| {
+            seat.take();
+            responder.run(&mut |connection| self.serve(connection, seat, caller, &wear));
+        };
+        std::thread::scope(|scope| {
+            if threads > 1 || self.duty.has_master() {
+                scope.spawn(|| responder.watch(&|| self.duty.full()));
+            }
+            for (number, seat) in seats.iter().enumerate().skip(1) {
+                std::thread::Builder::new()
+                    .name(format!("application {}", number + 1))
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, move || {
+                        if let Err(error) = application.enter(|caller| work(seat, caller)) {
+                            log::error!("an application thread cannot start: {error}");
+                        }
+                    })
+                    .context("an application thread cannot be started")
+                    .inspect_err(|_| responder.stop(crate::fastcgi::Idle::Close))?;
+            }
+            application
+                .enter(|caller| work(&seats[0], caller))
+                .map_err(anyhow::Error::msg)
+        })
+    }
+
+    /// Has one request answered.
+    fn serve(
+        &self,
+        connection: Box<Connection>,
+        seat: &Seat,
+        caller: &mut Caller,
+        wear: &Wear,
+    ) -> Box<Connection> {
+        let (method, uri) = connection.request_line();
+        seat.begin(method, uri);
+        let connection = match self.duty.trouble() {
+            None => caller.call(connection),
+            Some(trouble) => show(connection, &trouble),
+        };
+        let served = seat.end();
+        wear.check(served, &self.duty);
+        connection
+    }
+}
+
+fn listener(bound: Bound) -> Listener {
+    let Bound { socket, tcp, .. } = bound;
+    Listener { socket, tcp }
+}
+
+/// Answers with the reason why the application's new code does not load.
+fn show(mut connection: Box<Connection>, trouble: &str) -> Box<Connection> {
+    let text = format!("The application has changed and cannot be loaded.\n\n{trouble}");
+    let (head, body) = Page::new("500 Internal Server Error", text).render();
+    if let Err(error) = connection.send(Some(&head), &[&body], true) {
+        log::debug!("the web server has gone: {error}");
+    }
+    connection
+}
+
+impl Wear {
+    fn new(crew: &FastcgiCrew<'_>) -> anyhow::Result<Self> {
+        let jitter = crew.process.max_requests_jitter;
+        let less = if jitter == 0 {
+            0
+        } else {
+            minder::random() % (jitter + 1)
+        };
+        let memory = |limit| Memory::of_this_process().map(|memory| (limit, memory));
+        let rss = crew.process.max_rss.map(memory).transpose();
+        Ok(Self {
+            requests: crew.process.max_requests.map(|most| most - less),
+            rss: rss.context("the memory of this process cannot be told (--max-rss)")?,
+            seen: AtomicU64::new(0),
+        })
+    }
+
+    /// Looks whether the worker has had enough, after its request of this number.
+    fn check(&self, served: u64, duty: &Duty) {
+        if self.requests.is_some_and(|most| served >= most) {
+            duty.retire("--max-requests");
+        }
+        let Some((limit, memory)) = &self.rss else {
+            return;
+        };
+        let resident = memory.resident();
+        if resident > *limit && self.seen.fetch_max(resident, Ordering::Relaxed) < resident {
+            duty.retire(&format!("--max-rss with {} MiB", resident >> 20));
+            if resident > limit + limit / LEEWAY {
+                duty.hold();
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Other processes as the kernel shows them in /proc: who has forked whom, what they are called and what they use.
+
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// What `ps` shows: the words of the command line, or the title that a process has given itself. Empty when it has ended.
+pub(crate) fn title(pid: u32) -> String {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&words);
+    text.split('\0')
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The fields of /proc/PID/stat behind the name, which may hold anything: the state is the first of them.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Whether the process runs: one that has ended and was not waited for does not.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| !matches!(fields[0].as_str(), "Z" | "X"))
+}
+
+/// The processes whose parent this one is, those too that have ended and were not waited for.
+pub(crate) fn children(parent: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").unwrap();
+    let mut found: Vec<u32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| stat(*pid).is_some_and(|fields| fields[1] == parent.to_string()))
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// Those of its children that have ended and were not waited for.
+pub(crate) fn zombies(parent: u32) -> Vec<u32> {
+    let mut found = children(parent);
+    found.retain(|pid| stat(*pid).is_some_and(|fields| fields[0] == "Z"));
+    found
+}
+
+/// Processor time in ticks, of the process and of the children that it has waited for.
+pub(crate) fn cpu_ticks(pid: u32) -> u64 {
+    let fields = stat(pid).expect("the process is there");
+    // utime, stime, cutime and cstime (proc(5)) are fields 14 to 17; ours begin with the third.
+    fields[11..15]
+        .iter()
+        .map(|ticks| ticks.parse::<u64>().unwrap())
+        .sum()
+}
+
+/// A line of /proc/PID/status, without its name; nothing when the process has ended.
+pub(crate) fn status(pid: u32, field: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(line.strip_prefix(':')?.trim().to_owned())
+}
+
+/// A figure of /proc/PID/status that is in KiB.
+pub(crate) fn status_kib(pid: u32, field: &str) -> Option<u64> {
+    status(pid, field)?.split_whitespace().next()?.parse().ok()
+}
+
+/// Sends a signal, to a process that may have ended meanwhile.
+pub(crate) fn send(pid: u32, signal: Signal) {
+    let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal);
+}
