@@ -14,6 +14,8 @@ def told(environ, start_response):
     """One variable a line, those of request fields too; and what could be read of the body."""
     names = [name for name in ALWAYS if name in environ] + [name for name in SOMETIMES if environ.get(name)]
     names += sorted(name for name in environ if name.startswith("HTTP_"))
+    # Whether the server writes a host's name in lower case says nothing.
+    environ["SERVER_NAME"] = environ["SERVER_NAME"].lower()
     page = [f"{name}={environ[name]!a}" for name in names]
     body = environ["wsgi.input"].read()
     # Without a body some servers say 0 and others nothing: PEP 3333 lets them.

@@ -27,7 +27,8 @@ pub(crate) struct Way<'a> {
 pub(crate) struct Loss {
     /// A request by its name, or "*": any.
     pub(crate) request: &'static str,
-    /// "status", a variable, or a field of the response as in "field Location". Where the status differs nothing else is looked at.
+    /// "status", a variable, or a field of the response as in "field Location". Where the status differs, or whose page it is (X-Page), nothing else is looked
+    /// at.
     pub(crate) what: &'static str,
     /// What it is then, as `reference.py` and `matrix_site.py` would write it; "-" when it is not there.
     pub(crate) becomes: &'static str,
@@ -245,11 +246,12 @@ fn abridged(body: &[u8]) -> String {
 fn differences(expected: &Answer, answer: &Answer) -> Vec<[String; 3]> {
     let of = |answer: &Answer, what: &str| answer.get(what).cloned().unwrap_or("-".into());
     let mut names: Vec<&String> = expected.keys().chain(answer.keys()).collect();
-    if expected["status"] != answer["status"] {
-        names.retain(|name| *name == "status");
-    } else if !expected.contains_key("field X-Page") {
-        // Outside the application the words of the page are the server's.
-        names.retain(|name| *name == "field X-Page");
+    // Another page is enough to say; and outside the application the words of the page are the server's.
+    let decisive = ["status", "field X-Page"]
+        .into_iter()
+        .find(|what| of(expected, what) != of(answer, what) || of(expected, what) == "-");
+    if let Some(decisive) = decisive {
+        names.retain(|name| *name == decisive);
     }
     names.sort();
     names.dedup();

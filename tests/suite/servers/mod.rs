@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -250,6 +251,8 @@ impl Server {
         let mut command = command(&start);
         let log = File::create(start.folder.path().join("log")).unwrap();
         let child = command
+            // Apache sends the signal that ends it to its whole group.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -76,8 +76,6 @@ const LOSSES: &[Loss] = &[
     loss_of_some("HTTP/1.0 without host", "HTTP_HOST", "''", "fastcgi_params of Debian"),
     loss_of_some("absolute target", "HTTP_HOST", "'other.example'", "fastcgi_params of Debian"),
     loss_of_some("absolute target", "HTTP_HOST", "'site.example:PORT'", "fastcgi_params of nginx's: the field as it is"),
-    loss_of_some("host without port", "SERVER_NAME", "'site.example'", "of HTTP_HOST, nginx having no server_name"),
-    loss_of_some("absolute target", "SERVER_NAME", "'site.example'", "of HTTP_HOST, nginx having no server_name"),
 ];
 
 /// What nginx does to the target of an absolute request, as it is with each mount.

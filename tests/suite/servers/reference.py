@@ -61,6 +61,7 @@ class Request(socketserver.StreamRequestHandler):
             self.wfile.write(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             return
 
+        body = self.body(fields)
         host = fields.get("host", ["127.0.0.1"])[0]
         environ = {
             "REQUEST_METHOD": method,
@@ -79,7 +80,6 @@ class Request(socketserver.StreamRequestHandler):
                 environ["HTTP_" + name.upper().replace("-", "_")] = ("; " if name == "cookie" else ", ").join(values)
         if kind := fields.get("content-type", [""])[0]:
             environ["CONTENT_TYPE"] = kind
-        body = self.body(fields)
         if body is not None:
             environ["CONTENT_LENGTH"] = str(len(body))
 
