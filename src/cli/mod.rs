@@ -17,8 +17,9 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use process::ProcessOptions;
 pub use settings::{Origin, Told};
 
+use crate::gateway::Mount;
 use settings::Settings;
-use values::{duration, level, mode, mount, size, switch};
+use values::{duration, level, mode, size, switch};
 
 /// CGI and FastCGI gateway between web servers and Python WSGI applications.
 ///
@@ -105,8 +106,8 @@ pub struct DoorOptions {
 
     /// The URL path that the application is at, as /shop; / is the whole site. A request for anything else gets 404
     /// [default: the web server's SCRIPT_NAME].
-    #[arg(long, value_name = "PREFIX", value_parser = mount)]
-    pub mount: Option<String>,
+    #[arg(long, value_name = "PREFIX", value_parser = Mount::parse)]
+    pub mount: Option<Mount>,
 
     /// Show tracebacks on error pages. Not for a public site.
     #[arg(long, value_name = "YES|NO", action = ArgAction::Set, num_args = 0..=1, require_equals = true,

@@ -70,17 +70,6 @@ fn nothing(text: &str) -> String {
     format!("'{text}' would let nothing through: leave the option out for its default")
 }
 
-/// Reads the path of a URL, `/` or `/shop`; a slash at its end says nothing and is dropped.
-pub(super) fn mount(text: &str) -> Result<String, String> {
-    if !text.starts_with('/') {
-        return Err(format!("'{text}' is no path of a URL such as /shop or /"));
-    }
-    match text.trim_end_matches('/') {
-        "" => Ok("/".to_owned()),
-        path => Ok(path.to_owned()),
-    }
-}
-
 /// Reads what switches an option on or off.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -108,7 +97,7 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, level, limit, mode, mount, size, size_limit, switch, time_limit};
+    use super::{duration, level, limit, mode, size, size_limit, switch, time_limit};
 
     #[test]
     fn values_are_read_with_their_units() {
@@ -159,12 +148,5 @@ mod tests {
         assert!(switch("maybe").unwrap_err().contains("'maybe'"));
         assert_eq!(level("Debug").unwrap(), log::LevelFilter::Debug);
         assert!(level("loud").unwrap_err().contains("'loud'"));
-    }
-
-    #[test]
-    fn a_mount_begins_with_a_slash_and_ends_with_none() {
-        assert_eq!(mount("/").unwrap(), "/");
-        assert_eq!(mount("/shop/de/").unwrap(), "/shop/de");
-        assert!(mount("shop").unwrap_err().contains("'shop'") && mount("").is_err());
     }
 }

@@ -30,7 +30,7 @@ mod upkeep;
 mod watchdog;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,8 +64,6 @@ pub struct Responder {
     wake: EventFd,
     baton: Baton,
     table: Mutex<Table>,
-    /// Whether there is a watchdog.
-    watched: AtomicBool,
     /// Threads that run the application without the baton.
     busy: AtomicUsize,
     /// The registered connection whose request the leader runs, or -1.
@@ -166,7 +164,6 @@ impl Responder {
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             baton: Baton::new(threads),
             table: Mutex::new(Table::new(listeners)),
-            watched: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
             running: AtomicI32::new(-1),
             mean: AtomicU32::new(0),
@@ -206,9 +203,8 @@ impl Responder {
     /// gives other workers what this one cannot serve. `on_full` is called then, and about every 50 ms while that lasts;
     /// it must not block.
     ///
-    /// Needed where there is more than one thread or a handoff channel.
+    /// Needed where there is more than one thread or a handoff channel; may begin after requests have.
     pub fn watch(&self, on_full: &dyn Fn()) {
-        self.watched.store(true, Ordering::Relaxed);
         let relieve = || {
             self.busy.fetch_add(1, Ordering::AcqRel);
             let running = self.running.swap(-1, Ordering::AcqRel);
@@ -402,7 +398,7 @@ impl Responder {
         leads: &mut bool,
     ) -> Box<Connection> {
         if self.threads == 1 {
-            if *leads && self.watched.load(Ordering::Relaxed) {
+            if *leads {
                 return self.call_watched(connection, leader, leads);
             }
             return (leader.serve)(connection);

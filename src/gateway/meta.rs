@@ -4,7 +4,11 @@
 //! The rules come from what web servers really send: nginx sends `CONTENT_LENGTH` empty, HAProxy `SERVER_NAME` with the
 //! port, Caddy `HTTP_X.DOT`, nginx and HAProxy each repeated header by itself, and so on.
 
+use std::borrow::Cow;
+
 use super::head::decimal;
+use super::mount::Mount;
+use super::paths::{PathRule, Paths, Sent};
 
 /// What happens to a variable of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +57,17 @@ pub enum Meta {
     PathInfo,
     QueryString,
     RedirectAuthorization,
+    RedirectUrl,
     RequestMethod,
     RequestScheme,
+    RequestUri,
+    ScriptFilename,
     ScriptName,
     ServerAddr,
     ServerName,
     ServerPort,
     ServerProtocol,
+    ServerSoftware,
     TransferEncoding,
 }
 
@@ -68,7 +76,7 @@ impl Meta {
     pub const COUNT: usize = Self::NAMES.len();
 
     /// Their names, by number.
-    pub const NAMES: [&'static [u8]; 16] = [
+    pub const NAMES: [&'static [u8]; 20] = [
         b"HTTP_AUTHORIZATION",
         b"CONTENT_LENGTH",
         b"CONTENT_TYPE",
@@ -77,27 +85,47 @@ impl Meta {
         b"PATH_INFO",
         b"QUERY_STRING",
         b"REDIRECT_HTTP_AUTHORIZATION",
+        b"REDIRECT_URL",
         b"REQUEST_METHOD",
         b"REQUEST_SCHEME",
+        b"REQUEST_URI",
+        b"SCRIPT_FILENAME",
         b"SCRIPT_NAME",
         b"SERVER_ADDR",
         b"SERVER_NAME",
         b"SERVER_PORT",
         b"SERVER_PROTOCOL",
+        b"SERVER_SOFTWARE",
         b"HTTP_TRANSFER_ENCODING",
     ];
 
     /// Whether the application sees what [`Request`] makes of the variable instead of what was sent.
     pub fn is_worked_out(number: usize) -> bool {
-        const AS_SENT: [Meta; 5] = [
+        const AS_SENT: [Meta; 9] = [
             Meta::HttpHost,
             Meta::Https,
             Meta::RedirectAuthorization,
+            Meta::RedirectUrl,
             Meta::RequestScheme,
+            Meta::RequestUri,
+            Meta::ScriptFilename,
             Meta::ServerAddr,
+            Meta::ServerSoftware,
         ];
         number < Self::COUNT && !AS_SENT.iter().any(|&meta| meta as usize == number)
     }
+}
+
+/// What is known of a request beside its variables.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Circumstances<'a> {
+    /// Whether the transport itself marks where the body ends, so that a transfer coding that is the only word on the
+    /// body's length would mislead.
+    pub unframed: bool,
+    /// Whether the web server ran this program for the request (CGI), so that SCRIPT_NAME can be where it lies.
+    pub by_program: bool,
+    /// Where the operator says that the application lies.
+    pub mount: Option<&'a Mount>,
 }
 
 /// A request's worked-out variables. `None`: the application does not see the variable at all.
@@ -109,10 +137,12 @@ pub struct Request<'a> {
     pub content_length: Option<u64>,
     pub content_type: Option<&'a [u8]>,
     pub https: bool,
-    pub path_info: &'a [u8],
+    pub path_info: Cow<'a, [u8]>,
+    /// What made SCRIPT_NAME and PATH_INFO what they are.
+    pub path_rule: PathRule,
     pub query_string: &'a [u8],
     pub request_method: &'a [u8],
-    pub script_name: &'a [u8],
+    pub script_name: Cow<'a, [u8]>,
     pub server_name: &'a [u8],
     pub server_port: &'a [u8],
     pub server_protocol: &'a [u8],
@@ -120,9 +150,8 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Works the variables out of what was `sent`, by number. `unframed`: the transport itself marks where the body ends,
-    /// so that a transfer coding that is the only word on the body's length would mislead.
-    pub fn of(sent: &[Option<&'a [u8]>; Meta::COUNT], unframed: bool) -> Self {
+    /// Works the variables out of what was `sent`, by number.
+    pub fn of(sent: &[Option<&'a [u8]>; Meta::COUNT], circumstances: Circumstances<'a>) -> Self {
         let get = |meta: Meta| sent[meta as usize];
         let filled = |meta: Meta| get(meta).filter(|value| !value.is_empty());
         let host = filled(Meta::HttpHost).map(without_port);
@@ -130,15 +159,32 @@ impl<'a> Request<'a> {
         let https = is_yes(get(Meta::Https))
             || get(Meta::RequestScheme).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
         let content_length = Self::content_length(get(Meta::ContentLength));
+        let paths = Paths::of(
+            &Sent {
+                script_name: get(Meta::ScriptName).unwrap_or_default(),
+                path_info: get(Meta::PathInfo),
+                request_uri: get(Meta::RequestUri),
+                script_filename: get(Meta::ScriptFilename).unwrap_or_default(),
+                redirect_url: get(Meta::RedirectUrl).unwrap_or_default(),
+                server_software: get(Meta::ServerSoftware).unwrap_or_default(),
+                by_program: circumstances.by_program,
+            },
+            circumstances.mount,
+        );
         Self {
-            authorization: get(Meta::Authorization).or(get(Meta::RedirectAuthorization)),
+            // Apache's `RewriteRule ... [E=HTTP_AUTHORIZATION:%{HTTP:Authorization}]` sets it empty where there is none,
+            // and puts REDIRECT_ before it where the rule leads to another URL.
+            authorization: filled(Meta::Authorization)
+                .or(filled(Meta::RedirectAuthorization))
+                .or(get(Meta::Authorization)),
             content_length,
             content_type: filled(Meta::ContentType),
             https,
-            path_info: get(Meta::PathInfo).unwrap_or_default(),
+            path_info: paths.path_info,
+            path_rule: paths.rule,
             query_string: get(Meta::QueryString).unwrap_or_default(),
             request_method: filled(Meta::RequestMethod).unwrap_or(b"GET"),
-            script_name: get(Meta::ScriptName).unwrap_or_default(),
+            script_name: paths.script_name,
             server_name: filled(Meta::ServerName)
                 .map(without_port)
                 .or(host)
@@ -147,7 +193,7 @@ impl<'a> Request<'a> {
             server_port: filled(Meta::ServerPort).unwrap_or(if https { b"443" } else { b"80" }),
             server_protocol: filled(Meta::ServerProtocol).unwrap_or(b"HTTP/1.0"),
             transfer_encoding: get(Meta::TransferEncoding)
-                .filter(|_| !unframed || content_length.is_some()),
+                .filter(|_| !circumstances.unframed || content_length.is_some()),
         }
     }
 }
@@ -187,7 +233,7 @@ fn without_port(host: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Meta, Request, Rule, without_port};
+    use super::{Circumstances, Meta, Request, Rule, without_port};
 
     fn request(sent: &[(&'static str, &'static str)]) -> Request<'static> {
         let mut metas = [None; Meta::COUNT];
@@ -197,7 +243,11 @@ mod tests {
                 .position(|known| *known == name.as_bytes());
             metas[number.unwrap()] = Some(value.as_bytes());
         }
-        Request::of(&metas, true)
+        let circumstances = Circumstances {
+            unframed: true,
+            ..Circumstances::default()
+        };
+        Request::of(&metas, circumstances)
     }
 
     #[test]

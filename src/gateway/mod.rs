@@ -6,11 +6,16 @@ mod exchange;
 pub mod forked;
 mod head;
 mod meta;
+mod mount;
 mod page;
+mod paths;
+mod url;
 mod variables;
 
 pub use exchange::{Exchange, FileSpan};
 pub use head::{Head, HeadError};
-pub use meta::{Meta, Request, Rule};
+pub use meta::{Circumstances, Meta, Request, Rule};
+pub use mount::{Mount, MountError};
 pub use page::Page;
+pub use paths::PathRule;
 pub use variables::Variables;

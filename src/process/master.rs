@@ -113,6 +113,8 @@ pub struct Master<'a> {
     candidate: Option<Generation>,
     generations: u32,
     reload_again: bool,
+    /// How many workers are started at a time beside the first: importing is work for the processor.
+    at_once: usize,
     files: BTreeMap<PathBuf, Stamp>,
     stage: Stage,
     ending: Ending,
@@ -168,6 +170,7 @@ impl<'a> Master<'a> {
             candidate: None,
             generations: 0,
             reload_again: false,
+            at_once: std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2)),
             files: BTreeMap::new(),
             stage: Stage::Serving,
             ending: Ending::Finished,

@@ -175,6 +175,11 @@ impl Place {
         }
     }
 
+    /// The time without a request is counted from now.
+    pub fn begin_idling(&self) {
+        self.worker().last.store(now(), Ordering::Relaxed);
+    }
+
     /// The place of one of the worker's threads, from 0.
     pub fn seat(&self, thread: usize) -> Seat {
         assert!(

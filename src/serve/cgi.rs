@@ -24,6 +24,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         multiprocess: true,
         run_once: true,
         debug: options.general.debug,
+        mount: options.general.mount.clone(),
     };
     let started =
         python::change_folder(options).and_then(|()| python::start_and_load(options, mode));

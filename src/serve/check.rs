@@ -29,6 +29,7 @@ pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
         multiprocess: false,
         run_once: true,
         debug: options.general.debug,
+        mount: options.general.mount.clone(),
     };
     let (interpreter, application) = python::start_and_load(options, mode)?;
     let found = interpreter.describe();

@@ -102,6 +102,7 @@ impl<'a> FastcgiCrew<'a> {
             multiprocess: self.handoff.is_none() || self.sizes().1 > 1,
             run_once: false,
             debug: self.is_debugging(),
+            mount: self.application.general.mount.clone(),
         }
     }
 

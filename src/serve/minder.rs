@@ -346,8 +346,9 @@ impl Minder {
 
     /// Says where everything is and ends.
     fn abort(&self, reason: &str) -> ! {
-        let stacks = self.duty.stacks(None, true);
+        // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
+        let stacks = self.duty.stacks(None, true);
         log::error!("ending at once: {reason}{kept}\n{stacks}");
         process::end_at_once(1)
     }
@@ -388,8 +389,9 @@ impl Minder {
     fn give_up(&mut self, request: &Running) {
         let is_first = self.stuck.is_empty();
         self.stuck.push((request.thread, request.begun));
-        let stacks = self.duty.stacks(Some(request.tid), true);
+        // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
+        let stacks = self.duty.stacks(Some(request.tid), true);
         log::error!(
             "timeout: {} runs for {:.3?}, longer than --request-timeout: its worker is replaced and ends when its \
              other requests are answered{kept}\n{stacks}",

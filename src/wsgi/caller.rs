@@ -20,10 +20,10 @@ use super::input::Input;
 use super::load::{LoadError, load};
 use super::response::StartResponse;
 use super::target::Target;
-use crate::gateway::{Exchange, Page, forked};
+use crate::gateway::{Exchange, Mount, Page, forked};
 
 /// How the application is run, as `environ` tells it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Mode {
     /// Whether other threads of this process may call it at the same time.
     pub multithread: bool,
@@ -33,6 +33,8 @@ pub struct Mode {
     pub run_once: bool,
     /// Whether error pages have the traceback.
     pub debug: bool,
+    /// Where the application lies in the site's URLs, when the operator says it.
+    pub mount: Option<Mount>,
 }
 
 /// An imported application.
@@ -69,10 +71,10 @@ impl Application {
         Python::attach(|py| {
             let mut caller = Caller {
                 application: self.object.clone_ref(py),
-                environ: Environ::new(py, self.mode)?,
+                environ: Environ::new(py, &self.mode)?,
                 shared: Arc::default(),
                 body: Vec::new(),
-                mode: self.mode,
+                mode: self.mode.clone(),
                 failed: false,
             };
             py.detach(|| work(&mut caller));
@@ -149,6 +151,10 @@ impl Caller {
             .map_or((None, false), |made| (made.content_length, made.is_head));
         shared.open(exchange, content_length, is_head);
         let answered = made.and_then(|made| {
+            if made.is_outside {
+                self.answer_outside(py, &shared);
+                return Ok(Rest::Nothing);
+            }
             let environ = made.environ;
             environ.set_item(
                 intern!(py, "wsgi.input"),
@@ -172,6 +178,28 @@ impl Caller {
         })
     }
 
+    /// Answers a request that is not under `--mount`.
+    fn answer_outside(&self, py: Python<'_>, shared: &Shared) {
+        let mount = self
+            .mode
+            .mount
+            .as_ref()
+            .map(Mount::prefix)
+            .unwrap_or_default();
+        let mount = String::from_utf8_lossy(mount);
+        let page = Page::new(
+            "404 Not Found",
+            format!("There is nothing here: the application begins at {mount}/."),
+        );
+        let (head, body) = page.render();
+        py.detach(|| {
+            if let Some(open) = shared.lock().as_mut() {
+                let answered = open.answer(head, &body);
+                note_end(open, answered);
+            }
+        });
+    }
+
     /// Makes the request's `environ`. After a failure, which is one of memory or of this program, the template is begun
     /// anew: half of one request in it must not become part of the next.
     fn make_environ<'py>(
@@ -187,7 +215,7 @@ impl Caller {
             ))
         });
         if made.is_err() {
-            self.environ = Environ::new(py, self.mode)?;
+            self.environ = Environ::new(py, &self.mode)?;
         }
         made
     }

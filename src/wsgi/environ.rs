@@ -5,6 +5,7 @@
 //! own. Names and unchanged values are Python strings made once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use pyo3::ffi;
 use pyo3::intern;
@@ -12,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::caller::Mode;
-use crate::gateway::{Meta, Request, Rule, Variables};
+use crate::gateway::{Circumstances, Meta, Mount, PathRule, Request, Rule, Variables};
 
 /// Names beyond these are forgotten after their request: a client can send any.
 const MAX_SLOTS: usize = 512;
@@ -28,6 +29,8 @@ pub(super) struct Environ {
     /// Counts requests; a slot whose stamp it is was set in this one.
     stamp: u64,
     https: Option<bool>,
+    mount: Option<Arc<Mount>>,
+    by_program: bool,
 }
 
 struct Slot {
@@ -47,10 +50,12 @@ pub(super) struct Made<'py> {
     pub(super) environ: Bound<'py, PyDict>,
     pub(super) content_length: Option<u64>,
     pub(super) is_head: bool,
+    /// Whether the request is not under the application's mount, and so not for the application to see.
+    pub(super) is_outside: bool,
 }
 
 impl Environ {
-    pub(super) fn new(py: Python<'_>, mode: Mode) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'_>, mode: &Mode) -> PyResult<Self> {
         let template = PyDict::new(py);
         template.set_item(intern!(py, "wsgi.version"), (1, 0))?;
         template.set_item(intern!(py, "wsgi.multithread"), mode.multithread)?;
@@ -72,6 +77,8 @@ impl Environ {
             previous: Vec::new(),
             stamp: 0,
             https: None,
+            mount: mode.mount.clone().map(Arc::new),
+            by_program: mode.run_once,
         };
         environ.add_metas(py);
         Ok(environ)
@@ -112,7 +119,13 @@ impl Environ {
         for (at, value) in joined {
             self.set(py, at, &value)?;
         }
-        let request = Request::of(&sent, unframed);
+        let mount = self.mount.clone();
+        let circumstances = Circumstances {
+            unframed,
+            by_program: self.by_program,
+            mount: mount.as_deref(),
+        };
+        let request = Request::of(&sent, circumstances);
         self.set_worked_out(py, &request)?;
         let template = self.template.bind(py);
         for &at in &self.previous {
@@ -130,6 +143,7 @@ impl Environ {
             environ,
             content_length: request.content_length,
             is_head: request.request_method == b"HEAD",
+            is_outside: request.path_rule == PathRule::OutsideMount,
         })
     }
 
@@ -141,8 +155,8 @@ impl Environ {
             .map(|length| decimal(length, &mut digits));
         for (meta, value) in [
             (Meta::RequestMethod, Some(request.request_method)),
-            (Meta::ScriptName, Some(request.script_name)),
-            (Meta::PathInfo, Some(request.path_info)),
+            (Meta::ScriptName, Some(&request.script_name)),
+            (Meta::PathInfo, Some(&request.path_info)),
             (Meta::QueryString, Some(request.query_string)),
             (Meta::ServerName, Some(request.server_name)),
             (Meta::ServerPort, Some(request.server_port)),

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -49,11 +49,11 @@ pub(crate) fn binary() -> PathBuf {
 
 /// The binary as a command with nothing in its environment that would change its mind: no trace of a
 /// CGI request, of socket activation or of another Python.
-fn command(shell: Option<&str>) -> Command {
-    let mut command = Command::new(binary());
+fn command(binary: &Path, shell: Option<&str>) -> Command {
+    let mut command = Command::new(binary);
     if let Some(line) = shell {
         command = Command::new("/bin/sh");
-        command.args(["-c", line, "sh"]).arg(binary());
+        command.args(["-c", line, "sh"]).arg(binary);
     }
     for name in [
         "REQUEST_METHOD",
@@ -344,6 +344,7 @@ pub(crate) struct Builder {
     cwd: PathBuf,
     binds: Vec<OsString>,
     stdin: Option<OwnedFd>,
+    uid: Option<u32>,
     shell: Option<&'static str>,
     socket: PathBuf,
     address: Option<SocketAddr>,
@@ -373,6 +374,7 @@ impl Builder {
             cwd: apps(),
             binds: Vec::new(),
             stdin: None,
+            uid: None,
             shell: None,
             socket: folder.path().join("gateway.sock"),
             address: None,
@@ -449,6 +451,13 @@ impl Builder {
         self
     }
 
+    /// Started by that user, who is given the folder and in it a copy of the binary: where it is built nobody else may be
+    /// let in.
+    pub(crate) fn uid(mut self, uid: u32) -> Builder {
+        self.uid = Some(uid);
+        self
+    }
+
     /// Started by a line of shell that ends in `exec "$@"`: for what only the process itself can
     /// arrange, such as a descriptor of a certain number or LISTEN_PID.
     pub(crate) fn shell(mut self, line: &'static str) -> Builder {
@@ -500,7 +509,14 @@ impl Builder {
     }
 
     fn spawn(self) -> (Gateway, Ready) {
-        let mut command = command(self.shell);
+        let mut command = command(&binary(), self.shell);
+        if let Some(uid) = self.uid {
+            let copy = self.folder.path().join("wsgi-gateway");
+            std::fs::copy(binary(), &copy).unwrap();
+            chown(self.folder.path(), Some(uid), None).unwrap();
+            command = self::command(&copy, self.shell);
+            command.uid(uid).gid(uid);
+        }
         if self.clean_environment {
             command.env_clear();
         }

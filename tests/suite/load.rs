@@ -21,7 +21,8 @@ pub(crate) struct Load {
     socket: PathBuf,
     request: Request,
     clients: usize,
-    kept: bool,
+    /// Every so manieth client keeps its connection; 0 for none.
+    kept: usize,
     /// For all clients together.
     requests: usize,
     pause: Duration,
@@ -56,13 +57,13 @@ pub(crate) struct Running {
 }
 
 impl Load {
-    /// Eight clients on kept connections, without a bound.
+    /// Eight clients, half of them on kept connections and half on a new one for each request, without a bound.
     pub(crate) fn on(gateway: &Gateway, path: &str) -> Load {
         Load {
             socket: gateway.socket().to_owned(),
-            request: Request::get(path).keep(),
+            request: Request::get(path),
             clients: 8,
-            kept: true,
+            kept: 2,
             requests: usize::MAX,
             pause: Duration::ZERO,
             ends_when_refused: false,
@@ -76,18 +77,14 @@ impl Load {
 
     /// A connection for each request.
     pub(crate) fn on_new_connections(mut self) -> Load {
-        self.kept = false;
-        self.request.keep = false;
+        self.kept = 0;
         self
     }
 
-    /// On kept connections or on new ones.
-    pub(crate) fn kept(self, kept: bool) -> Load {
-        if kept {
-            self
-        } else {
-            self.on_new_connections()
-        }
+    /// A connection for each client.
+    pub(crate) fn on_kept_connections(mut self) -> Load {
+        self.kept = 1;
+        self
     }
 
     pub(crate) fn requests(mut self, requests: usize) -> Load {
@@ -128,7 +125,11 @@ impl Load {
         let running = Running::default();
         thread::scope(|scope| {
             let clients: Vec<_> = (0..self.clients)
-                .map(|_| scope.spawn(|| self.client(&running)))
+                .map(|number| {
+                    let keeps = self.kept > 0 && number % self.kept == 0;
+                    let running = &running;
+                    scope.spawn(move || self.client(keeps, running))
+                })
                 .collect();
             let result = work(&running);
             let mut sum = Tally::default();
@@ -140,15 +141,18 @@ impl Load {
     }
 
     /// One client: a connection at a time, a request at a time.
-    fn client(&self, running: &Running) -> Tally {
+    fn client(&self, keeps: bool, running: &Running) -> Tally {
         let mut tally = Tally::default();
+        let mut request = self.request.clone();
+        request.keep = keeps;
         let mut connection = None;
         while !running.stop.load(Ordering::Acquire)
             && running.started.fetch_add(1, Ordering::AcqRel) < self.requests
         {
             let answered = tally.served;
             // A record that a web server could not place, or no answer within the deadline, is a panic of the client's.
-            let exchange = AssertUnwindSafe(|| self.exchange(&mut connection, &mut tally));
+            let exchange =
+                AssertUnwindSafe(|| self.exchange(&request, &mut connection, &mut tally));
             if catch_unwind(exchange).is_err() {
                 connection = None;
                 tally.failed.push("never answered, or not FastCGI".into());
@@ -165,7 +169,7 @@ impl Load {
         tally
     }
 
-    fn exchange(&self, kept: &mut Option<Connection>, tally: &mut Tally) {
+    fn exchange(&self, request: &Request, kept: &mut Option<Connection>, tally: &mut Tally) {
         let begun = Instant::now();
         // What it has closed by now it will not answer on.
         if kept
@@ -185,12 +189,12 @@ impl Load {
                 }
             },
         };
-        let answer = connection.request(&self.request);
+        let answer = connection.request(request);
         if is_whole(&answer) {
             tally.latencies.push(begun.elapsed());
             tally.served += 1;
             *tally.texts.entry(answer.text()).or_default() += 1;
-            *kept = self.kept.then_some(connection);
+            *kept = request.keep.then_some(connection);
         } else if answer.raw_stdout.is_empty() && answer.end.is_none() {
             tally.unanswered += 1;
         } else {

@@ -5,6 +5,7 @@
 //! the protocol cannot hide by being made on both sides.
 #![allow(clippy::unwrap_used)]
 
+mod captures;
 mod client;
 mod gateway;
 mod load;
@@ -23,6 +24,8 @@ mod forks;
 mod http;
 mod imports;
 mod options;
+mod paths_rules;
+mod paths_servers;
 mod resilience;
 mod servers;
 
@@ -33,3 +36,10 @@ mod wsgi_applications;
 mod wsgi_doors;
 mod wsgi_environ;
 mod wsgi_pep3333;
+
+mod processes_deadlines;
+mod processes_pool;
+mod processes_recycling;
+mod processes_reload;
+mod processes_watching;
+mod release;

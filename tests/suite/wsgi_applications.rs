@@ -95,6 +95,7 @@ fn flask() {
     }
     let mounted = Request::get("/")
         .param("SCRIPT_NAME", "/mount")
+        .param("REQUEST_URI", "/mount/")
         .param("HTTPS", "on")
         .param("HTTP_HOST", "example.org");
     for answer in doors.ask(&mounted) {
@@ -211,6 +212,7 @@ fn django_answers() {
     }
     let mounted = Request::get("/")
         .param("SCRIPT_NAME", "/mount")
+        .param("REQUEST_URI", "/mount/")
         .param("HTTPS", "on");
     for answer in doors.ask(&mounted) {
         answer.is(200, "home https://localhost/mount/upload");

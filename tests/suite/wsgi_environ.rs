@@ -46,6 +46,7 @@ fn get() -> Request {
 fn variables_of_the_request_arrive() {
     let request = Request::get("/values/a/b?x=1&y=2")
         .param("SCRIPT_NAME", "/mount")
+        .param("REQUEST_URI", "/mount/values/a/b?x=1&y=2")
         .param("HTTP_X_HEADER", "one");
     becomes(
         &values(),
@@ -100,7 +101,8 @@ fn required_variables_are_there_when_the_server_sends_next_to_nothing() {
 fn script_name_and_path_info_are_empty_when_absent() {
     let request = Request::get("/")
         .without("SCRIPT_NAME")
-        .without("PATH_INFO");
+        .without("PATH_INFO")
+        .without("REQUEST_URI");
     becomes(
         &Doors::open("dump:values"),
         &request,
@@ -164,6 +166,7 @@ fn of_other_repeated_variables_the_last_wins() {
     let request = get()
         .param("SCRIPT_NAME", "/values")
         .add_param("SCRIPT_NAME", "/last")
+        .param("REQUEST_URI", "/last/values")
         .add_param("REMOTE_USER", "last");
     becomes(
         &values(),

@@ -1529,6 +1529,7 @@ mod environ {
             (
                 base()
                     .param("SCRIPT_NAME", "/mount")
+                    .param("REQUEST_URI", "/mount/rebuilt_url/a%20b?x=1&y=%20")
                     .param("HTTPS", "on")
                     .param("SERVER_PORT", "8443")
                     .without("HTTP_HOST"),

@@ -51,7 +51,8 @@ fn a_request_on_a_kept_connection_does_not_wait_for_a_slow_one() {
                 assert_eq!(client.ask("/"), "b");
             }
         }
-        assert_eq!((a.connections(), b.connections()), (threads, 8));
+        a.until_connections(threads);
+        b.until_connections(8);
         a.gate.open();
         for client in &mut slow {
             assert_eq!(client.answer(), "a");
@@ -141,7 +142,7 @@ fn new_connections_are_left_to_who_is_free() {
 #[test]
 fn a_nudge_tells_of_connections_that_another_was_woken_for() {
     let (socket, handoff) = (Socket::bind(), Handoff::pair().unwrap());
-    // A worker that dies after it was woken. First in the queue and waiting, so that it alone is woken.
+    // A worker that dies after it was woken. First in the queue, so that it alone is woken once it waits.
     let dead = Epoll::new(EpollCreateFlags::empty()).unwrap();
     let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, 0);
     let listeners = socket.share();
@@ -155,11 +156,18 @@ fn a_nudge_tells_of_connections_that_another_was_woken_for() {
         handoff: Some(&handoff),
         ..Plan::of("a")
     });
-    let mut client = socket.connect();
+    let mut clients = Vec::new();
+    until("the other is woken", || {
+        let mut client = socket.connect();
+        client.request("/");
+        clients.push(client);
+        waiting.is_finished()
+    });
     waiting.join().unwrap();
-    client.request("/");
     handoff.nudge();
-    assert_eq!(client.answer(), "a");
+    for client in &mut clients {
+        assert_eq!(client.answer(), "a");
+    }
     drop(listeners);
     worker.end();
 }
@@ -358,7 +366,8 @@ fn a_held_worker_takes_nothing_and_passes_on_what_comes() {
     for client in &mut clients {
         assert_eq!(client.ask("/"), "b");
     }
-    assert_eq!((a.connections(), b.connections()), (0, 3));
+    a.until_connections(0);
+    b.until_connections(3);
     a.responder.hold(false);
     assert_eq!(new.answer(), "a");
     b.responder.hold(true);

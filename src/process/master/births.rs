@@ -93,6 +93,7 @@ impl Master<'_> {
                 born: now,
                 is_ready: false,
                 hung_up: false,
+                killed_at: None,
             }),
             ForkResult::Child => {
                 drop(ours);

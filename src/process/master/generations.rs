@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use super::super::channel::{Channel, Message, Received};
 use super::super::output::Output;
+use super::super::threads::ask_for_stacks;
 use super::workers::{Died, State, say};
 use super::{Ending, Master, Stage, stamp};
 
@@ -31,6 +32,8 @@ pub(super) struct Template {
     pub(super) born: Instant,
     pub(super) is_ready: bool,
     pub(super) hung_up: bool,
+    /// When it is killed, after it was told to write its stacks.
+    pub(super) killed_at: Option<Instant>,
 }
 
 impl Generation {
@@ -45,7 +48,8 @@ impl Generation {
 
     pub(super) fn deadline(&self, startup: Duration) -> Option<Instant> {
         let template = self.template.as_ref()?;
-        (!template.is_ready).then(|| template.born + startup)
+        let limit = template.killed_at.unwrap_or(template.born + startup);
+        (!template.is_ready).then_some(limit)
     }
 }
 
@@ -105,14 +109,13 @@ impl Master<'_> {
             return;
         };
         let number = candidate.number;
-        if let Some(template) = &candidate.template {
+        if let Some(template) = &mut candidate.template {
             if !template.is_ready {
-                if now >= template.born + self.plan.startup_timeout {
+                if template.is_late(now, self.plan.startup_timeout) {
                     let reason = format!(
                         "the application was not imported within {:?} (--startup-timeout)",
                         self.plan.startup_timeout
                     );
-                    let _ = kill(template.pid, Signal::SIGKILL);
                     self.candidate_failed(Died::Killed(Signal::SIGKILL), Some(&reason));
                 }
                 return;
@@ -185,6 +188,8 @@ impl Master<'_> {
         }
         self.ending = match died {
             Died::Exited(3) | Died::Killed(_) => Ending::CannotLoad,
+            // It wrote its stacks and ended when its time was over.
+            Died::Exited(_) if reason.contains("--startup-timeout") => Ending::CannotLoad,
             Died::Exited(code) => Ending::Failed(code),
         };
         if died != Died::Exited(3) {
@@ -294,13 +299,13 @@ impl Master<'_> {
         if !self.plan.preload {
             return true;
         }
-        let Some(current) = &self.current else {
+        let Some(current) = &mut self.current else {
             return false;
         };
-        match &current.template {
+        match &mut current.template {
             Some(template) if template.is_ready => true,
             Some(template) => {
-                if now >= template.born + self.plan.startup_timeout {
+                if template.is_late(now, self.plan.startup_timeout) {
                     log::error!("the template was not ready within --startup-timeout: killing it");
                     let _ = kill(template.pid, Signal::SIGKILL);
                 }
@@ -353,6 +358,21 @@ impl Master<'_> {
 }
 
 impl Template {
+    /// Whether its time to import the application is over. Once it is, it is told to write its stacks, and has a moment
+    /// for that.
+    fn is_late(&mut self, now: Instant, startup: Duration) -> bool {
+        const LAST_WORDS: Duration = Duration::from_millis(500);
+        match self.killed_at {
+            Some(at) => now >= at,
+            None if now >= self.born + startup => {
+                self.killed_at = Some(now + LAST_WORDS);
+                ask_for_stacks(self.pid);
+                false
+            }
+            None => false,
+        }
+    }
+
     /// Ends it: it has nothing to finish.
     pub(super) fn end(self) {
         let _ = kill(self.pid, Signal::SIGKILL);

@@ -9,11 +9,6 @@ use super::super::channel::Message;
 use super::workers::{Limit, State, Worker};
 use super::{Master, TICK};
 
-/// How many workers of a crew are started at a time beside the first: importing is work for the processor.
-fn at_once() -> usize {
-    std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2))
-}
-
 impl Master<'_> {
     /// The number of the generation that serves.
     fn serving(&self) -> u32 {
@@ -138,7 +133,7 @@ impl Master<'_> {
             .filter(|worker| worker.state == State::Starting)
             .count();
         let missing = self.pool.wanted().saturating_sub(self.fresh().count());
-        let may = at_once().saturating_sub(starting);
+        let may = self.at_once.saturating_sub(starting);
         if missing == 0 || !self.can_make_workers(now) {
             return;
         }

@@ -181,7 +181,8 @@ impl Master<'_> {
         }
         worker.state = State::Ready;
         worker.ready = Some(now);
-        worker.place.clear();
+        // Only this: it may have begun its first request before its word was heard.
+        worker.place.begin_idling();
         log::info!("{} is ready", worker.name());
         if worker.version != self.version {
             self.tell_listeners();

@@ -1,0 +1,324 @@
+//! Processes that die: workers, all of them in turn, and the master.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::signal::Signal;
+
+use crate::client::{Connection, Request, fetch};
+use crate::gateway::{DEADLINE, Gateway, READY};
+use crate::load::Load;
+use crate::process_table::{children, is_alive, send, title};
+use crate::release::{Held, Release};
+
+const SEGFAULT: &str = "ended: killed by signal SIGSEGV";
+
+#[test]
+fn a_killed_worker_costs_no_more_than_what_it_was_serving() {
+    let release = Release::new("serves text");
+    let gateway = release.start(2, &["--threads", "2"]);
+    let worker = gateway.workers()[0];
+    let load = Load::on(&gateway, "/").on_new_connections();
+    let ((), tally) = load.during(|load| {
+        send(worker, Signal::SIGKILL);
+        load.wait_for_more(50);
+        gateway.wait_for_count(READY, 3);
+        load.wait_for_more(50);
+    });
+    eprintln!("{tally}");
+    assert!(tally.lost() <= 2, "{tally}");
+    let now = gateway.wait_for_workers(2);
+    assert!(!now.contains(&worker), "{now:?}");
+    gateway.wait_for_line(&[&format!("(pid {worker})"), "ended: killed by signal SIGKILL after"]);
+}
+
+/// On kept connections the web server may have sent more than the worker had begun with; that it sees closed without a
+/// byte, and sends again. Nothing is answered by halves but what was being answered.
+#[test]
+fn a_killed_worker_cuts_no_kept_connection_of_another() {
+    let release = Release::new("serves text");
+    let gateway = release.start(2, &[]);
+    let worker = gateway.workers()[0];
+    let load = Load::on(&gateway, "/").on_kept_connections();
+    let ((), tally) = load.during(|load| {
+        send(worker, Signal::SIGKILL);
+        load.wait_for_more(50);
+        gateway.wait_for_count(READY, 3);
+        load.wait_for_more(50);
+    });
+    eprintln!("{tally}");
+    assert!(tally.failed.len() <= 1 && tally.refused == 0, "{tally}");
+    // Each client had one connection at that time.
+    assert!(tally.unanswered <= 8, "{tally}");
+    // What the application was called for and nobody heard of: one thread's.
+    let unheard = release.requests() - tally.served as u64;
+    assert!(unheard <= 1, "{unheard} calls without an answer, {tally}");
+}
+
+#[test]
+fn the_log_says_what_a_worker_was_serving_when_it_died() {
+    let release = Release::new("serves text");
+    let gateway = release.start(1, &[]);
+    let worker = gateway.worker();
+    let held = Held::new(&gateway, "fifo");
+    send(worker, Signal::SIGKILL);
+    let line = gateway.wait_for_line(&[&format!("worker 1 (pid {worker})"), "ended: "]);
+    let expected = ["killed by signal SIGKILL after ", " while serving GET /waits?"];
+    assert!(expected.iter().all(|words| line.contains(words)), "{line}");
+    assert_eq!(held.release().response(1).end, None);
+    let answer = fetch(gateway.socket(), &Request::get("/"));
+    assert_eq!(answer.expect(200).text(), "text");
+}
+
+// ---- Applications that do not start
+
+#[test]
+fn an_application_that_cannot_be_imported_ends_the_first_start() {
+    let release = Release::new("raises");
+    for options in [&["--workers", "2"][..], &["--workers", "2", "--preload"]] {
+        let exit = release.builder().args(options).run();
+        assert_eq!(exit.code, 3, "{}", exit.log);
+        assert!(exit.log.contains("Traceback"), "{}", exit.log);
+        let message = "RuntimeError: this release is broken";
+        // Once: there is no second worker that would try as well.
+        assert_eq!(exit.log.matches(message).count(), 1, "{}", exit.log);
+        assert!(!exit.log.contains("ready on "), "{}", exit.log);
+    }
+}
+
+#[test]
+fn an_application_that_crashes_at_import_ends_the_first_start() {
+    let release = Release::new("segfaults");
+    for options in [&["--workers", "2"][..], &["--workers", "2", "--preload"]] {
+        let exit = release.builder().args(options).run();
+        assert_eq!(exit.code, 3, "{}", exit.log);
+        assert!(exit.log.contains("SIGSEGV"), "{}", exit.log);
+    }
+}
+
+/// Something that only one of them can have: the others serve, and it is tried again.
+#[test]
+fn one_worker_that_cannot_start_does_not_end_the_others() {
+    let release = Release::new("second-raises");
+    let gateway = release.builder().args(["--workers", "2"]).start();
+    gateway.wait_for_log("RuntimeError: this is not the first worker");
+    fetch(gateway.socket(), &Request::get("/")).expect(200);
+    gateway.wait_until_ready(2);
+    assert_eq!(release.imports(), 3);
+    assert_eq!(gateway.terminate().code, 0);
+}
+
+/// A deploy that is broken on disk, while the old code is in memory and one of its workers has died.
+#[test]
+fn a_worker_that_can_never_start_again_does_not_busy_the_machine() {
+    let release = Release::new("serves text");
+    let gateway = release.start(2, &[]);
+    release.deploy("raises");
+    let ((), tally) = Load::on(&gateway, "/")
+        .on_new_connections()
+        .clients(1)
+        .pause(Duration::from_millis(5))
+        .during(|load| {
+            send(gateway.workers()[0], Signal::SIGKILL);
+            gateway.wait_for_log("RuntimeError");
+            thread::sleep(Duration::from_secs(2));
+            load.wait_for_more(2);
+        });
+    assert!(tally.lost() <= 1, "{tally}");
+    let log = gateway.log();
+    let tries = log.matches("RuntimeError").count();
+    assert!((2..=8).contains(&tries), "{tries} in two seconds: {log}");
+    release.deploy("serves text");
+    gateway.wait_for_count(READY, 3);
+    gateway.wait_for_workers(2);
+}
+
+#[test]
+fn an_application_that_crashes_at_every_request_does_not_busy_the_machine() {
+    let release = Release::new("serves text");
+    let gateway = release.start(1, &[]);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        let mut connection = Connection::open(gateway.socket());
+        let answer = connection.request(&Request::get("/segfaults?here"));
+        assert_eq!(answer.end, None, "{answer:?}");
+    }
+    let log = gateway.log();
+    let deaths = log.matches(SEGFAULT).count();
+    eprintln!("{deaths} crashes in {:?}", begun.elapsed());
+    // At once, then after 100, 200, 400, 800 ms.
+    assert!((2..=8).contains(&deaths), "{deaths}: {log}");
+    assert!(log.contains("while serving GET /segfaults?here"), "{log}");
+    // It serves whatever does not crash.
+    let answer = fetch(gateway.socket(), &Request::get("/"));
+    assert_eq!(answer.expect(200).text(), "text");
+}
+
+// ---- What the system refuses
+
+#[test]
+fn a_worker_that_cannot_be_made_is_told_and_tried_again() {
+    let release = Release::new("serves text");
+    let mut builder = release.builder();
+    // Root may make as many processes as it likes, so somebody else starts it then: nobody that is known here.
+    if nix::unistd::geteuid().is_root() {
+        let uid = 61_234;
+        for file in ["released.py"] {
+            std::fs::copy(
+                crate::gateway::apps().join(file),
+                builder.folder().path().join(file),
+            )
+            .unwrap();
+        }
+        release.give_to(uid);
+        let folder = builder.folder();
+        builder = builder.cwd(folder.path()).uid(uid);
+    }
+    let gateway = builder.start();
+    let worker = gateway.wait_until_ready(1)[0];
+    let before = limit_processes(gateway.pid(), 0);
+    gateway.signal(Signal::SIGTTIN);
+    let line = gateway.wait_for_line(&["a worker cannot be made"]);
+    assert!(line.contains("ulimit -u"), "{line}");
+    let answer = fetch(gateway.socket(), &Request::get("/pid"));
+    assert_eq!(answer.expect(200).text(), worker.to_string());
+    // Then the only one dies. Who comes now waits.
+    send(worker, Signal::SIGKILL);
+    gateway.wait_for_workers(0);
+    let mut waiting = Connection::open(gateway.socket());
+    waiting.write(&Request::get("/").bytes());
+    let count = |log: &str| log.matches("a worker cannot be made").count();
+    let tries = count(&gateway.log());
+    thread::sleep(Duration::from_secs(1));
+    let tries = count(&gateway.log()) - tries;
+    assert!(tries <= 12, "{tries} in a second");
+    assert!(waiting.is_quiet());
+    limit_processes(gateway.pid(), before);
+    assert_eq!(waiting.response(1).expect(200).text(), "text");
+    gateway.wait_for_workers(2);
+    assert_eq!(gateway.terminate().code, 0);
+}
+
+/// Sets how many processes the user of that one may have; gives what it was.
+fn limit_processes(pid: u32, most: libc::rlim_t) -> libc::rlim_t {
+    let mut before = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let pid = libc::pid_t::try_from(pid).unwrap();
+    // SAFETY: prlimit(2) writes one rlimit where it is told to, and reads one.
+    let read = unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, std::ptr::null(), &raw mut before) };
+    assert_eq!(read, 0, "{}", std::io::Error::last_os_error());
+    let after = libc::rlimit {
+        rlim_cur: most,
+        ..before
+    };
+    // SAFETY: as above.
+    let set = unsafe {
+        libc::prlimit(pid, libc::RLIMIT_NPROC, &raw const after, std::ptr::null_mut())
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    before.rlim_cur
+}
+
+#[test]
+fn more_connections_than_open_files_are_told_and_wait() {
+    let release = Release::new("serves text");
+    let gateway = release.start(1, &["--max-open-files", "64"]);
+    let worker = gateway.worker();
+    let open: Vec<_> = (0..100)
+        .map(|_| {
+            let mut connection = Connection::open(gateway.socket());
+            let request = Request::get("/").keep().bytes();
+            connection.write(&request[..20]);
+            connection
+        })
+        .collect();
+    gateway.wait_for_log("no new connection can be taken");
+    assert!(gateway.log().contains("--max-open-files"), "{}", gateway.log());
+    // The master is not short of any: it can still do its work.
+    drop(open);
+    let answer = fetch(gateway.socket(), &Request::get("/pid"));
+    assert_eq!(answer.expect(200).text(), worker.to_string());
+    assert!(gateway.reload());
+    assert_eq!(gateway.terminate().code, 0);
+}
+
+/// Somebody cleans up in /run. Web servers get "no such file" until it is there again.
+#[test]
+fn a_socket_that_was_removed_by_hand_is_made_anew() {
+    let release = Release::new("serves text");
+    let gateway = release.start(2, &[]);
+    let held = Held::new(&gateway, "fifo");
+    let mut kept = Connection::open(gateway.socket());
+    kept.request(&Request::get("/").keep()).expect(200);
+    std::fs::remove_file(gateway.socket()).unwrap();
+    gateway.wait_for_log("somebody has removed or replaced the socket");
+    gateway.wait_for("the socket", || gateway.socket().exists().then_some(()));
+    let tally = Load::on(&gateway, "/").requests(100).run();
+    tally.expect_none_lost();
+    kept.request(&Request::get("/").keep()).expect(200);
+    assert_eq!(held.finish(), "text");
+    let socket = gateway.socket().to_owned();
+    assert_eq!(gateway.terminate().code, 0);
+    assert!(!socket.exists(), "the new one is removed as the first would have been");
+}
+
+// ---- The master
+
+/// Nobody is left to look after them, and the sockets would stay taken. Gives how long the last one took.
+#[track_caller]
+fn die_with_the_master(gateway: Gateway, processes: usize) {
+    let all = gateway.wait_for("all processes", || {
+        let mut all = children(gateway.pid());
+        all.retain(|pid| title(*pid).starts_with("wsgi-gateway: "));
+        Some(all).filter(|all| all.len() >= processes)
+    });
+    let begun = Instant::now();
+    send(gateway.pid(), Signal::SIGKILL);
+    while all.iter().any(|pid| is_alive(*pid)) {
+        assert!(begun.elapsed() < DEADLINE, "{all:?} live on");
+        thread::sleep(Duration::from_millis(2));
+    }
+    let took = begun.elapsed();
+    eprintln!("{} processes ended within {took:?}", all.len());
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn no_worker_outlives_a_killed_master() {
+    let release = Release::new("serves text");
+    let gateway = release.start(3, &[]);
+    let _held = Held::new(&gateway, "fifo");
+    die_with_the_master(gateway, 3);
+}
+
+#[test]
+fn no_template_outlives_a_killed_master() {
+    let release = Release::new("serves text");
+    let gateway = release.start(2, &["--preload"]);
+    let _held = Held::new(&gateway, "fifo");
+    die_with_the_master(gateway, 3);
+}
+
+#[test]
+fn no_worker_that_is_stuck_outlives_a_killed_master() {
+    for path in ["/spins", "/keeps_the_lock_of_python"] {
+        let gateway = Gateway::start("stuck.py", &["--threads", "2"]);
+        gateway.wait_until_ready(1);
+        let mut stuck = Connection::open(gateway.socket());
+        stuck.write(&Request::get(path).bytes());
+        crate::client::wait_until_read(&stuck);
+        die_with_the_master(gateway, 1);
+    }
+}
+
+#[test]
+fn no_import_outlives_a_killed_master() {
+    let release = Release::new("hangs");
+    for options in [&["--workers", "1"][..], &["--preload"]] {
+        let gateway = release.builder().args(options).start();
+        die_with_the_master(gateway, 1);
+    }
+}

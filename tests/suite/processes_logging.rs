@@ -1,0 +1,162 @@
+//! The log of many processes: one file or one standard error, a line for each event, each worker's words under its name.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use crate::client::{Request, fetch};
+use crate::gateway::Gateway;
+
+/// The lines that end like this.
+fn count(log: &str, end: &str) -> usize {
+    log.lines().filter(|line| line.ends_with(end)).count()
+}
+
+#[track_caller]
+fn wait_for_text(gateway: &Gateway, path: &Path, words: &str) -> String {
+    gateway.wait_for(words, || {
+        let text = fs::read_to_string(path).ok()?;
+        text.contains(words).then_some(text)
+    })
+}
+
+#[test]
+fn what_the_application_writes_is_in_the_log_line_by_line() {
+    for options in [&["--workers", "1"][..], &["--preload"]] {
+        let gateway = Gateway::start("household.py", options);
+        gateway.wait_until_ready(1);
+        let answer = fetch(gateway.socket(), &Request::get("/writes?words"));
+        assert_eq!(answer.expect(200).text(), "written");
+        // Without a flush, because nobody would ever see it otherwise.
+        gateway.wait_for_log("worker 1: by print, without a flush: words\n");
+        let log = gateway.terminate().log;
+        for line in [
+            "worker 1: by print, without a flush: words",
+            "worker 1: by stderr: words",
+            "worker 1: by descriptor 1",
+            "worker 1: and a second line",
+            "worker 1: by descriptor 2",
+            "worker 1: by a child",
+            "worker 1: in two pieces",
+            "worker 1: farewell",
+        ] {
+            assert_eq!(count(&log, line), 1, "{line}\n{log}");
+        }
+        assert_eq!(count(&log, ": imported"), 1, "{log}");
+        for line in log.lines() {
+            assert!(line.contains(" wsgi-gateway["), "{line}");
+        }
+    }
+}
+
+/// The web server has its own log of what is written to wsgi.errors; the gateway's has it too, under the worker's name.
+#[test]
+fn wsgi_errors_is_in_the_log_under_the_workers_name() {
+    let gateway = Gateway::start("fcgi_errors", &[]);
+    gateway.wait_until_ready(1);
+    let lines = gateway.log().lines().count();
+    let answer = fetch(gateway.socket(), &Request::get("/"));
+    if answer.stderr.is_empty() {
+        return;
+    }
+    gateway.wait_for("a line", || (gateway.log().lines().count() > lines).then_some(()));
+    let log = gateway.log();
+    let line = log.lines().nth(lines).unwrap();
+    assert!(line.contains("worker 1: "), "{line}");
+}
+
+#[test]
+fn the_log_can_be_a_file_and_be_rotated() {
+    let builder = Gateway::builder("household.py");
+    let path = builder.folder().path().join("gateway.log");
+    let old = builder.folder().path().join("gateway.log.1");
+    let gateway = builder.arg("--log-file").arg(&path).start();
+    wait_for_text(&gateway, &path, "ready on ");
+    wait_for_text(&gateway, &path, ") is ready");
+    fs::rename(&path, &old).unwrap();
+    // Until it is told, it writes where it wrote.
+    fetch(gateway.socket(), &Request::get("/writes?before")).expect(200);
+    wait_for_text(&gateway, &old, "without a flush: before");
+    gateway.signal(Signal::SIGUSR1);
+    gateway.wait_for("the new file", || path.exists().then_some(()));
+    fetch(gateway.socket(), &Request::get("/writes?after")).expect(200);
+    let new = wait_for_text(&gateway, &path, "without a flush: after");
+    assert!(!new.contains("before"), "{new}");
+    assert!(!fs::read_to_string(&old).unwrap().contains("after"));
+    let folder = fs::read_dir(gateway.folder()).unwrap().count();
+    assert!(folder >= 3);
+    // Nothing of it is on standard error.
+    assert!(!gateway.log().contains("ready on "), "{}", gateway.log());
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_ends_the_start() {
+    let exit = Gateway::builder("hello")
+        .args(["--log-file", "/nonexistent/gateway.log"])
+        .run();
+    assert_ne!(exit.code, 0);
+    assert!(exit.log.contains("/nonexistent/gateway.log"), "{}", exit.log);
+}
+
+/// Rotated away with its folder: what cannot be opened anew is told, and the old file goes on.
+#[test]
+fn a_log_file_that_cannot_be_reopened_is_told() {
+    let builder = Gateway::builder("household.py");
+    let folder = builder.folder().path().join("logs");
+    let moved = builder.folder().path().join("moved");
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("gateway.log");
+    let gateway = builder.arg("--log-file").arg(&path).start();
+    wait_for_text(&gateway, &path, ") is ready");
+    fs::rename(&folder, &moved).unwrap();
+    gateway.signal(Signal::SIGUSR1);
+    let log = moved.join("gateway.log");
+    gateway.wait_for("a word about it", || {
+        let file = fs::read_to_string(&log).unwrap();
+        let all = file + &gateway.log();
+        all.contains("cannot").then_some(())
+    });
+    fetch(gateway.socket(), &Request::get("/writes?after")).expect(200);
+    wait_for_text(&gateway, &log, "without a flush: after");
+}
+
+/// A full disk is no reason to stop serving, nor to say so a thousand times.
+#[test]
+fn a_full_disk_under_the_log_is_told_once() {
+    let gateway = Gateway::start("household.py", &["--log-file", "/dev/full"]);
+    gateway.wait_for_log("/dev/full");
+    for _ in 0..20 {
+        let answer = fetch(gateway.socket(), &Request::get("/writes?words"));
+        assert_eq!(answer.expect(200).text(), "written");
+    }
+    let exit = gateway.terminate();
+    assert_eq!(exit.code, 0, "{}", exit.log);
+    let lines: Vec<&str> = exit.log.lines().collect();
+    assert!(lines.len() <= 2, "{lines:#?}");
+    assert!(lines[0].contains("/dev/full"), "{lines:?}");
+    assert!(lines[0].contains("No space left"), "{lines:?}");
+}
+
+#[test]
+fn a_full_disk_under_standard_error_does_no_harm() {
+    let builder = Gateway::builder("household.py").shell("exec \"$@\" 2>/dev/full");
+    let gateway = builder.start();
+    for _ in 0..20 {
+        let answer = fetch(gateway.socket(), &Request::get("/writes?words"));
+        assert_eq!(answer.expect(200).text(), "written");
+    }
+    assert_eq!(gateway.terminate().code, 0);
+}
+
+/// Who reads the log has gone: with a pipe, that is a signal to those who do not ignore it.
+#[test]
+fn a_reader_of_the_log_that_leaves_does_no_harm() {
+    let builder = Gateway::builder("household.py").shell("exec \"$@\" 2>&1 >/dev/null | :");
+    // sh waits for the pipe; the gateway is a child of it.
+    let gateway = builder.start();
+    for _ in 0..20 {
+        let answer = fetch(gateway.socket(), &Request::get("/writes?words"));
+        assert_eq!(answer.expect(200).text(), "written");
+    }
+}

@@ -1,0 +1,248 @@
+//! How many workers there are: fixed, between two bounds, or none until somebody asks.
+
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::client::{Request, fetch};
+use crate::gateway::{Gateway, READY};
+use crate::load::Load;
+use crate::process_table::{cpu_ticks, title};
+use crate::release::{Held, Release};
+
+/// Occupies that many workers of one thread, one after the other, then lets them go.
+#[track_caller]
+fn burst(gateway: &Gateway, size: usize) {
+    let held: Vec<_> = (0..size)
+        .map(|number| Held::new(gateway, &format!("fifo-{number}")))
+        .collect();
+    gateway.wait_for_workers(size);
+    for held in held {
+        assert_eq!(held.finish(), "text");
+    }
+    for number in 0..size {
+        std::fs::remove_file(gateway.folder().join(format!("fifo-{number}"))).unwrap();
+    }
+}
+
+/// Time in which a process that sleeps uses no processor, and one that looks around does.
+#[track_caller]
+fn expect_idle(gateway: &Gateway) {
+    let before = cpu_ticks(gateway.pid());
+    // Not for something to happen: nothing is to happen.
+    thread::sleep(Duration::from_secs(2));
+    let used = cpu_ticks(gateway.pid()) - before;
+    assert!(used <= 1, "{used} ticks of the processor in two seconds");
+}
+
+#[test]
+fn a_worker_for_each_processor_unless_told_otherwise() {
+    let gateway = Gateway::builder("hello").workers_by_default().start();
+    let processors = thread::available_parallelism().unwrap().get();
+    gateway.wait_until_ready(processors);
+    fetch(gateway.socket(), &Request::get("/")).expect(200);
+}
+
+#[test]
+fn on_demand_there_is_nothing_until_somebody_asks() {
+    let release = Release::new("serves text");
+    let options = [
+        "--workers",
+        "3",
+        "--min-workers",
+        "0",
+        "--idle-timeout",
+        "400ms",
+    ];
+    let gateway = release.builder().args(options).start();
+    gateway.wait_for_log("ready on ");
+    // To see whether the connect was there is nobody's request.
+    gateway.wait_for_workers(0);
+    expect_idle(&gateway);
+    let answer = fetch(gateway.socket(), &Request::get("/"));
+    assert_eq!(answer.expect(200).text(), "text");
+    burst(&gateway, 3);
+    gateway.wait_for_workers(0);
+    expect_idle(&gateway);
+    // And once more, as every night.
+    let answer = fetch(gateway.socket(), &Request::get("/"));
+    assert_eq!(answer.expect(200).text(), "text");
+    let exit = gateway.terminate();
+    assert_eq!(exit.code, 0, "{}", exit.log);
+}
+
+/// A burst of connections at a time when there is no worker: all are answered, by no more workers than allowed.
+#[test]
+fn on_demand_a_burst_is_served_and_never_by_too_many() {
+    let release = Release::new("serves text");
+    let options = [
+        "--workers",
+        "2",
+        "--min-workers",
+        "0",
+        "--idle-timeout",
+        "10s",
+    ];
+    let gateway = release.builder().args(options).start();
+    let tally = Load::on(&gateway, "/").clients(20).requests(200).run();
+    tally.expect_none_lost();
+    assert_eq!(tally.served, 200);
+    assert!(gateway.workers().len() <= 2);
+    assert!(
+        gateway.log().matches(READY).count() <= 2,
+        "{}",
+        gateway.log()
+    );
+}
+
+#[test]
+fn on_demand_an_application_that_cannot_be_imported_is_told_and_does_not_busy_the_machine() {
+    let release = Release::new("raises");
+    let options = ["--workers", "2", "--min-workers", "0"];
+    let gateway = release.builder().args(options).start();
+    let mut connection = crate::client::Connection::open(gateway.socket());
+    connection.write(&Request::get("/").bytes());
+    gateway.wait_for_log("RuntimeError: this release is broken");
+    thread::sleep(Duration::from_secs(2));
+    let tries = gateway.log().matches("before it was ready").count();
+    assert!((2..=12).contains(&tries), "{tries} imports in two seconds");
+    // Who waits is served as soon as that is possible.
+    release.deploy("serves mended");
+    assert_eq!(connection.response(1).expect(200).text(), "mended");
+}
+
+#[test]
+fn between_two_bounds_it_grows_with_a_burst_and_shrinks_again() {
+    let release = Release::new("serves text");
+    let options = [
+        "--workers",
+        "3",
+        "--min-workers",
+        "1",
+        "--idle-timeout",
+        "400ms",
+    ];
+    let gateway = release.builder().args(options).start();
+    gateway.wait_until_ready(1);
+    gateway.wait_for_workers(1);
+    burst(&gateway, 3);
+    // Also while somebody asks now and then: who has work takes more of it, so that the others are idle.
+    let load = Load::on(&gateway, "/")
+        .clients(1)
+        .on_new_connections()
+        .pause(Duration::from_millis(10));
+    let (_, tally) = load.during(|_| gateway.wait_for_workers(1));
+    tally.expect_none_lost();
+    burst(&gateway, 3);
+    gateway.wait_for_workers(1);
+}
+
+#[test]
+fn an_operator_can_add_and_take_workers() {
+    let release = Release::new("serves text");
+    let gateway = release.start(1, &[]);
+    gateway.signal(Signal::SIGTTIN);
+    gateway.wait_for_workers(2);
+    gateway.signal(Signal::SIGTTIN);
+    gateway.wait_until_ready(3);
+    gateway.signal(Signal::SIGTTOU);
+    gateway.wait_for_workers(2);
+    let ((), tally) = Load::on(&gateway, "/").during(|_| {
+        gateway.signal(Signal::SIGTTOU);
+        gateway.wait_for_count(") ended after", 2);
+    });
+    tally.expect_none_lost();
+    gateway.wait_for_workers(1);
+}
+
+#[test]
+fn the_last_worker_cannot_be_taken() {
+    let release = Release::new("serves text");
+    let gateway = release.start(1, &[]);
+    gateway.signal(Signal::SIGTTOU);
+    gateway.wait_for_log("told to change the number of workers");
+    let answer = fetch(gateway.socket(), &Request::get("/"));
+    assert_eq!(answer.expect(200).text(), "text");
+    gateway.wait_for_workers(1);
+}
+
+#[test]
+fn ps_says_who_is_who() {
+    let gateway = Gateway::start("hello:app", &["--workers", "2", "--preload"]);
+    gateway.wait_until_ready(2);
+    assert_eq!(title(gateway.pid()), "wsgi-gateway: master hello:app");
+    let mut titles: Vec<String> = crate::process_table::children(gateway.pid())
+        .into_iter()
+        .map(title)
+        .collect();
+    titles.sort();
+    assert_eq!(
+        titles,
+        [
+            "wsgi-gateway: template hello:app",
+            "wsgi-gateway: worker 1 hello:app",
+            "wsgi-gateway: worker 2 hello:app"
+        ]
+    );
+}
+
+/// A request does not wait for another one while there is a worker that has nothing to do.
+#[test]
+fn nobody_waits_for_a_slow_request_while_another_worker_idles() {
+    let release = Release::new("serves text");
+    let gateway = release.start(2, &[]);
+    let mut kept: Vec<_> = (0..8)
+        .map(|_| crate::client::Connection::open(gateway.socket()))
+        .collect();
+    let request = Request::get("/").keep();
+    for connection in &mut kept {
+        connection.request(&request).expect(200);
+    }
+    let sleeper = &mut kept.pop().unwrap();
+    sleeper.write(&Request::get("/sleeps?3").keep().bytes());
+    let begun = std::time::Instant::now();
+    let mut latencies = Vec::new();
+    while begun.elapsed() < Duration::from_millis(2_500) {
+        for connection in &mut kept {
+            let sent = std::time::Instant::now();
+            connection.request(&request).expect(200);
+            latencies.push(sent.elapsed());
+        }
+        // As web servers: now and then, so that each time the worker has to be found anew.
+        thread::sleep(Duration::from_millis(5));
+    }
+    sleeper.response(1).expect(200);
+    let longest = latencies.iter().max().unwrap();
+    eprintln!("{} requests, the longest took {longest:?}", latencies.len());
+    // On a quiet machine a few milliseconds; who waited for the sleeper waited for seconds.
+    assert!(*longest < Duration::from_secs(1), "{longest:?}");
+}
+
+/// The same when the requests come while the worker is at its first long one, on connections that it has.
+#[test]
+fn requests_on_the_connections_of_a_busy_worker_are_passed_on() {
+    let release = Release::new("serves text");
+    let gateway = release.start(2, &[]);
+    let mut kept: Vec<_> = (0..8)
+        .map(|_| crate::client::Connection::open(gateway.socket()))
+        .collect();
+    let request = Request::get("/pid").keep();
+    let owners: Vec<String> = kept
+        .iter_mut()
+        .map(|connection| connection.request(&request).expect(200).text())
+        .collect();
+    let held = Held::new(&gateway, "fifo");
+    for connection in &mut kept {
+        connection.write(&request.bytes());
+    }
+    // Answered, although one of the two workers is not free before all have been.
+    let mut answers: Vec<String> = kept
+        .iter_mut()
+        .map(|connection| connection.response(1).expect(200).text())
+        .collect();
+    answers.sort();
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}, before it was {owners:?}");
+    assert_eq!(held.finish(), "text");
+}

@@ -1,0 +1,195 @@
+//! SIGHUP: new code takes over under load and loses nothing, and code that does not start changes nothing.
+
+use nix::sys::signal::Signal;
+
+use crate::client::{Connection, Request, fetch};
+use crate::gateway::{Gateway, READY};
+use crate::load::Load;
+use crate::release::{Held, Release};
+
+fn text(gateway: &Gateway) -> String {
+    let answer = fetch(gateway.socket(), &Request::get("/"));
+    answer.expect(200).text()
+}
+
+/// Twenty deploys in a row under load, of which some are broken.
+fn deploys_under_load(is_broken: impl Fn(usize) -> bool) {
+    let release = Release::new("serves 0");
+    let gateway = release.start(2, &[]);
+    let mut serves = String::from("0");
+    let ((), tally) = Load::on(&gateway, "/").during(|load| {
+        for number in 1..=20 {
+            if is_broken(number) {
+                release.deploy("raises");
+                assert!(!gateway.reload(), "{}", gateway.log());
+            } else {
+                serves = number.to_string();
+                release.deploy(&format!("serves {serves}"));
+                assert!(gateway.reload(), "{}", gateway.log());
+            }
+            // The last ones of the old code may still be on their way out.
+            gateway.wait_for("the new code serves", || {
+                (text(&gateway) == serves).then_some(())
+            });
+            load.wait_for_more(8);
+        }
+    });
+    eprintln!("{tally}");
+    tally.expect_none_lost();
+    for number in (0..=20).filter(|number| !is_broken(*number)) {
+        assert!(tally.texts.contains_key(&number.to_string()), "{number}");
+    }
+    gateway.wait_for_workers(2);
+    assert_eq!(gateway.terminate().code, 0);
+}
+
+#[test]
+fn twenty_reloads_under_load_lose_nothing() {
+    deploys_under_load(|_| false);
+}
+
+#[test]
+fn twenty_reloads_half_of_them_broken_lose_nothing() {
+    deploys_under_load(|number| number % 2 == 1);
+}
+
+/// Somebody's deploy script sends more than one, and each may come in the middle of another.
+#[test]
+fn a_burst_of_reloads_ends_with_the_newest_code() {
+    let release = Release::new("serves old");
+    let gateway = release.start(2, &[]);
+    let ((), tally) = Load::on(&gateway, "/").during(|load| {
+        for number in 0..20 {
+            release.deploy(&format!("serves {number}"));
+            gateway.signal(Signal::SIGHUP);
+            load.wait_for_more(1);
+        }
+        gateway.wait_for("the newest code serves", || {
+            (text(&gateway) == "19").then_some(())
+        });
+        gateway.wait_for("every reload is over", || {
+            let log = gateway.log();
+            let begun = log.matches("reload: begun").count();
+            (begun == log.matches("reload: done").count()).then_some(())
+        });
+    });
+    tally.expect_none_lost();
+    gateway.wait_for_workers(2);
+    assert_eq!(text(&gateway), "19");
+    assert_eq!(gateway.terminate().code, 0);
+}
+
+#[test]
+fn new_code_that_cannot_be_imported_changes_nothing() {
+    let release = Release::new("serves old");
+    let mut gateway = release.start(1, &[]);
+    let worker = gateway.worker();
+    release.deploy("raises");
+    assert!(!gateway.reload());
+    let log = gateway.log();
+    assert!(
+        log.contains("RuntimeError: this release is broken"),
+        "{log}"
+    );
+    assert!(log.contains("released.py\", line"), "{log}");
+    assert_eq!(text(&gateway), "old");
+    // The same worker: what has not died was not replaced either.
+    assert_eq!(gateway.wait_for_workers(1), [worker]);
+    assert!(gateway.is_running());
+    release.deploy("serves new");
+    assert!(gateway.reload());
+    gateway.wait_for("the new code", || (text(&gateway) == "new").then_some(()));
+    gateway.wait_for("the old worker's end", || {
+        (!gateway.workers().contains(&worker)).then_some(())
+    });
+}
+
+#[test]
+fn new_code_that_crashes_at_import_changes_nothing() {
+    let release = Release::new("serves old");
+    let gateway = release.start(1, &[]);
+    release.deploy("segfaults");
+    assert!(!gateway.reload());
+    assert!(gateway.log().contains("SIGSEGV"), "{}", gateway.log());
+    assert_eq!(text(&gateway), "old");
+}
+
+#[test]
+fn new_code_that_hangs_at_import_changes_nothing() {
+    let release = Release::new("serves old");
+    let gateway = release.start(1, &["--startup-timeout", "700ms"]);
+    let worker = gateway.worker();
+    release.deploy("hangs");
+    let (done, tally) = Load::on(&gateway, "/")
+        .clients(2)
+        .during(|_| gateway.reload());
+    assert!(!done);
+    tally.expect_none_lost();
+    let log = gateway.log();
+    assert!(log.contains("--startup-timeout"), "{log}");
+    // Where it hangs: the operator is not left to guess.
+    assert!(log.contains("released.py\", line"), "{log}");
+    assert_eq!(text(&gateway), "old");
+    assert_eq!(gateway.wait_for_workers(1), [worker]);
+}
+
+#[test]
+fn a_first_start_that_hangs_is_given_up() {
+    let release = Release::new("hangs");
+    let exit = release.builder().args(["--startup-timeout", "500ms"]).run();
+    assert_eq!(exit.code, 3, "{}", exit.log);
+    assert!(exit.log.contains("--startup-timeout"), "{}", exit.log);
+}
+
+/// The old code finishes what it has begun.
+#[test]
+fn a_request_that_takes_longer_than_the_reload_is_answered_by_the_old_code() {
+    let release = Release::new("serves old");
+    let gateway = release.start(1, &[]);
+    let held = Held::new(&gateway, "fifo");
+    release.deploy("serves new");
+    assert!(gateway.reload());
+    gateway.wait_for("the new code", || (text(&gateway) == "new").then_some(()));
+    assert_eq!(held.finish(), "old");
+    gateway.wait_for_count(") ended after", 1);
+}
+
+/// Web servers keep connections for minutes, and a deploy is no reason to close them.
+#[test]
+fn a_kept_connection_lives_on_with_the_new_code() {
+    let release = Release::new("serves old");
+    let gateway = release.start(1, &[]);
+    let mut idle = Connection::open(gateway.socket());
+    let request = Request::get("/").keep();
+    assert_eq!(idle.request(&request).expect(200).text(), "old");
+    // Half of a request is on its way when the reload comes.
+    let wire = request.bytes();
+    let mut begun = Connection::open(gateway.socket());
+    begun.request(&request).expect(200);
+    begun.write(&wire[..wire.len() / 2]);
+    release.deploy("serves new");
+    assert!(gateway.reload());
+    begun.write(&wire[wire.len() / 2..]);
+    let answer = begun.response(1).expect(200).text();
+    assert!(["old", "new"].contains(&answer.as_str()), "{answer}");
+    gateway.wait_for_count(") ended after", 1);
+    assert!(idle.is_quiet(), "the connection was closed");
+    assert_eq!(idle.request(&request).expect(200).text(), "new");
+    assert!(begun.is_quiet(), "the connection was closed");
+    assert_eq!(begun.request(&request).expect(200).text(), "new");
+}
+
+#[test]
+fn a_worker_that_is_told_to_end_is_replaced() {
+    let release = Release::new("serves text");
+    let gateway = release.start(2, &[]);
+    let workers = gateway.wait_for_workers(2);
+    let ((), tally) = Load::on(&gateway, "/").during(|_| {
+        crate::process_table::send(workers[0], Signal::SIGTERM);
+        gateway.wait_for_count(READY, 3);
+        gateway.wait_for_count(") ended after", 1);
+    });
+    tally.expect_none_lost();
+    let now = gateway.wait_for_workers(2);
+    assert!(!now.contains(&workers[0]) && now.contains(&workers[1]));
+}

@@ -1,0 +1,240 @@
+//! What operators and init systems do with the process: signals, a PID file, users, and other people's children.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::client::{Connection, Request, fetch};
+use crate::gateway::{Fifo, Gateway};
+use crate::load::Load;
+use crate::process_table::{children, is_alive, status, zombies};
+use crate::release::{Held, Release};
+
+/// Whatever the application was called for has been answered, and whoever was let in.
+#[test]
+fn sigterm_under_load_loses_nothing_that_was_accepted() {
+    for options in [&["--threads", "1"], &["--threads", "4"]] {
+        let release = Release::new("serves text");
+        let gateway = release.start(2, options);
+        let load = Load::on(&gateway, "/").until_refused();
+        let ((), tally) = load.during(|load| {
+            load.wait_for_more(20);
+            gateway.signal(Signal::SIGTERM);
+            gateway.wait_for("the end of the workers", || {
+                gateway.workers().is_empty().then_some(())
+            });
+        });
+        eprintln!("{tally}");
+        assert!(tally.failed.is_empty(), "{tally}");
+        // Each of them only found out that it is over.
+        assert_eq!(tally.unanswered + tally.refused, 8, "{tally}");
+        assert_eq!(release.requests(), tally.served as u64, "{tally}");
+        let exit = gateway.wait();
+        assert_eq!(exit.code, 0, "{}", exit.log);
+        assert!(exit.log.contains("told to end"), "{}", exit.log);
+    }
+}
+
+#[test]
+fn sigterm_waits_for_a_request_and_for_no_idle_connection() {
+    let release = Release::new("serves text");
+    let gateway = release.start(2, &[]);
+    let mut idle: Vec<_> = (0..6).map(|_| Connection::open(gateway.socket())).collect();
+    for connection in &mut idle {
+        connection.request(&Request::get("/").keep()).expect(200);
+    }
+    let held = Held::new(&gateway, "fifo");
+    gateway.signal(Signal::SIGTERM);
+    for connection in &mut idle {
+        assert_eq!(connection.read_to_eof(), b"");
+    }
+    gateway.wait_for_workers(1);
+    assert_eq!(held.finish(), "text");
+    assert_eq!(gateway.wait().code, 0);
+}
+
+#[test]
+fn sigint_and_sigquit_end_at_once() {
+    for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+        let release = Release::new("serves text");
+        let gateway = release.start(2, &["--preload"]);
+        let held = Held::new(&gateway, "fifo");
+        let processes = children(gateway.pid());
+        gateway.signal(signal);
+        let socket = gateway.socket().to_owned();
+        // Would wait for the request in vain.
+        let exit = gateway.wait();
+        assert_eq!(exit.code, 0, "{}", exit.log);
+        assert!(!socket.exists());
+        assert_eq!(held.release().response(1).end, None);
+        assert!(!processes.iter().any(|pid| is_alive(*pid)), "{processes:?}");
+    }
+}
+
+/// The master has no use for a second word; the impatient have SIGINT.
+#[test]
+fn sigint_cuts_short_a_graceful_end() {
+    let release = Release::new("serves text");
+    let gateway = release.start(1, &[]);
+    let _held = Held::new(&gateway, "fifo");
+    gateway.signal(Signal::SIGTERM);
+    gateway.wait_for_log("told to end");
+    gateway.signal(Signal::SIGINT);
+    gateway.wait();
+}
+
+#[test]
+fn sigterm_ends_a_reload_that_is_going_on() {
+    let release = Release::new("serves text");
+    let gateway = release.start(1, &[]);
+    release.deploy("hangs");
+    gateway.signal(Signal::SIGHUP);
+    gateway.wait_for_log("reload: begun");
+    let exit = gateway.terminate();
+    assert_eq!(exit.code, 0, "{}", exit.log);
+}
+
+// ---- Orphans
+
+/// The parent of an application's forgotten children is the master, as PID 1 of a container or otherwise.
+#[test]
+fn orphans_of_the_application_are_reaped() {
+    let gateway = Gateway::start("household.py", &[]);
+    gateway.wait_until_ready(1);
+    let fifo = Fifo::new(gateway.folder(), "orphan");
+    let path = format!("/orphan?{}", fifo.path());
+    let answer = fetch(gateway.socket(), &Request::get(&path));
+    assert_eq!(answer.expect(200).text(), "orphaned");
+    let file = gateway.folder().join("orphan.ready");
+    let orphan = gateway.wait_for("the orphan", || fs::read_to_string(&file).ok());
+    let orphan: u32 = orphan.parse().unwrap();
+    assert!(children(gateway.pid()).contains(&orphan));
+    fifo.release(b"");
+    gateway.wait_for("the orphan is buried", || {
+        status(orphan, "State").is_none().then_some(())
+    });
+    assert_eq!(zombies(gateway.pid()), [0; 0]);
+    gateway.wait_for_workers(1);
+    assert_eq!(gateway.terminate().code, 0);
+}
+
+/// As the first process of a PID namespace, which is what a container is.
+#[test]
+fn pid_1_of_a_container_serves_and_ends_on_sigterm() {
+    let probe = std::process::Command::new("unshare")
+        .args(["--pid", "--fork", "true"])
+        .status();
+    if !probe.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this user may not make a PID namespace");
+        return;
+    }
+    // unshare is what the test knows by its id; with --kill-child it takes the container along.
+    let line = r#"exec unshare --pid --fork --kill-child --mount-proc "$@""#;
+    let gateway = Gateway::builder("household.py").shell(line).start();
+    gateway.wait_for_log("ready on ");
+    gateway.wait_for_log("wsgi-gateway[1]");
+    fetch(gateway.socket(), &Request::get("/pid")).expect(200);
+    let init = children(gateway.pid())[0];
+    let worker = children(init);
+    crate::process_table::send(init, Signal::SIGTERM);
+    gateway.wait_for_log("told to end");
+    let exit = gateway.wait();
+    assert_eq!(exit.code, 0, "{}", exit.log);
+    assert!(!worker.iter().any(|pid| is_alive(*pid)));
+}
+
+// ---- What the processes are
+
+#[test]
+fn a_pid_file_is_there_for_as_long_as_the_master() {
+    let builder = Gateway::builder("hello");
+    let path = builder.folder().path().join("gateway.pid");
+    // Of one that was killed.
+    fs::write(&path, "999999999\n").unwrap();
+    let gateway = builder.arg("--pid").arg(&path).start();
+    gateway.wait_until_ready(1);
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.trim(), gateway.pid().to_string());
+    let folder = gateway.folder().to_owned();
+    gateway.signal(Signal::SIGTERM);
+    gateway.wait_for("the end", || gateway.workers().is_empty().then_some(()));
+    gateway.wait_for("no PID file", || (!path.exists()).then_some(()));
+    assert!(folder.exists());
+    assert_eq!(gateway.wait().code, 0);
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_written_is_told() {
+    let exit = Gateway::builder("hello")
+        .args(["--pid", "/nonexistent/gateway.pid"])
+        .run();
+    assert_eq!(exit.code, 1, "{}", exit.log);
+    assert!(exit.log.contains("/nonexistent/gateway.pid"), "{}", exit.log);
+}
+
+#[test]
+fn workers_have_the_umask_they_are_given() {
+    let gateway = Gateway::start("household.py", &["--umask", "027"]);
+    let answer = fetch(gateway.socket(), &Request::get("/describes"));
+    let text = answer.expect(200).text();
+    assert!(text.contains("umask 027"), "{text}");
+}
+
+#[test]
+fn workers_are_who_they_are_told_to_be() {
+    if !nix::unistd::geteuid().is_root() {
+        let gateway = Gateway::builder("household.py").args(["--user", "root"]);
+        let exit = gateway.run();
+        assert_eq!(exit.code, 1, "{}", exit.log);
+        assert!(exit.log.contains("root"), "{}", exit.log);
+        return;
+    }
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    for (options, preload) in [(&["--workers", "1"][..], false), (&["--preload"], true)] {
+        // They must get at the application, wherever this source tree is.
+        let builder = Gateway::builder("household.py");
+        let folder = builder.folder();
+        let source = crate::gateway::apps().join("household.py");
+        fs::copy(source, folder.path().join("household.py")).unwrap();
+        let builder = builder.cwd(folder.path()).shell("chmod 755 .; exec \"$@\"");
+        let options = options.iter().chain(&["--user", "nobody", "--group", "nogroup"]);
+        let gateway = builder.args(options).start();
+        let worker = gateway.wait_until_ready(1)[0];
+        let answer = fetch(gateway.socket(), &Request::get("/describes"));
+        let text = answer.expect(200).text();
+        let group = nix::unistd::Group::from_name("nogroup").unwrap().unwrap();
+        let expected = format!("uid {} gid {} ", nobody.uid, group.gid);
+        assert!(text.starts_with(&expected), "{text}, --preload {preload}");
+        // None of root's other groups.
+        assert!(!text.contains("groups [0"), "{text}");
+        let uids = status(worker, "Uid").unwrap();
+        assert!(
+            uids.split_whitespace().all(|uid| uid == nobody.uid.to_string()),
+            "{uids}"
+        );
+        assert!(!gateway.log().contains("as root"), "{}", gateway.log());
+        assert!(gateway.reload());
+    }
+}
+
+#[test]
+fn an_unknown_user_is_named() {
+    for option in ["--user", "--group"] {
+        let exit = Gateway::builder("hello").args([option, "no-such-one"]).run();
+        assert_ne!(exit.code, 0);
+        assert!(exit.log.contains("no-such-one"), "{}", exit.log);
+        assert!(!exit.log.contains("ready on "), "{}", exit.log);
+    }
+}
+
+#[test]
+fn serving_as_root_is_a_warning() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: this user is not root");
+        return;
+    }
+    let gateway = Gateway::start("hello", &[]);
+    gateway.wait_until_ready(1);
+    let line = gateway.wait_for_line(&["root", "--user"]);
+    assert!(line.contains("warn"), "{line}");
+}

@@ -1,0 +1,96 @@
+//! `--reload`, for developers: saved files take effect, and mistakes in them are shown.
+
+use std::fs;
+
+use crate::client::{Request, Response, fetch};
+use crate::gateway::{Builder, Gateway};
+
+/// An application of two files in the gateway's folder: `site.py` imports `part.py`, whose word it answers with.
+fn application() -> Builder {
+    let builder = Gateway::builder("site.py");
+    let folder = builder.folder();
+    let path = folder.path();
+    fs::write(
+        path.join("site.py"),
+        "import part\n\n\ndef application(environ, start_response):\n    \
+         start_response(\"200 OK\", [])\n    return [part.WORD]\n",
+    )
+    .unwrap();
+    fs::write(path.join("part.py"), "WORD = b\"first\"\n").unwrap();
+    builder.cwd(path).arg("--reload")
+}
+
+fn save(gateway: &Gateway, source: &str) {
+    fs::write(gateway.folder().join("part.py"), source).unwrap();
+}
+
+fn get(gateway: &Gateway) -> Response {
+    fetch(gateway.socket(), &Request::get("/"))
+}
+
+fn wait_for_text(gateway: &Gateway, text: &str) {
+    gateway.wait_for(text, || {
+        let answer = get(gateway);
+        (answer.status == 200 && answer.text() == text).then_some(())
+    });
+}
+
+#[test]
+fn a_saved_file_takes_effect() {
+    let gateway = application().start();
+    gateway.wait_until_ready(1);
+    wait_for_text(&gateway, "first");
+    save(&gateway, "WORD = b\"second\"\n");
+    wait_for_text(&gateway, "second");
+    let line = gateway.wait_for_line(&["reload: begun"]);
+    assert!(line.contains("part.py"), "{line}");
+    // As editors save: another file under the same name.
+    let next = gateway.folder().join("part.py.new");
+    fs::write(&next, "WORD = b\"third\"\n").unwrap();
+    fs::rename(next, gateway.folder().join("part.py")).unwrap();
+    wait_for_text(&gateway, "third");
+}
+
+#[test]
+fn a_mistake_keeps_the_old_code_serving_and_is_in_the_log() {
+    let gateway = application().start();
+    gateway.wait_until_ready(1);
+    save(&gateway, "WORD = (\n");
+    gateway.wait_for_log("reload: failed");
+    assert!(gateway.log().contains("SyntaxError"), "{}", gateway.log());
+    assert_eq!(get(&gateway).expect(200).text(), "first");
+    // Mended, without a word from the developer.
+    save(&gateway, "WORD = b\"mended\"\n");
+    wait_for_text(&gateway, "mended");
+}
+
+#[test]
+fn with_debug_a_mistake_is_on_the_page() {
+    let gateway = application().arg("--debug").start();
+    gateway.wait_until_ready(1);
+    save(&gateway, "WORD = undefined_word\n");
+    gateway.wait_for_log("reload: failed");
+    let page = gateway.wait_for("a page that tells", || {
+        Some(get(&gateway)).filter(|page| page.status == 500)
+    });
+    let page = page.expect(500).text();
+    assert!(
+        page.contains("NameError") && page.contains("part.py"),
+        "{page}"
+    );
+    save(&gateway, "WORD = b\"mended\"\n");
+    wait_for_text(&gateway, "mended");
+}
+
+/// A file that was not there when it was imported: the one that cannot be imported is watched as well.
+#[test]
+fn a_mistake_in_a_new_file_can_be_mended() {
+    let gateway = application().start();
+    gateway.wait_until_ready(1);
+    let new = gateway.folder().join("new.py");
+    fs::write(&new, "WORD = (\n").unwrap();
+    save(&gateway, "from new import WORD\n");
+    gateway.wait_for_log("reload: failed");
+    fs::write(&new, "WORD = b\"new\"\n").unwrap();
+    wait_for_text(&gateway, "new");
+}
