@@ -24,11 +24,14 @@ mod caddy;
 mod h2o;
 mod haproxy;
 mod lighttpd;
+mod django;
+mod hgweb;
 mod matrix;
 mod nginx;
 mod oracle;
 mod requests;
 mod small;
+mod sites;
 
 /// A program by its name, also where PATH does not have the administrator's programs; `None` after saying that the test is skipped.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
