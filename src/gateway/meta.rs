@@ -192,8 +192,7 @@ impl<'a> Request<'a> {
                 .unwrap_or(b"localhost"),
             server_port: filled(Meta::ServerPort).unwrap_or(if https { b"443" } else { b"80" }),
             server_protocol: filled(Meta::ServerProtocol).unwrap_or(b"HTTP/1.0"),
-            transfer_encoding: get(Meta::TransferEncoding)
-                .filter(|_| !circumstances.unframed || content_length.is_some()),
+            transfer_encoding: get(Meta::TransferEncoding).filter(|_| !circumstances.unframed),
         }
     }
 }
