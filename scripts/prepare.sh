@@ -13,8 +13,10 @@ fail() { printf '%s: %s\n' "$0" "$*" >&2; exit 1; }
 # Whether what a Debian package is wanted for is there, wherever it came from.
 present() {
   case $1 in
+    apache2-bin) command -v apache2 ;;
     ca-certificates) [[ -s /etc/ssl/certs/ca-certificates.crt ]] ;;
     gcc) command -v cc ;;
+    libapache2-mod-fcgid) [[ -e /usr/lib/apache2/modules/mod_fcgid.so ]] ;;
     python3-dev) [[ -x /usr/bin/python3-config ]] ;;
     python3-venv) [[ -x $PYO3_PYTHON ]] && "$PYO3_PYTHON" -c 'import ensurepip' ;;
     rustfmt) cargo fmt --version ;;
@@ -38,7 +40,7 @@ need() {
   if [[ -s $trusted && ! -e /usr/sbin/update-ca-certificates ]]; then
     install -D -m 644 "$trusted" /usr/local/share/ca-certificates/trusted-before.crt
   fi
-  # nginx is wanted as a program: it shall not begin to serve port 80 of this machine because a test needs it.
+  # Web servers are wanted as programs: none shall begin to serve port 80 of this machine because a test needs it.
   local no_services=/usr/sbin/policy-rc.d
   if [[ -e $no_services ]]; then no_services=; else printf '#!/bin/sh\nexit 101\n' >"$no_services" && chmod 755 "$no_services"; fi
   local status=0

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
+mod apache;
 mod caddy;
 mod h2o;
 mod haproxy;
@@ -41,7 +42,6 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// A file that a test needs of a package, such as a server's module.
-#[allow(dead_code)]
 pub(crate) fn installed(path: &str) -> Option<PathBuf> {
     let file = PathBuf::from(path);
     if file.exists() {
@@ -137,7 +137,6 @@ pub(crate) fn conf(name: &str) -> PathBuf {
 /// A folder of a test's own, in which a server that has become `server_user` finds its files.
 pub(crate) struct Folder(TempDir);
 
-#[allow(dead_code)]
 impl Folder {
     pub(crate) fn new() -> Folder {
         let folder = TempDir::with_prefix("wsgi-gateway-server-").unwrap();
@@ -174,6 +173,7 @@ impl Folder {
     }
 
     /// An empty folder that the server may write to.
+    #[allow(dead_code)]
     pub(crate) fn writable(&self, name: &str) -> String {
         let path = self.path().join(name);
         fs::create_dir_all(&path).unwrap();
@@ -194,6 +194,7 @@ impl Folder {
     }
 
     /// A test application (`name.py`) in this folder.
+    #[allow(dead_code)]
     pub(crate) fn app(&self, name: &str) -> String {
         let file = format!("{name}.py");
         let text = fs::read(crate::gateway::apps().join(&file)).unwrap();
@@ -236,7 +237,6 @@ impl Start {
     }
 }
 
-#[allow(dead_code)]
 impl Server {
     /// Starts what `command` makes, in the foreground, and waits until it listens on all of its `ports` addresses. `command` writes the
     /// server's files; it is called again, with another folder and other ports, when a port was taken meanwhile.
@@ -308,14 +308,6 @@ impl Server {
 
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
-    }
-
-    pub(crate) fn folder(&self) -> &Folder {
-        &self.folder
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// What it wrote, to its stderr or stdout or a file of its folder that is called `*.log`.

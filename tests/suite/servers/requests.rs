@@ -42,6 +42,7 @@ fn paths() -> Vec<Request> {
         get("the mount's own name", b"/app/app"),
         get("space and query", b"/a%20b/c?x=1&y=%20"),
         get("encoded slash", b"/a%2Fb"),
+        get("encoded encoded slash", b"/a%252Fb"),
         get("utf-8", b"/caf%C3%A9"),
         get("latin-1", b"/caf%E9/%FF"),
         get("utf-8 as it is", b"/caf\xc3\xa9"),

@@ -1,0 +1,307 @@
+//! Real Apache in front, started with the files of `conf/apache` and `conf/shared-hosting`: the list of requests through each of its four
+//! ways to run a gateway (mod_cgi, mod_cgid, mod_fcgid, mod_proxy_fcgi), at the root and under a path.
+
+use std::fs;
+use std::process::Command;
+
+use super::matrix::{self, Loss, Way, loss, loss_of_some};
+use super::{Conf, Folder, Server, gateway, installed, program, server_user};
+use crate::gateway::{Gateway, apps};
+use crate::http::Client;
+
+/// Where Debian has them.
+const MODULES: &str = "/usr/lib/apache2/modules";
+
+/// One site of the server, on a port of its own.
+struct Site {
+    name: &'static str,
+    mount: &'static str,
+    losses: &'static [&'static [Loss]],
+    conf: String,
+}
+
+#[rustfmt::skip]
+#[test]
+fn every_request_arrives_through_mod_cgid_as_on_a_plain_server() {
+    check("event", "cgid", None, &[
+        Site { name: "mod_cgid", mount: "", losses: &[APACHE, CGI], conf: cgi("") },
+        Site { name: "mod_cgid, prefix", mount: "/app", losses: &[APACHE, CGI], conf: cgi("/app") },
+        Site { name: "mod_cgid, .cgi", mount: "/app.cgi", losses: &[APACHE, CGI, HOSTED], conf: hosted("hosted-plain") },
+        Site { name: "mod_cgid, .htaccess", mount: "", losses: &[APACHE, CGI, HOSTED], conf: hosted("hosted") },
+        Site { name: "mod_cgid, .htaccess, prefix", mount: "/app", losses: &[APACHE, CGI, HOSTED, FOLDER], conf: hosted("hosted-prefix") },
+    ]);
+}
+
+#[rustfmt::skip]
+#[test]
+fn every_request_arrives_through_mod_cgi_as_on_a_plain_server() {
+    check("prefork", "cgi", None, &[
+        Site { name: "mod_cgi", mount: "", losses: &[APACHE, CGI], conf: cgi("") },
+        Site { name: "mod_cgi, prefix", mount: "/app", losses: &[APACHE, CGI], conf: cgi("/app") },
+        Site { name: "mod_cgi, .htaccess", mount: "", losses: &[APACHE, CGI, HOSTED], conf: hosted("hosted") },
+    ]);
+}
+
+#[rustfmt::skip]
+#[test]
+fn every_request_arrives_through_mod_fcgid_as_on_a_plain_server() {
+    check("event", "cgid", None, &[
+        Site { name: "mod_fcgid", mount: "", losses: &[APACHE, FCGID], conf: fcgid("", false) },
+        Site { name: "mod_fcgid, prefix", mount: "/app", losses: &[APACHE, FCGID], conf: fcgid("/app", false) },
+        Site { name: "mod_fcgid, FcgidWrapper", mount: "", losses: &[APACHE, FCGID], conf: fcgid("", true) },
+        Site { name: "mod_fcgid, FcgidWrapper, prefix", mount: "/app", losses: &[APACHE, FCGID], conf: fcgid("/app", true) },
+        Site { name: "mod_fcgid, .fcgi", mount: "/app.fcgi", losses: &[APACHE, FCGID, HOSTED, HOSTED_FCGID], conf: hosted("hosted-plain") },
+        Site { name: "mod_fcgid, .htaccess", mount: "", losses: &[APACHE, FCGID, HOSTED, HOSTED_FCGID], conf: hosted("hosted-fcgid") },
+    ]);
+}
+
+#[rustfmt::skip]
+#[test]
+fn every_request_arrives_through_mod_proxy_fcgi_as_on_a_plain_server() {
+    if program("apache2").is_none() {
+        return;
+    }
+    let gateway = gateway(matrix::APP, &[]);
+    check("event", "cgid", Some(&gateway), &[
+        Site { name: "mod_proxy_fcgi", mount: "", losses: &[APACHE, PROXY], conf: proxy_fcgi(&[PROXY_PASS]) },
+        Site { name: "mod_proxy_fcgi, new connections", mount: "", losses: &[APACHE, PROXY], conf: proxy_fcgi(&[PROXY_PASS]).replace(REUSE, "") },
+        Site { name: "mod_proxy_fcgi, prefix", mount: "/app", losses: &[APACHE, PROXY], conf: proxy_fcgi(&[PROXY_PASS_BELOW]) },
+        Site { name: "mod_proxy_fcgi, SetHandler", mount: "/app", losses: &[APACHE, PROXY], conf: proxy_fcgi(&SET_HANDLER) },
+    ]);
+}
+
+/// The folder of a hosted site is public, and the application lies in it.
+#[test]
+fn a_hosted_site_shows_its_files_but_not_its_sources() {
+    let site = Site {
+        name: "",
+        mount: "",
+        losses: &[],
+        conf: hosted("hosted"),
+    };
+    let Some(server) = start("event", "cgid", None, &[site]) else {
+        return;
+    };
+    let get = |path| Client::open(server.address()).fetch("GET", path, b"");
+    let page = get("/style.css");
+    assert_eq!((page.status, page.text().as_str()), (200, "of Apache's"));
+    // The application is asked instead.
+    let page = get("/matrix_site.py");
+    assert_eq!(page.field("X-Page"), Some("told"), "{}", page.text());
+    let page = get("/app.cgi");
+    assert_eq!(page.field("X-Page"), Some("told"), "{}", page.text());
+}
+
+/// What Apache itself changes, whatever is behind it.
+#[rustfmt::skip]
+const APACHE: &[Loss] = &[
+    loss("double slashes", "PATH_INFO", "'/double/slash/'", "MergeSlashes"),
+    loss("dots", "PATH_INFO", "'/a/c'", "resolved before anything else"),
+    loss("encoded dots", "PATH_INFO", "'/c'", "resolved before anything else"),
+    loss("above the root", "status", "400", "refused by Apache"),
+    loss("absolute target", "SERVER_PORT", "'99'", "what the client says, unless UseCanonicalPhysicalPort is on"),
+    loss("host without port", "SERVER_PORT", "'80'", "what the client says, unless UseCanonicalPhysicalPort is on"),
+    loss("HTTP/1.0 without host", "SERVER_PORT", "'80'", "what the client says, unless UseCanonicalPhysicalPort is on"),
+    loss("cookie twice", "HTTP_COOKIE", "'a=1, b=2'", "joined like any other field"),
+];
+
+/// And what it changes for a CGI program.
+#[rustfmt::skip]
+const CGI: &[Loss] = &[
+    loss("POST in chunks", "CONTENT_LENGTH", "0", "not collected: the length is not known when the program is started"),
+];
+
+/// What mod_fcgid changes.
+#[rustfmt::skip]
+const FCGID: &[Loss] = &[
+    loss("*", "HTTP_CONNECTION", "'close'", "added by mod_fcgid"),
+];
+
+/// What some versions of mod_proxy_fcgi change.
+#[rustfmt::skip]
+const PROXY: &[Loss] = &[
+    loss_of_some("POST in chunks", "CONTENT_LENGTH", "0", "not collected: the length is not known when the request is passed on"),
+];
+
+/// What a customer of shared hosting cannot set in .htaccess.
+#[rustfmt::skip]
+const HOSTED: &[Loss] = &[
+    loss("encoded slash", "status", "404", "AllowEncodedSlashes is the host's to set"),
+    loss("encoded slashes above the root", "status", "404", "AllowEncodedSlashes is the host's to set"),
+];
+#[rustfmt::skip]
+const HOSTED_FCGID: &[Loss] = &[
+    loss("POST of 128 KiB and a byte", "status", "500", "FcgidMaxRequestLen is the host's to set"),
+];
+
+/// What Apache does where the application's path is a folder.
+#[rustfmt::skip]
+const FOLDER: &[Loss] = &[
+    loss("the mount itself", "status", "301", "mod_dir sends the client to the folder with a slash"),
+    loss("the mount with a query", "status", "301", "mod_dir sends the client to the folder with a slash"),
+];
+
+/// The site of conf/apache/cgi.conf.
+fn cgi(mount: &str) -> String {
+    let conf = Conf::read("apache/cgi.conf");
+    let conf = match mount {
+        "" => conf,
+        _ => conf
+            .without(&["ScriptAlias / /srv/app/app.cgi/"])
+            .with(&["ScriptAlias /app /srv/app/app.cgi"]),
+    };
+    conf.text().to_owned()
+}
+
+/// The site of conf/apache/fcgid.conf.
+fn fcgid(mount: &str, wrapper: bool) -> String {
+    let mut conf = Conf::read("apache/fcgid.conf");
+    if !mount.is_empty() {
+        conf = conf
+            .without(&["ScriptAlias / /srv/app/app.fcgi/"])
+            .with(&["ScriptAlias /app /srv/app/app.fcgi"]);
+    }
+    if wrapper {
+        conf = conf.with(&[
+            "FcgidWrapper \"/usr/local/bin/wsgi-gateway --log-level info /srv/app/app.fcgi\"",
+        ]);
+    }
+    conf.text().to_owned()
+}
+
+/// The site of conf/apache/proxy-fcgi.conf with one of its ways to the gateway.
+fn proxy_fcgi(way: &[&str]) -> String {
+    let conf = Conf::read("apache/proxy-fcgi.conf").without(&[PROXY_PASS]);
+    conf.with(way).text().to_owned()
+}
+
+const PROXY_PASS: &str = "ProxyPass / unix:/run/wsgi-gateway.sock|fcgi://localhost/ enablereuse=on";
+const PROXY_PASS_BELOW: &str =
+    "ProxyPass /app unix:/run/wsgi-gateway.sock|fcgi://localhost enablereuse=on";
+const REUSE: &str = " enablereuse=on";
+const SET_HANDLER: [&str; 3] = [
+    "<Location /app>",
+    "SetHandler proxy:unix:/run/wsgi-gateway.sock|fcgi://localhost/",
+    "</Location>",
+];
+
+/// What a provider of shared hosting has around a customer's folder.
+fn hosted(folder: &str) -> String {
+    format!(
+        "<VirtualHost *:80>
+            ServerName 127.0.0.1
+            DocumentRoot /srv/{folder}
+            <Directory /srv/{folder}>
+                Require all granted
+                AllowOverride All
+            </Directory>
+        </VirtualHost>"
+    )
+}
+
+/// A folder with `app.cgi` and `app.fcgi` of conf/shared-hosting and the application that they import; where it is a hosted site's, also
+/// with `.htaccess` and a style sheet.
+fn write_site(folder: &Folder, name: &str) {
+    let gateway = folder.gateway_program();
+    for (conf, program) in [
+        ("shared-hosting/app.cgi", "app.cgi"),
+        ("shared-hosting/app.fcgi", "app.fcgi"),
+    ] {
+        let conf = Conf::read(conf).put("your_site", matrix::APP);
+        let conf = conf.put("/home/you/bin/wsgi-gateway", &gateway);
+        let conf = conf.put("/home/you/venv", folder.at("venv"));
+        let mut text = conf.text().replace("/usr/local/bin/wsgi-gateway", &gateway);
+        if name == "hosted-plain" {
+            // The other first line that it shows.
+            text.drain(..text.find("#!/usr/bin/env").unwrap());
+        }
+        folder.write_program(&format!("{name}/{program}"), text);
+    }
+    let app = format!("{}.py", matrix::APP);
+    folder.write(
+        &format!("{name}/{app}"),
+        fs::read(apps().join(&app)).unwrap(),
+    );
+    if !name.starts_with("hosted") {
+        return;
+    }
+    let rule = "RewriteRule ^ app.cgi [L]";
+    let htaccess = Conf::read("shared-hosting/.htaccess");
+    let htaccess = match name {
+        "hosted-fcgid" => htaccess.put(rule, "RewriteRule ^ app.fcgi [L]"),
+        "hosted-plain" => htaccess.put(rule, ""),
+        _ => htaccess,
+    };
+    folder.write(&format!("{name}/.htaccess"), htaccess.text());
+    folder.write(&format!("{name}/style.css"), "of Apache's");
+}
+
+/// A virtualenv with nothing in it, as a customer's own.
+fn make_virtualenv(path: &str) {
+    let status = Command::new("/usr/bin/python3")
+        .args(["-m", "venv", "--without-pip", path])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// Starts Apache with these sites, if it is there. `cgi` is the module for CGI programs that goes with `mpm`.
+fn start(mpm: &str, cgi: &str, gateway: Option<&Gateway>, sites: &[Site]) -> Option<Server> {
+    let apache = program("apache2")?;
+    installed(&format!("{MODULES}/mod_fcgid.so"))?;
+    Some(Server::start(sites.len(), |start| {
+        let folder = &start.folder;
+        folder.write("mime.types", "");
+        make_virtualenv(&folder.at("venv"));
+        for name in [
+            "app",
+            "hosted",
+            "hosted-fcgid",
+            "hosted-plain",
+            "hosted-prefix/app",
+        ] {
+            write_site(folder, name);
+        }
+        let mut conf = include_str!("apache-base.conf")
+            .replace("{modules}", MODULES)
+            .replace("{folder}", &folder.at(""))
+            .replace("{mpm}", mpm)
+            .replace("{cgi}", cgi)
+            .replace(
+                "{user}",
+                &server_user().map_or(String::new(), |user| format!("User {user}\nGroup {user}")),
+            );
+        for (site, address) in sites.iter().zip(&start.addresses) {
+            let socket = gateway.map(|gateway| gateway.socket().to_str().unwrap());
+            let site = site
+                .conf
+                .replace("#ServerName www.example.org", "ServerName 127.0.0.1")
+                .replace("*:80", &address.to_string())
+                .replace("/run/wsgi-gateway.sock", socket.unwrap_or_default())
+                .replace("/srv/", &folder.at(""))
+                .replace("/usr/local/bin/wsgi-gateway", &folder.gateway_program());
+            conf += &format!("Listen {address}\n{site}\n");
+        }
+        let conf = folder.write("apache.conf", conf);
+        let mut command = Command::new(&apache);
+        command.arg("-DFOREGROUND").arg("-f").arg(conf);
+        command
+    }))
+}
+
+/// Starts Apache with these sites and sends the list to each.
+fn check(mpm: &str, cgi: &str, gateway: Option<&Gateway>, sites: &[Site]) {
+    let Some(server) = start(mpm, cgi, gateway, sites) else {
+        return;
+    };
+    let ways: Vec<Way<'_>> = sites
+        .iter()
+        .zip(server.addresses())
+        .map(|(site, address)| Way {
+            name: site.name,
+            address: *address,
+            mount: site.mount,
+            losses: site.losses,
+        })
+        .collect();
+    matrix::check(&ways);
+}
