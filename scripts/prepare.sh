@@ -20,6 +20,8 @@ present() {
     python3-dev) [[ -x /usr/bin/python3-config ]] ;;
     python3-venv) [[ -x $PYO3_PYTHON ]] && "$PYO3_PYTHON" -c 'import ensurepip' ;;
     rustfmt) cargo fmt --version ;;
+    mini-httpd) command -v mini_httpd ;;
+    systemd) command -v systemd-analyze ;;
     rust-clippy) cargo clippy --version ;;
     *) command -v "$1" ;;
   esac >/dev/null 2>&1

@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client: what a browser does with a web server's answer, and no more. It sees an answer
 //! as it arrives and tells a whole one from one that was cut.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::gateway::DEADLINE;
@@ -81,7 +81,12 @@ impl Client {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        self.stream.get_mut().write_all(bytes).unwrap();
+        self.try_write(bytes).unwrap();
+    }
+
+    /// An error where the server has closed the connection.
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
     }
 
     /// Reads a whole answer to a request of this method.

@@ -20,13 +20,18 @@ use tempfile::TempDir;
 use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
 mod apache;
+mod caddy;
 mod django;
+mod h2o;
+mod haproxy;
 mod hgweb;
+mod lighttpd;
 mod matrix;
 mod nginx;
 mod oracle;
 mod requests;
 mod sites;
+mod small;
 
 /// A program by its name, also where PATH does not have the administrator's programs; `None` after saying that the test is skipped.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
