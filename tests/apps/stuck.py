@@ -14,8 +14,7 @@ def sleeps():
 
 
 def spins():
-    while True:
-        pass  # stuck: spins
+    while True: pass  # stuck: spins
 
 
 def deadlocks():

@@ -444,6 +444,12 @@ impl Builder {
         self
     }
 
+    /// A connect, which asks whether it is there, would be the first request for a worker on demand.
+    pub(crate) fn ready_by_log(mut self) -> Builder {
+        self.ready = Ready::Log;
+        self
+    }
+
     /// The descriptor is the child's fd 0, as a web server that spawns its responder does it.
     pub(crate) fn stdin(mut self, fd: impl Into<OwnedFd>) -> Builder {
         self.stdin = Some(fd.into());

@@ -37,9 +37,14 @@ mod wsgi_doors;
 mod wsgi_environ;
 mod wsgi_pep3333;
 
+mod processes_crashes;
 mod processes_deadlines;
+mod processes_logging;
 mod processes_pool;
+mod processes_preload;
 mod processes_recycling;
 mod processes_reload;
+mod processes_signals;
+mod processes_systemd;
 mod processes_watching;
 mod release;

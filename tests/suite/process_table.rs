@@ -45,11 +45,11 @@ pub(crate) fn zombies(parent: u32) -> Vec<u32> {
     found
 }
 
-/// Processor time in ticks, of the process and of the children that it has waited for.
+/// Processor time of the process itself in ticks.
 pub(crate) fn cpu_ticks(pid: u32) -> u64 {
     let fields = stat(pid).expect("the process is there");
-    // utime, stime, cutime and cstime (proc(5)) are fields 14 to 17; ours begin with the third.
-    fields[11..15]
+    // utime and stime are fields 14 and 15 (proc_pid_stat(5)); ours begin with the third.
+    fields[11..13]
         .iter()
         .map(|ticks| ticks.parse::<u64>().unwrap())
         .sum()

@@ -1,9 +1,12 @@
 //! Processes that die: workers, all of them in turn, and the master.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::libc;
 use nix::sys::signal::Signal;
 
 use crate::client::{Connection, Request, fetch};
@@ -30,7 +33,10 @@ fn a_killed_worker_costs_no_more_than_what_it_was_serving() {
     assert!(tally.lost() <= 2, "{tally}");
     let now = gateway.wait_for_workers(2);
     assert!(!now.contains(&worker), "{now:?}");
-    gateway.wait_for_line(&[&format!("(pid {worker})"), "ended: killed by signal SIGKILL after"]);
+    gateway.wait_for_line(&[
+        &format!("(pid {worker})"),
+        "ended: killed by signal SIGKILL after",
+    ]);
 }
 
 /// On kept connections the web server may have sent more than the worker had begun with; that it sees closed without a
@@ -64,7 +70,10 @@ fn the_log_says_what_a_worker_was_serving_when_it_died() {
     let held = Held::new(&gateway, "fifo");
     send(worker, Signal::SIGKILL);
     let line = gateway.wait_for_line(&[&format!("worker 1 (pid {worker})"), "ended: "]);
-    let expected = ["killed by signal SIGKILL after ", " while serving GET /waits?"];
+    let expected = [
+        "killed by signal SIGKILL after ",
+        " while serving GET /waits?",
+    ];
     assert!(expected.iter().all(|words| line.contains(words)), "{line}");
     assert_eq!(held.release().response(1).end, None);
     let answer = fetch(gateway.socket(), &Request::get("/"));
@@ -81,8 +90,9 @@ fn an_application_that_cannot_be_imported_ends_the_first_start() {
         assert_eq!(exit.code, 3, "{}", exit.log);
         assert!(exit.log.contains("Traceback"), "{}", exit.log);
         let message = "RuntimeError: this release is broken";
+        assert!(exit.log.contains(message), "{}", exit.log);
         // Once: there is no second worker that would try as well.
-        assert_eq!(exit.log.matches(message).count(), 1, "{}", exit.log);
+        assert_eq!(exit.log.matches("Traceback").count(), 1, "{}", exit.log);
         assert!(!exit.log.contains("ready on "), "{}", exit.log);
     }
 }
@@ -127,7 +137,7 @@ fn a_worker_that_can_never_start_again_does_not_busy_the_machine() {
         });
     assert!(tally.lost() <= 1, "{tally}");
     let log = gateway.log();
-    let tries = log.matches("RuntimeError").count();
+    let tries = log.matches("Traceback").count();
     assert!((2..=8).contains(&tries), "{tries} in two seconds: {log}");
     release.deploy("serves text");
     gateway.wait_for_count(READY, 3);
@@ -164,20 +174,15 @@ fn a_worker_that_cannot_be_made_is_told_and_tried_again() {
     // Root may make as many processes as it likes, so somebody else starts it then: nobody that is known here.
     if nix::unistd::geteuid().is_root() {
         let uid = 61_234;
-        for file in ["released.py"] {
-            std::fs::copy(
-                crate::gateway::apps().join(file),
-                builder.folder().path().join(file),
-            )
-            .unwrap();
-        }
+        let source = crate::gateway::apps().join("released.py");
+        fs::copy(source, builder.folder().path().join("released.py")).unwrap();
         release.give_to(uid);
         let folder = builder.folder();
         builder = builder.cwd(folder.path()).uid(uid);
     }
     let gateway = builder.start();
     let worker = gateway.wait_until_ready(1)[0];
-    let before = limit_processes(gateway.pid(), 0);
+    limit_processes(gateway.pid(), "0");
     gateway.signal(Signal::SIGTTIN);
     let line = gateway.wait_for_line(&["a worker cannot be made"]);
     assert!(line.contains("ulimit -u"), "{line}");
@@ -194,36 +199,26 @@ fn a_worker_that_cannot_be_made_is_told_and_tried_again() {
     let tries = count(&gateway.log()) - tries;
     assert!(tries <= 12, "{tries} in a second");
     assert!(waiting.is_quiet());
-    limit_processes(gateway.pid(), before);
+    limit_processes(gateway.pid(), "1000");
     assert_eq!(waiting.response(1).expect(200).text(), "text");
     gateway.wait_for_workers(2);
     assert_eq!(gateway.terminate().code, 0);
 }
 
-/// Sets how many processes the user of that one may have; gives what it was.
-fn limit_processes(pid: u32, most: libc::rlim_t) -> libc::rlim_t {
-    let mut before = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    let pid = libc::pid_t::try_from(pid).unwrap();
-    // SAFETY: prlimit(2) writes one rlimit where it is told to, and reads one.
-    let read = unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, std::ptr::null(), &raw mut before) };
-    assert_eq!(read, 0, "{}", std::io::Error::last_os_error());
-    let after = libc::rlimit {
-        rlim_cur: most,
-        ..before
-    };
-    // SAFETY: as above.
-    let set = unsafe {
-        libc::prlimit(pid, libc::RLIMIT_NPROC, &raw const after, std::ptr::null_mut())
-    };
-    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
-    before.rlim_cur
+/// Sets how many processes the user of that one may have.
+fn limit_processes(pid: u32, most: &str) {
+    // prlimit(1) as that user: root may be root without the capability to do it.
+    let owner = fs::metadata(format!("/proc/{pid}")).unwrap();
+    let set = Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &format!("--nproc={most}:")])
+        .uid(owner.uid())
+        .gid(owner.gid())
+        .status();
+    assert!(set.unwrap().success());
 }
 
 #[test]
-fn more_connections_than_open_files_are_told_and_wait() {
+fn more_connections_than_open_files_are_told_and_survived() {
     let release = Release::new("serves text");
     let gateway = release.start(1, &["--max-open-files", "64"]);
     let worker = gateway.worker();
@@ -235,12 +230,17 @@ fn more_connections_than_open_files_are_told_and_wait() {
             connection
         })
         .collect();
-    gateway.wait_for_log("no new connection can be taken");
-    assert!(gateway.log().contains("--max-open-files"), "{}", gateway.log());
-    // The master is not short of any: it can still do its work.
+    // What the worker does not have it does not promise; what it turns away it tells.
+    let line = gateway.wait_for_line(&["--max-open-files", "64"]);
+    assert!(line.contains("--max-connections"), "{line}");
+    gateway.wait_for_log("all connections are in use");
     drop(open);
-    let answer = fetch(gateway.socket(), &Request::get("/pid"));
-    assert_eq!(answer.expect(200).text(), worker.to_string());
+    gateway.wait_for("there is room again", || {
+        let answer = fetch(gateway.socket(), &Request::get("/pid"));
+        assert!([200, 503].contains(&answer.status), "{answer:?}");
+        (answer.status == 200 && answer.text() == worker.to_string()).then_some(())
+    });
+    // The master is not short of any: it can still do its work.
     assert!(gateway.reload());
     assert_eq!(gateway.terminate().code, 0);
 }
@@ -253,7 +253,7 @@ fn a_socket_that_was_removed_by_hand_is_made_anew() {
     let held = Held::new(&gateway, "fifo");
     let mut kept = Connection::open(gateway.socket());
     kept.request(&Request::get("/").keep()).expect(200);
-    std::fs::remove_file(gateway.socket()).unwrap();
+    fs::remove_file(gateway.socket()).unwrap();
     gateway.wait_for_log("somebody has removed or replaced the socket");
     gateway.wait_for("the socket", || gateway.socket().exists().then_some(()));
     let tally = Load::on(&gateway, "/").requests(100).run();
@@ -262,7 +262,10 @@ fn a_socket_that_was_removed_by_hand_is_made_anew() {
     assert_eq!(held.finish(), "text");
     let socket = gateway.socket().to_owned();
     assert_eq!(gateway.terminate().code, 0);
-    assert!(!socket.exists(), "the new one is removed as the first would have been");
+    assert!(
+        !socket.exists(),
+        "the new one is removed as the first would have been"
+    );
 }
 
 // ---- The master

@@ -55,11 +55,10 @@ fn on_demand_there_is_nothing_until_somebody_asks() {
         "--idle-timeout",
         "400ms",
     ];
-    let gateway = release.builder().args(options).start();
-    gateway.wait_for_log("ready on ");
-    // To see whether the connect was there is nobody's request.
-    gateway.wait_for_workers(0);
+    let gateway = release.builder().args(options).ready_by_log().start();
     expect_idle(&gateway);
+    gateway.wait_for_workers(0);
+    assert!(!gateway.log().contains(READY), "{}", gateway.log());
     let answer = fetch(gateway.socket(), &Request::get("/"));
     assert_eq!(answer.expect(200).text(), "text");
     burst(&gateway, 3);

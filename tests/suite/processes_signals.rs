@@ -45,11 +45,12 @@ fn sigterm_waits_for_a_request_and_for_no_idle_connection() {
     }
     let held = Held::new(&gateway, "fifo");
     gateway.signal(Signal::SIGTERM);
+    // The other worker has nothing to finish.
+    gateway.wait_for_workers(1);
+    assert_eq!(held.finish(), "text");
     for connection in &mut idle {
         assert_eq!(connection.read_to_eof(), b"");
     }
-    gateway.wait_for_workers(1);
-    assert_eq!(held.finish(), "text");
     assert_eq!(gateway.wait().code, 0);
 }
 
@@ -169,7 +170,11 @@ fn a_pid_file_that_cannot_be_written_is_told() {
         .args(["--pid", "/nonexistent/gateway.pid"])
         .run();
     assert_eq!(exit.code, 1, "{}", exit.log);
-    assert!(exit.log.contains("/nonexistent/gateway.pid"), "{}", exit.log);
+    assert!(
+        exit.log.contains("/nonexistent/gateway.pid"),
+        "{}",
+        exit.log
+    );
 }
 
 #[test]
@@ -197,7 +202,9 @@ fn workers_are_who_they_are_told_to_be() {
         let source = crate::gateway::apps().join("household.py");
         fs::copy(source, folder.path().join("household.py")).unwrap();
         let builder = builder.cwd(folder.path()).shell("chmod 755 .; exec \"$@\"");
-        let options = options.iter().chain(&["--user", "nobody", "--group", "nogroup"]);
+        let options = options
+            .iter()
+            .chain(&["--user", "nobody", "--group", "nogroup"]);
         let gateway = builder.args(options).start();
         let worker = gateway.wait_until_ready(1)[0];
         let answer = fetch(gateway.socket(), &Request::get("/describes"));
@@ -209,7 +216,8 @@ fn workers_are_who_they_are_told_to_be() {
         assert!(!text.contains("groups [0"), "{text}");
         let uids = status(worker, "Uid").unwrap();
         assert!(
-            uids.split_whitespace().all(|uid| uid == nobody.uid.to_string()),
+            uids.split_whitespace()
+                .all(|uid| uid == nobody.uid.to_string()),
             "{uids}"
         );
         assert!(!gateway.log().contains("as root"), "{}", gateway.log());
@@ -220,7 +228,9 @@ fn workers_are_who_they_are_told_to_be() {
 #[test]
 fn an_unknown_user_is_named() {
     for option in ["--user", "--group"] {
-        let exit = Gateway::builder("hello").args([option, "no-such-one"]).run();
+        let exit = Gateway::builder("hello")
+            .args([option, "no-such-one"])
+            .run();
         assert_ne!(exit.code, 0);
         assert!(exit.log.contains("no-such-one"), "{}", exit.log);
         assert!(!exit.log.contains("ready on "), "{}", exit.log);
