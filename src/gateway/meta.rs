@@ -125,8 +125,8 @@ impl Meta {
 /// What is known of a request beside its variables.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Circumstances<'a> {
-    /// Whether the transport itself marks where the body ends, so that a transfer coding that is the only word on the
-    /// body's length would mislead.
+    /// Whether the transport itself marks where the body ends, so that a transfer coding, which is then undone, would
+    /// mislead.
     pub unframed: bool,
     /// Whether the web server ran this program for the request (CGI), so that SCRIPT_NAME can be where it lies.
     pub by_program: bool,

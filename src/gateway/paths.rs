@@ -465,6 +465,18 @@ mod tests {
                 "/z",
                 ProxyPass,
             ),
+            // AllowEncodedSlashes NoDecode.
+            (
+                &[
+                    ("SN", "/app/a%2Fb"),
+                    ("RU", "/app/a%2Fb"),
+                    ("SF", "proxy:fcgi://h:9/a%252Fb"),
+                    APACHE,
+                ],
+                "/app",
+                "/a/b",
+                ProxyPass,
+            ),
             (
                 &[
                     ("SN", "/app.fcgi"),
