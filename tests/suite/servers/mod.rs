@@ -21,17 +21,17 @@ use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
 mod apache;
 mod caddy;
+mod django;
 mod h2o;
 mod haproxy;
-mod lighttpd;
-mod django;
 mod hgweb;
+mod lighttpd;
 mod matrix;
 mod nginx;
 mod oracle;
 mod requests;
-mod small;
 mod sites;
+mod small;
 
 /// A program by its name, also where PATH does not have the administrator's programs; `None` after saying that the test is skipped.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
