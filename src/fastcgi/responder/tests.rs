@@ -493,6 +493,60 @@ fn idle_connections_are_closed_in_time_while_all_threads_are_busy() {
     a.end();
 }
 
+#[test]
+fn a_thread_that_panics_does_not_leave_the_others_behind() {
+    for threads in [1, 3] {
+        let (socket, a, b) = pair(threads);
+        let mut others: Vec<Client> = (1..threads).map(|_| socket.connect()).collect();
+        others.iter_mut().for_each(|client| client.request("/wait"));
+        a.until_inside(threads - 1);
+        socket.connect().request("/panic");
+        until("a thread has ended", || {
+            a.threads.iter().any(|it| it.is_finished())
+        });
+        a.gate.open();
+        for client in &mut others {
+            assert_eq!(client.answer(), "a");
+        }
+        let ends = a.threads.into_iter().map(|thread| {
+            until("a thread ends", || thread.is_finished());
+            thread.join()
+        });
+        assert_eq!(ends.filter(Result::is_err).count(), 1);
+        b.end();
+    }
+}
+
+#[test]
+fn the_request_line_is_that_of_the_open_request() {
+    for (pairs, expected) in [
+        (
+            &[("REQUEST_URI", "/a?b"), ("SCRIPT_NAME", "/c")][..],
+            "/a?b",
+        ),
+        (
+            &[
+                ("REQUEST_URI", ""),
+                ("SCRIPT_NAME", "/c"),
+                ("PATH_INFO", "/d"),
+            ],
+            "/c/d",
+        ),
+        (&[("PATH_INFO", "/d")], "/d"),
+        (&[], ""),
+    ] {
+        let socket = Socket::bind();
+        let a = Worker::start(Plan {
+            listeners: socket.share(),
+            ..Plan::of("a")
+        });
+        let mut client = socket.connect();
+        client.write(&rig::request_of(pairs));
+        client.answer();
+        assert_eq!(a.end(), [expected]);
+    }
+}
+
 /// Generations of workers come and go under clients that keep their connections and make workers busy: every request is
 /// answered, and none is served twice.
 #[test]

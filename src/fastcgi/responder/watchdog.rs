@@ -82,7 +82,7 @@ impl Responder {
             Unread::End => self.close(connection),
             Unread::Nothing => self.watch_one(&mut table, connection),
             // At the end of all nobody may be left to take it.
-            Unread::Bytes if table.draining == Some(Idle::Close) => {
+            Unread::Bytes if self.stopping() == Some(Idle::Close) => {
                 self.bench(&mut table, connection);
             }
             Unread::Bytes => {

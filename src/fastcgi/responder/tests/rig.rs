@@ -115,7 +115,7 @@ impl Plan<'_> {
 /// A responder with its threads. The application answers with the worker's name.
 pub(super) struct Worker {
     pub(super) responder: Arc<Responder>,
-    threads: Vec<JoinHandle<()>>,
+    pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) gate: Arc<Gate>,
     /// Which requests it was called for.
     pub(super) served: Arc<Mutex<Vec<String>>>,
@@ -155,6 +155,7 @@ impl Worker {
                     let (_, uri) = connection.request_line();
                     let uri = String::from_utf8(uri.concat()).unwrap();
                     served.lock().unwrap().push(uri.clone());
+                    assert_ne!(uri, "/panic");
                     if uri == "/wait" {
                         gate.pass();
                     }
@@ -269,13 +270,21 @@ impl Client {
 
 /// The bytes of a request on a kept connection.
 pub(super) fn request(uri: &str) -> Vec<u8> {
+    request_of(&[("REQUEST_METHOD", "GET"), ("REQUEST_URI", uri)])
+}
+
+/// The bytes of a request with these variables on a kept connection.
+pub(super) fn request_of(pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut params = Vec::new();
-    write_pair(&mut params, b"REQUEST_METHOD", b"GET");
-    write_pair(&mut params, b"REQUEST_URI", uri.as_bytes());
+    for (name, value) in pairs {
+        write_pair(&mut params, name.as_bytes(), value.as_bytes());
+    }
     let mut bytes = Vec::new();
     let begin = [0, 1, 1, 0, 0, 0, 0, 0];
     write_record(&mut bytes, RecordType::BeginRequest, 1, &begin);
-    write_record(&mut bytes, RecordType::Params, 1, &params);
+    if !params.is_empty() {
+        write_record(&mut bytes, RecordType::Params, 1, &params);
+    }
     write_record(&mut bytes, RecordType::Params, 1, &[]);
     write_record(&mut bytes, RecordType::Stdin, 1, &[]);
     bytes
