@@ -3,14 +3,18 @@
 mod rig;
 
 use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{setsockopt, sockopt::SndBuf};
+use nix::unistd::gettid;
 
-use crate::fastcgi::{Handoff, Idle};
+use crate::fastcgi::handoff::{Note, Received};
+use crate::fastcgi::{AllowList, Handoff, Idle, Responder};
 use rig::{Client, Plan, Socket, Worker, request, until};
 
 /// A worker `a` that has the listeners and a worker `b` that gets only what `a` hands on.
@@ -139,36 +143,80 @@ fn new_connections_are_left_to_who_is_free() {
     b.end();
 }
 
+/// A worker that does not come to take what it was woken for wakes another, with a message that is there already or with
+/// one of its own.
+#[test]
+fn who_shuts_the_doors_tells_the_others_of_those_who_wait() {
+    let handoff = Handoff::pair().unwrap();
+    for (connects, sent, expected) in [
+        (false, None, None),
+        (true, None, Some((false, Note::LOOK))),
+        (false, Some(Note::USED), Some((true, Note::USED))),
+        (
+            true,
+            Some(Note::USED),
+            Some((true, Note::USED.with(Note::LOOK, true))),
+        ),
+    ] {
+        let socket = Socket::bind();
+        let (clone, limits) = (handoff.try_clone().unwrap(), rig::limits());
+        let responder = Responder::new(
+            socket.share(),
+            Some(clone),
+            limits,
+            AllowList::default(),
+            1,
+            false,
+        );
+        let responder = responder.unwrap();
+        let _client = connects.then(|| socket.connect());
+        if let Some(note) = sent {
+            let (_, ours) = UnixStream::pair().unwrap();
+            handoff.send(Some(ours.as_fd()), note).unwrap();
+        }
+        responder.hold(true);
+        responder.hold(true);
+        let found = match handoff.receive() {
+            Received::Message(message) => Some((message.socket.is_some(), message.note)),
+            Received::Nothing => None,
+            Received::Exhausted => panic!("no descriptors"),
+        };
+        assert_eq!(found, expected);
+        assert!(matches!(handoff.receive(), Received::Nothing));
+    }
+}
+
 #[test]
 fn a_nudge_tells_of_connections_that_another_was_woken_for() {
     let (socket, handoff) = (Socket::bind(), Handoff::pair().unwrap());
-    // A worker that dies after it was woken. First in the queue, so that it alone is woken once it waits.
-    let dead = Epoll::new(EpollCreateFlags::empty()).unwrap();
-    let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, 0);
-    let listeners = socket.share();
-    dead.add(&listeners[0].socket, event).unwrap();
-    let waiting = std::thread::spawn(move || {
-        let woken = dead.wait(&mut [EpollEvent::empty()], EpollTimeout::from(30_000u16));
-        assert_eq!(woken, Ok(1));
-    });
     let worker = Worker::start(Plan {
         listeners: socket.share(),
         handoff: Some(&handoff),
         ..Plan::of("a")
     });
-    let mut clients = Vec::new();
-    until("the other is woken", || {
+    for _ in 0..5 {
+        // A worker that dies after it was woken. First in the queue and waiting, so that it alone is woken.
+        worker.responder.hold(true);
+        let dead = Epoll::new(EpollCreateFlags::empty()).unwrap();
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, 0);
+        let listeners = socket.share();
+        dead.add(&listeners[0].socket, event).unwrap();
+        let (tell, task) = mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            tell.send(gettid()).unwrap();
+            dead.wait(&mut [EpollEvent::empty()], EpollTimeout::NONE)
+        });
+        let state = format!("/proc/self/task/{}/stat", task.recv().unwrap());
+        until("it waits", || {
+            fs::read_to_string(&state).unwrap().contains(") S ")
+        });
+        worker.responder.hold(false);
         let mut client = socket.connect();
         client.request("/");
-        clients.push(client);
-        waiting.is_finished()
-    });
-    waiting.join().unwrap();
-    handoff.nudge();
-    for client in &mut clients {
+        assert_eq!(waiting.join().unwrap(), Ok(1));
+        handoff.nudge();
         assert_eq!(client.answer(), "a");
     }
-    drop(listeners);
     worker.end();
 }
 
@@ -182,6 +230,12 @@ fn a_draining_worker_passes_its_idle_connections_on() {
         a.responder.stop(Idle::Pass);
         let served = a.ended();
         assert_eq!(served.len(), 20);
+        b.until_connections(25);
+        until("those that were used are known as such", || {
+            let table = b.responder.table();
+            let used = table.waiting.values().filter(|it| it.used).count();
+            (table.waiting.len(), used) == (25, 20)
+        });
         for client in &mut clients {
             assert_eq!(client.ask("/"), "b");
         }

@@ -89,6 +89,18 @@ impl Gate {
     }
 }
 
+pub(super) fn limits() -> Limits {
+    Limits {
+        params: 1 << 20,
+        body: None,
+        buffer: 1 << 16,
+        connections: 400,
+        header_timeout: DEADLINE,
+        idle_timeout: DEADLINE,
+        io_timeout: DEADLINE,
+    }
+}
+
 /// How a worker is made.
 pub(super) struct Plan<'a> {
     pub(super) name: &'static str,
@@ -128,13 +140,9 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn start(plan: Plan<'_>) -> Self {
         let limits = Limits {
-            params: 1 << 20,
-            body: None,
-            buffer: 1 << 16,
             connections: plan.connections,
-            header_timeout: DEADLINE,
             idle_timeout: plan.idle_timeout,
-            io_timeout: DEADLINE,
+            ..limits()
         };
         let handoff = plan.handoff.map(|handoff| handoff.try_clone().unwrap());
         let allow = AllowList::default();
