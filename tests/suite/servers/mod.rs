@@ -23,6 +23,7 @@ mod apache;
 mod caddy;
 mod h2o;
 mod haproxy;
+mod larger;
 mod lighttpd;
 mod matrix;
 mod nginx;
