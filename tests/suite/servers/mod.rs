@@ -23,6 +23,7 @@ mod apache;
 mod caddy;
 mod h2o;
 mod haproxy;
+mod haproxy_lives;
 mod larger;
 mod lighttpd;
 mod matrix;
@@ -321,6 +322,11 @@ impl Server {
             }
         }
         text
+    }
+
+    /// Whether the process is still there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
