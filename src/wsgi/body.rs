@@ -65,9 +65,9 @@ pub(super) fn respond_file(
         if open.bodiless() || span.length == 0 {
             return Ok(Some(Ending::Open));
         }
-        let pushed = open.push_file(span, false);
-        log_cut(open, &pushed);
-        pushed
+        // Not an error where the file goes on: it is sent "until the end is reached, or until Content-Length bytes have been
+        // written" (PEP 3333). Applications answer a Range so.
+        open.push_file(span, false)
             .map(|_| Some(Ending::Open))
             .or_else(|error| swallow(open, error).map(Some))
     })
@@ -80,6 +80,8 @@ pub(super) fn respond_blocks(
     shared: &Shared,
     result: &Bound<'_, PyAny>,
 ) -> PyResult<Ending> {
+    // A file may go on behind Content-Length, see `respond_file`.
+    let a_file = result.cast_exact::<FileWrapper>().is_ok();
     for block in result
         .try_iter()
         .map_err(|error| not_iterable(result, error))?
@@ -105,7 +107,9 @@ pub(super) fn respond_blocks(
                 return false;
             }
             let pushed = open.push(&[bytes], false);
-            log_cut(open, &pushed);
+            if !a_file {
+                log_cut(open, &pushed);
+            }
             match pushed {
                 Ok(Pushed::Whole) => true,
                 Ok(Pushed::Cut | Pushed::Dropped) => false,

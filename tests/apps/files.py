@@ -114,6 +114,7 @@ marked = _sends(Marked)
 marked_short_length = _sends(Marked, [("Content-Length", "7")])
 length_shorter = _sends(lambda name: open(name, "rb"), [("Content-Length", "7")])
 length_shorter_after_five = _sends(_after(5), [("Content-Length", "7")])
+length_shorter_in_memory = _sends(lambda name: io.BytesIO(open_bytes(name)), [("Content-Length", "7")])
 length_longer = _sends(lambda name: open(name, "rb"), [("Content-Length", "100000000")])
 
 

@@ -63,9 +63,12 @@ impl Client {
         self.page(method)
     }
 
-    /// The head of a request. Its body is up to `write`.
+    /// The head of a request, to `site.example` unless a field names another host. Its body is up to `write`.
     pub(crate) fn begin(&mut self, method: &str, target: &str, fields: &[&str], length: usize) {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: site.example\r\n");
+        let mut head = format!("{method} {target} HTTP/1.1\r\n");
+        if !fields.iter().any(|field| field.starts_with("Host:")) {
+            head += "Host: site.example\r\n";
+        }
         for field in fields {
             head += field;
             head += "\r\n";

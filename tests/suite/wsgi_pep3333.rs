@@ -1359,6 +1359,24 @@ mod file_wrapper {
         });
     }
 
+    /// It is how a Range is answered.
+    #[test]
+    fn of_which_a_part_is_sent_is_no_error() {
+        let doors = Doors::open("files:application");
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("digits");
+        fs::write(&file, digits(100_003)).unwrap();
+        for name in ["length_shorter", "length_shorter_in_memory"] {
+            let request = get_with(&format!("/{name}"), &file);
+            doors.fastcgi(&request).is(200, "0123456");
+            let answer = doors.cgi(&request);
+            answer.is(200, "0123456");
+            assert_eq!(answer.errors(), "", "{name}");
+        }
+        let log = doors.close();
+        assert!(!log.contains("error"), "{log}");
+    }
+
     #[test]
     fn with_less_than_content_length_cuts_the_connection() {
         let doors = Doors::open("files:application");

@@ -21,15 +21,18 @@ use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
 mod apache;
 mod caddy;
+mod django;
 mod h2o;
 mod haproxy;
 mod haproxy_lives;
+mod hgweb;
 mod larger;
 mod lighttpd;
 mod matrix;
 mod nginx;
 mod oracle;
 mod requests;
+mod sites;
 mod small;
 mod systemd;
 

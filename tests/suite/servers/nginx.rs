@@ -357,7 +357,7 @@ impl Kind {
 }
 
 /// Starts nginx with this configuration in front of this gateway.
-fn start(conf: &Conf, gateway: &Gateway) -> Server {
+pub(super) fn start(conf: &Conf, gateway: &Gateway) -> Server {
     let program = program("nginx").expect("asked for before");
     Server::start(1, |start| {
         let folder = start.folder.path();
