@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 
 use super::super::channel::Message;
+use super::super::listening::Listening;
 use super::workers::{Limit, State};
 use super::{Master, Stage};
 
@@ -36,6 +37,9 @@ impl Master<'_> {
                 worker.signal(Signal::SIGTERM);
             }
         }
+        // A socket listens until the last process has closed it: on TCP, where there is no file to remove, connections
+        // would go on being made that nobody is going to take.
+        self.listening = Listening::default();
     }
 
     /// SIGINT or SIGQUIT: everything ends at once.

@@ -24,7 +24,9 @@ mod caddy;
 mod django;
 mod h2o;
 mod haproxy;
+mod haproxy_lives;
 mod hgweb;
+mod larger;
 mod lighttpd;
 mod matrix;
 mod nginx;
@@ -323,6 +325,11 @@ impl Server {
             }
         }
         text
+    }
+
+    /// Whether the process is still there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
