@@ -10,6 +10,7 @@
 //! | top | [`serve`] | joins transport, application and processes: one function a door |
 //! | | [`cli`] | what the operator may say, and nothing of what it does |
 //! | middle | [`cgi`] | this process's environment and descriptors as one request |
+//! | | [`explain`] | answers a request with what the web server sent, in the application's place; needs no Python |
 //! | | [`fastcgi`] | the FastCGI protocol and a responder; has never heard of Python |
 //! | | [`wsgi`] | Python and PEP 3333; has never heard of FastCGI |
 //! | | [`process`] | sockets to listen on, signals; knows neither |
@@ -22,6 +23,7 @@
 
 pub mod cgi;
 pub mod cli;
+pub mod explain;
 pub mod fastcgi;
 pub mod gateway;
 pub mod process;

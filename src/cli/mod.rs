@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use process::ProcessOptions;
 pub use settings::{Origin, Told};
@@ -75,6 +75,9 @@ pub enum Door {
     Fastcgi(Box<FastcgiOptions>),
     /// Import the application, and say what would be served and by which Python. Takes what fastcgi takes.
     Check(Box<FastcgiOptions>),
+    /// Answer one CGI request with what the web server sent, what becomes of it, and what is wrong with the set-up: in an
+    /// application's place, without Python. Not for longer than it takes to look. For FastCGI: fastcgi --explain.
+    Explain(ExplainOptions),
 }
 
 /// Which application, and in which Python.
@@ -83,6 +86,18 @@ pub struct ApplicationOptions {
     /// package.module:attribute, package.module (its `application` or `app`), package.module:factory(), or a file.
     #[arg(value_name = "APP")]
     pub app: OsString,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub general: DoorOptions,
+}
+
+/// What explains a request.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainOptions {
+    /// Ignored: what a #! line puts there, the script itself.
+    #[arg(value_name = "SCRIPT")]
+    pub script: Option<OsString>,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -147,6 +162,12 @@ pub struct FastcgiOptions {
     /// The group that owns a Unix socket: the web server's, so that it may connect.
     #[arg(long, value_name = "GROUP")]
     pub socket_group: Option<String>,
+
+    /// Answer each request with what the web server sent, what becomes of it, and what is wrong with the set-up: in the place
+    /// of APP, which may be left out, and without Python. Not for longer than it takes to look.
+    #[arg(long, value_name = "YES|NO", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "yes", default_value = "no", hide_default_value = true, value_parser = switch)]
+    pub explain: bool,
 
     /// Connections that may wait to be taken.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(i32).range(1..=65535))]
@@ -239,7 +260,8 @@ impl Cli {
             let begin = query::query_begins(&words, query);
             let gather = |words| Settings::gather(&command, words, &variables, &mut Vec::new());
             // Else APP is among the words, or nowhere.
-            if begin < words.len() && gather(&words[..begin])?.has_application() {
+            let explains = words.get(1).is_some_and(|word| word == "explain");
+            if begin < words.len() && (explains || gather(&words[..begin])?.has_application()) {
                 words.truncate(begin);
             }
             words.truncate(query::after_app(&command, &words));
@@ -247,6 +269,10 @@ impl Cli {
         let settings = Settings::gather(&command, &words, &variables, &mut warnings)
             .map_err(|error| help_or(error, &words))?;
         let mut told = settings.under(command);
+        let is_explain = |word: &OsString| word.to_string_lossy().starts_with("--explain");
+        if settings.has("explain") || words.iter().any(is_explain) {
+            told = without_application(told, &words);
+        }
         let mut matches = told
             .try_get_matches_from_mut(&words)
             .map_err(|error| help_or(error, &words))?;
@@ -255,7 +281,7 @@ impl Cli {
             None => (&told, &matches),
         };
         let cgi = match matches.subcommand_name() {
-            Some(name) => name == "cgi",
+            Some(name) => name == "cgi" || name == "explain",
             None => query.is_some(),
         };
         let in_force = match cgi {
@@ -274,7 +300,7 @@ impl Cli {
     /// What no value says by itself.
     fn check(&self) -> Result<(), String> {
         let process = match &self.door {
-            Some(Door::Cgi(_)) => return Ok(()),
+            Some(Door::Cgi(_) | Door::Explain(_)) => return Ok(()),
             Some(Door::Fastcgi(options) | Door::Check(options)) => &options.process,
             None => &self.process,
         };
@@ -286,6 +312,28 @@ impl Cli {
         let told = self.told.iter().find(|told| told.key == key);
         told.map_or(Origin::Default, |told| told.origin.clone())
     }
+}
+
+/// The command, with no need of an application where `--explain` stands in its place.
+fn without_application(command: Command, words: &[OsString]) -> Command {
+    let lenient = command.clone().ignore_errors(true);
+    let explains = lenient
+        .try_get_matches_from(words)
+        .ok()
+        .and_then(|seen| {
+            let door = seen.subcommand()?.1;
+            door.try_get_one::<bool>("explain").ok()?.copied()
+        })
+        .unwrap_or(false);
+    if !explains {
+        return command;
+    }
+    command.mut_subcommands(|door| {
+        door.mut_args(|option| match option.get_id() == "app" {
+            true => option.required(false).default_value("explain"),
+            false => option,
+        })
+    })
 }
 
 /// What to say of a command line that cannot be read: where it asks for help, that, and with the defaults that an option

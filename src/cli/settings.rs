@@ -179,7 +179,12 @@ impl Settings {
 
     /// Whether there is an application without one on the command line.
     pub(super) fn has_application(&self) -> bool {
-        self.0.contains_key("app")
+        self.has("app")
+    }
+
+    /// Whether there is one of this key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
     }
 
     /// The command with these settings in place of its defaults.

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::head::decimal;
 use super::mount::Mount;
 use super::paths::{PathRule, Paths, Sent};
+use super::variables::Variables;
 
 /// What happens to a variable of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,11 @@ impl Meta {
         b"SERVER_SOFTWARE",
         b"HTTP_TRANSFER_ENCODING",
     ];
+
+    /// What was sent of each, by number: of several the last.
+    pub fn sent_in(variables: &Variables) -> [Option<&[u8]>; Self::COUNT] {
+        Self::NAMES.map(|name| variables.get(name))
+    }
 
     /// Whether the application sees what [`Request`] makes of the variable instead of what was sent.
     pub fn is_worked_out(number: usize) -> bool {
@@ -192,8 +198,7 @@ impl<'a> Request<'a> {
                 .unwrap_or(b"localhost"),
             server_port: filled(Meta::ServerPort).unwrap_or(if https { b"443" } else { b"80" }),
             server_protocol: filled(Meta::ServerProtocol).unwrap_or(b"HTTP/1.0"),
-            transfer_encoding: get(Meta::TransferEncoding)
-                .filter(|_| !circumstances.unframed || content_length.is_some()),
+            transfer_encoding: get(Meta::TransferEncoding).filter(|_| !circumstances.unframed),
         }
     }
 }

@@ -130,11 +130,15 @@ impl<'a> Paths<'a> {
             // mod_fcgid and SetHandler name the script's file there, which no URL ends with: the script itself was
             // asked for, and PATH_INFO is empty.
             let below = decoded(below_the_backend(sent.script_filename));
+            // Where rule A has decoded the slashes of SCRIPT_NAME, they are still encoded here.
+            let slashes = slashes_decoded(&below).map_or(Cow::Borrowed(&*below), Cow::Owned);
             // With `nocanon` it is as the client spelled it.
-            let front = [&below, &normal(&below)].into_iter().find_map(|below| {
-                let front = self.script_name.strip_suffix(&**below)?;
-                below.starts_with(b"/").then_some(front.len())
-            });
+            let front = [&below, &normal(&below), &slashes]
+                .into_iter()
+                .find_map(|below| {
+                    let front = self.script_name.strip_suffix(&**below)?;
+                    below.starts_with(b"/").then_some(front.len())
+                });
             return match front {
                 Some(front) => {
                     let (front, below) = self.script_name.split_at(front);

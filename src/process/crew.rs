@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork};
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid};
 
 use super::channel::{Channel, Message, Received};
 use super::forks;
@@ -196,6 +196,8 @@ impl Orders {
             channel,
             output,
         } = order;
+        // Also from here, so that its number is known before it says anything else.
+        let _ = channel.send(&Message::Forked(getpid().as_raw()));
         let settled = Birth {
             title: format!("wsgi-gateway: worker {number} {}", self.name),
             output: &output,

@@ -3,7 +3,8 @@
 use super::exit::Exit;
 use super::python;
 use crate::cgi::{CgiExchange, Stdio};
-use crate::cli::ApplicationOptions;
+use crate::cli::{ApplicationOptions, ExplainOptions};
+use crate::explain;
 use crate::gateway::{Exchange, Page};
 use crate::process;
 use crate::wsgi::{LoadError, Mode};
@@ -48,6 +49,24 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
     entered.map_err(anyhow::Error::msg)?;
     interpreter.finalize();
     Ok(if complete { Exit::Fine } else { Exit::Failed })
+}
+
+/// Explains the request that this process was started for.
+///
+/// # Errors
+/// When this process's standard input and output cannot be used.
+pub(super) fn explain(options: &ExplainOptions) -> anyhow::Result<Exit> {
+    let exchange = CgiExchange::new(Stdio::take()?);
+    let gateway = explain::Gateway {
+        by_program: true,
+        mount: options.general.mount.as_ref(),
+    };
+    let answered = explain::answer(exchange, gateway);
+    Ok(if answered.is_complete() {
+        Exit::Fine
+    } else {
+        Exit::Failed
+    })
 }
 
 /// What the browser is told when there is no application: without it web servers say "premature end of script headers".

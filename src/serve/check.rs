@@ -22,6 +22,12 @@ pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
     if let Some(allow) = &options.responder.allow {
         allow.parse::<AllowList>().map_err(wrong("allow"))?;
     }
+    if options.explain {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "application: none, requests are explained")?;
+        print(&cli.told, &mut out)?;
+        return Ok(Exit::Fine);
+    }
     let options = &options.application;
     python::change_folder(options)?;
     let mode = Mode {

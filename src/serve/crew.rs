@@ -9,6 +9,7 @@ use super::exit::{Exit, Usage};
 use super::worker::Worker;
 use super::{fastcgi, logging, python};
 use crate::cli::{ApplicationOptions, ProcessOptions, ResponderOptions};
+use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
 use crate::process::{
     self, Bound, Channel, Crew, Message, Orders, Post, Scoreboard, Side, StackSignals,
@@ -23,6 +24,7 @@ pub(super) struct FastcgiCrew<'a> {
     allow: AllowList,
     pub(super) limits: Limits,
     handoff: Option<Handoff>,
+    explain: bool,
 }
 
 /// An interpreter with the application in it.
@@ -46,7 +48,26 @@ impl<'a> FastcgiCrew<'a> {
             allow: allow_list(responder)?,
             limits: limits(responder)?,
             handoff: has_master.then(fastcgi::handoff).transpose()?,
+            explain: false,
         })
+    }
+
+    /// The same crew, explaining requests instead of having the application answer them.
+    pub(super) fn explaining(mut self, explain: bool) -> Self {
+        self.explain = explain;
+        self
+    }
+
+    pub(super) fn is_explaining(&self) -> bool {
+        self.explain
+    }
+
+    /// What explains requests has to know.
+    pub(super) fn gateway(&self) -> explain::Gateway<'_> {
+        explain::Gateway {
+            by_program: false,
+            mount: self.application.general.mount.as_ref(),
+        }
     }
 
     pub(super) fn process(&self) -> &'a ProcessOptions {

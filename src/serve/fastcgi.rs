@@ -25,7 +25,12 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
             let text = "nothing says where to listen: give --bind ADDR (standard input is no listening socket)";
             return Err(Usage(text.to_owned()).into());
         }
-        return run_spawned(&options.application, &options.process, &options.responder);
+        return run_spawned(
+            &options.application,
+            &options.process,
+            &options.responder,
+            options.explain,
+        );
     }
     let read = |address: &String| address.parse::<Address>().map_err(Usage);
     let addresses = options
@@ -44,7 +49,8 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
         &options.process,
         &options.responder,
         true,
-    )?;
+    )?
+    .explaining(options.explain);
     let listening =
         Listening::bind(&addresses, options.backlog, &owner).map_err(anyhow::Error::msg)?;
     serve(listening, identity, crew)
@@ -59,10 +65,11 @@ pub(super) fn run_spawned(
     application: &ApplicationOptions,
     process: &ProcessOptions,
     responder: &ResponderOptions,
+    explain: bool,
 ) -> anyhow::Result<Exit> {
     let identity = begin(application, process)?;
     let has_master = process.workers.is_some();
-    let crew = FastcgiCrew::new(application, process, responder, has_master)?;
+    let crew = FastcgiCrew::new(application, process, responder, has_master)?.explaining(explain);
     let listening = Listening::on(process::inherited(0).map_err(anyhow::Error::msg)?);
     if has_master {
         return serve(listening, identity, crew);
@@ -117,8 +124,8 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
         idle_timeout: process.idle_timeout,
         startup_timeout: process.startup_timeout,
         graceful_timeout: process.graceful_timeout,
-        preload: process.preload,
-        watch_files: process.reload,
+        preload: process.preload && !crew.is_explaining(),
+        watch_files: process.reload && !crew.is_explaining(),
         show_trouble: process.reload && crew.is_debugging(),
         identity,
     };

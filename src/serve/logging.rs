@@ -33,6 +33,7 @@ static IS_WORKER: AtomicBool = AtomicBool::new(false);
 pub fn start(cli: &Cli) -> anyhow::Result<()> {
     let (options, alone) = match &cli.door {
         Some(Door::Cgi(options)) => (&options.general, false),
+        Some(Door::Explain(options)) => (&options.general, false),
         Some(Door::Check(options)) => (&options.application.general, false),
         Some(Door::Fastcgi(options)) => (&options.application.general, true),
         None => (&cli.general, std::env::var_os("REQUEST_METHOD").is_none()),

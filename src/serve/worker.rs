@@ -9,10 +9,11 @@ use anyhow::Context as _;
 use super::crew::{FastcgiCrew, Loaded};
 use super::exit::Exit;
 use super::minder::{self, Duty};
+use crate::explain;
 use crate::fastcgi::{Connection, Listener, Responder};
 use crate::gateway::{Exchange, Page};
 use crate::process::{self, Bound, Catch, Channel, Memory, Message, Place, Seat, Signals};
-use crate::wsgi::{self, Application, Caller};
+use crate::wsgi::{self, Application, Caller, Interpreter};
 
 /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
 const STACK: usize = 8 << 20;
@@ -85,31 +86,38 @@ impl<'a> Worker<'a> {
         for listener in &listeners {
             process::close_in_children(&listener.socket);
         }
-        let (interpreter, application) = match loaded {
+        let loaded = match loaded {
             Some(loaded) => {
                 self.duty.prepare_stacks();
-                loaded
+                Some(loaded)
             }
-            None => self.crew.load(|| self.duty.prepare_stacks())?,
+            None if self.crew.is_explaining() => {
+                log::warn!("requests are explained, and no application is served (--explain)");
+                None
+            }
+            None => Some(self.crew.load(|| self.duty.prepare_stacks())?),
         };
+        let (interpreter, application) = loaded.unzip();
         let responder = Responder::new(
             listeners,
             self.crew.handoff()?,
             self.crew.limits.clone(),
             self.crew.allow(),
             self.crew.threads(),
-            interpreter.is_parallel(),
+            interpreter.as_ref().is_none_or(Interpreter::is_parallel),
         )
         .context("the responder cannot be made")?;
         let responder = Arc::new(responder);
         process::insist(Catch::Serving).context("signals cannot be caught")?;
-        if self.crew.process.reload {
+        if self.crew.process.reload && application.is_some() {
             self.duty.tell(&Message::Files(wsgi::imported_files()));
         }
         self.duty.serve(&responder);
-        self.run_threads(&responder, &application)?;
+        self.run_threads(&responder, application.as_ref())?;
         self.duty.has_served();
-        interpreter.finalize();
+        if let Some(interpreter) = interpreter {
+            interpreter.finalize();
+        }
         Ok(Exit::Fine)
     }
 
@@ -117,14 +125,15 @@ impl<'a> Worker<'a> {
     fn run_threads(
         &self,
         responder: &Arc<Responder>,
-        application: &Application,
+        application: Option<&Application>,
     ) -> anyhow::Result<()> {
         let threads = self.crew.threads();
         let wear = Wear::new(self.crew)?;
         let seats: Vec<Seat> = (0..threads).map(|thread| self.place.seat(thread)).collect();
-        let work = |seat: &Seat, caller: &mut Caller| {
+        let work = |seat: &Seat, mut caller: Option<&mut Caller>| {
             seat.take();
-            responder.run(&mut |connection| self.serve(connection, seat, caller, &wear));
+            responder
+                .run(&mut |connection| self.serve(connection, seat, caller.as_deref_mut(), &wear));
         };
         std::thread::scope(|scope| {
             if threads > 1 || self.duty.has_master() {
@@ -135,16 +144,14 @@ impl<'a> Worker<'a> {
                     .name(format!("application {}", number + 1))
                     .stack_size(STACK)
                     .spawn_scoped(scope, move || {
-                        if let Err(error) = application.enter(|caller| work(seat, caller)) {
+                        if let Err(error) = enter(application, |caller| work(seat, caller)) {
                             log::error!("an application thread cannot start: {error}");
                         }
                     })
                     .context("an application thread cannot be started")
                     .inspect_err(|_| responder.stop(crate::fastcgi::Idle::Close))?;
             }
-            application
-                .enter(|caller| work(&seats[0], caller))
-                .map_err(anyhow::Error::msg)
+            enter(application, |caller| work(&seats[0], caller)).map_err(anyhow::Error::msg)
         })
     }
 
@@ -153,18 +160,33 @@ impl<'a> Worker<'a> {
         &self,
         connection: Box<Connection>,
         seat: &Seat,
-        caller: &mut Caller,
+        caller: Option<&mut Caller>,
         wear: &Wear,
     ) -> Box<Connection> {
         let (method, uri) = connection.request_line();
         seat.begin(method, uri);
-        let connection = match self.duty.trouble() {
-            None => caller.call(connection),
-            Some(trouble) => show(connection, &trouble),
+        let connection = match (self.duty.trouble(), caller) {
+            (Some(trouble), _) => show(connection, &trouble),
+            (None, Some(caller)) => caller.call(connection),
+            (None, None) => explain::answer(connection, self.crew.gateway()),
         };
         let served = seat.end();
         wear.check(served, &self.duty);
         connection
+    }
+}
+
+/// Runs `work` with a caller of the application, if there is one.
+fn enter(
+    application: Option<&Application>,
+    work: impl FnOnce(Option<&mut Caller>) + Send,
+) -> Result<(), String> {
+    match application {
+        Some(application) => application.enter(|caller| work(Some(caller))),
+        None => {
+            work(None);
+            Ok(())
+        }
     }
 }
 

@@ -115,6 +115,8 @@ fn section_3_3_records_of_an_inactive_id_are_ignored() {
 fn section_3_3_another_version_closes_the_connection_with_one_line_in_the_log() {
     let gateway = Gateway::start("fcgi_unread", &[]);
     gateway.wait_for_log("ready");
+    // The last that it says of its start.
+    gateway.wait_for_log("ready on ");
     for wire in [
         // What a browser sends that was pointed at the wrong port.
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000),

@@ -11,16 +11,19 @@ use crate::imports::{Mention, Source, read};
 
 /// A floor, the floors that it may import, and those of the crates in `OWNED` that it may import.
 /// `lib` and `main` are the two crate roots.
-const FLOORS: [(&str, &[&str], &[&str]); 9] = [
+const FLOORS: [(&str, &[&str], &[&str]); 10] = [
     ("main", &["cli", "serve"], &["anyhow"]),
     ("lib", &[], &[]),
     ("cli", &["gateway"], &["clap", "anyhow"]),
     (
         "serve",
-        &["cli", "cgi", "fastcgi", "wsgi", "process", "gateway"],
+        &[
+            "cli", "cgi", "explain", "fastcgi", "wsgi", "process", "gateway",
+        ],
         &["anyhow"],
     ),
     ("cgi", &["gateway"], &["nix"]),
+    ("explain", &["gateway"], &[]),
     ("fastcgi", &["gateway"], &["nix"]),
     ("wsgi", &["gateway"], &["pyo3"]),
     ("process", &["gateway"], &["nix"]),

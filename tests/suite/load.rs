@@ -115,9 +115,14 @@ impl Load {
     pub(crate) fn during<T>(&self, work: impl FnOnce(&Running) -> T) -> (T, Tally) {
         self.start(|running| {
             // Also when the work panics, or the clients would go on for ever.
-            let _stop = StopAtEnd(&running.stop);
+            let stop = StopAtEnd(&running.stop);
             running.wait_for_served(self.clients);
-            work(running)
+            let result = work(running);
+            if self.ends_when_refused {
+                // They go by themselves.
+                std::mem::forget(stop);
+            }
+            result
         })
     }
 

@@ -11,6 +11,7 @@ mod gateway;
 mod load;
 mod process_table;
 
+mod explain;
 mod fastcgi_client_check;
 mod fastcgi_cuts;
 mod fastcgi_limits;

@@ -2,25 +2,23 @@
 //! that look past the door, because a process for each of the CGI requests takes too long. `paths_servers` sends the
 //! same requests through the real binary.
 
-use wsgi_gateway::gateway::{Circumstances, Meta, Mount, PathRule, Request};
+use wsgi_gateway::gateway::{Circumstances, Meta, Mount, PathRule, Request, Variables};
 
 use crate::captures::{Captured, Setup, Verdict, prefix, setups};
 use crate::client::Pair;
 
 /// What the rules say of a request: SCRIPT_NAME, PATH_INFO, and which rule it was.
 fn ask(setup: &Setup, sent: &[Pair], mount: Option<&Mount>) -> (Vec<u8>, Vec<u8>, PathRule) {
-    let mut metas = [None; Meta::COUNT];
+    let mut variables = Variables::new();
     for (name, value) in sent {
-        if let Some(number) = Meta::NAMES.iter().position(|known| known == name) {
-            metas[number] = Some(&value[..]);
-        }
+        variables.push(name, value);
     }
     let circumstances = Circumstances {
         unframed: !setup.is_cgi,
         by_program: setup.is_cgi,
         mount,
     };
-    let request = Request::of(&metas, circumstances);
+    let request = Request::of(&Meta::sent_in(&variables), circumstances);
     (
         request.script_name.to_vec(),
         request.path_info.to_vec(),

@@ -7,6 +7,7 @@ use crate::captures::{Captured, Environ, Setup, Verdict, setups};
 use crate::cgi_door::{Cgi, os};
 use crate::client::{Connection, Request};
 use crate::gateway::Gateway;
+use crate::wsgi_doors::Doors;
 
 /// Shows environ whatever the path is.
 const APP: &str = "dump:values";
@@ -188,4 +189,34 @@ fn cgi_makes_environ_of_what_every_server_sends() {
     }
     assert!(count > 10, "{count} set-ups");
     none_of(&faults);
+}
+
+/// A page of the gateway's own, whatever comes with the request; what is inside is answered on the same connection.
+#[test]
+fn outside_the_mount_the_application_is_not_called() {
+    let doors = Doors::open_with(APP, &["--mount", "/shop/"], &[]);
+    let outside = || Request::get("/shopping?x");
+    for request in [
+        outside(),
+        Request::post("/", b"a body that nobody reads"),
+        Request::get("/shop/../admin"),
+    ] {
+        for answer in doors.ask(&request) {
+            let text = answer.has_status(404).text();
+            assert!(text.contains("begins at /shop/"), "{answer:#?}");
+            assert!(!text.contains("wsgi."), "{answer:#?}");
+        }
+    }
+    for answer in doors.ask(&outside().param("REQUEST_METHOD", "HEAD")) {
+        assert_eq!(answer.has_status(404).text(), "");
+    }
+    let mut connection = Connection::open(doors.gateway().socket());
+    let body = vec![b'b'; 300_000];
+    connection
+        .request(&Request::post("/", &body).keep())
+        .expect(404);
+    let inside = connection.request(&Request::get("/shop/a").keep());
+    let seen = seen(&inside.expect(200).text());
+    assert_eq!(seen[&b"SCRIPT_NAME"[..]], b"/shop");
+    assert_eq!(seen[&b"PATH_INFO"[..]], b"/a");
 }

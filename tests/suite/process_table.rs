@@ -71,3 +71,11 @@ pub(crate) fn status_kib(pid: u32, field: &str) -> Option<u64> {
 pub(crate) fn send(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal);
 }
+
+/// Memory that the process uses in KiB, each page that several share counted in parts (Pss of /proc/PID/smaps_rollup).
+pub(crate) fn share_kib(pid: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Pss:"));
+    let figure = line.and_then(|line| line.split_whitespace().nth(1));
+    figure.unwrap().parse().unwrap()
+}

@@ -286,7 +286,8 @@ fn die_with_the_master(gateway: Gateway, processes: usize) {
     }
     let took = begun.elapsed();
     eprintln!("{} processes ended within {took:?}", all.len());
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    // They give themselves less than a second; the rest is for a machine that has other things to do.
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]

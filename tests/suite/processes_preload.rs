@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 
 use crate::client::{Connection, Request, fetch};
-use crate::gateway::{Fifo, Gateway, READY};
+use crate::gateway::{Fifo, Gateway, READY, venv};
 use crate::load::Load;
-use crate::process_table::{children, send, title};
+use crate::process_table::{children, send, share_kib, title};
 use crate::release::Release;
 
 fn imports(gateway: &Gateway) -> PathBuf {
@@ -220,4 +220,35 @@ fn on_demand_workers_come_from_a_template_that_is_there() {
     assert_ne!(first["pid"], second["pid"]);
     assert_eq!(first["importer"], second["importer"]);
     assert_eq!(lines(imports(&gateway)).len(), 1);
+}
+
+/// What the import has made is in memory once, whatever the number of workers.
+#[test]
+fn the_memory_of_workers_is_shared() {
+    const WORKERS: usize = 4;
+    let measure = |options: &[&str]| {
+        let builder = Gateway::builder("django_site.wsgi:application");
+        let folder = builder.folder();
+        let gateway = builder
+            .env("DJANGO_FOLDER", folder.path())
+            .arg("--venv")
+            .arg(venv())
+            .args(["--workers", "4"])
+            .args(options)
+            .start();
+        gateway.wait_until_ready(WORKERS);
+        Load::on(&gateway, "/")
+            .on_new_connections()
+            .requests(200)
+            .run()
+            .expect_none_lost();
+        let processes = children(gateway.pid()).into_iter();
+        processes.map(share_kib).sum::<u64>() / 1024
+    };
+    let [alone, shared] = [measure(&[]), measure(&["--preload"])];
+    eprintln!("Django, {WORKERS} workers: {alone} MiB, with --preload {shared} MiB");
+    assert!(
+        shared * 4 < alone * 3,
+        "{shared} MiB, not much less than {alone}"
+    );
 }

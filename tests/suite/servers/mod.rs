@@ -32,6 +32,7 @@ mod oracle;
 mod requests;
 mod sites;
 mod small;
+mod systemd;
 
 /// A program by its name, also where PATH does not have the administrator's programs; `None` after saying that the test is skipped.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {

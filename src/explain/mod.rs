@@ -1,0 +1,108 @@
+//! `explain`: answers a request itself, in the application's place, with what the web server sent, what became of it, and
+//! what is wrong with the set-up. Needs no Python, so that it works when that is what is wrong.
+//!
+//! `report` finds out, `server`, `findings` and `shown` each know a part of that; `html`, `json` and `text` only write it
+//! down. Cookies and other secrets are hidden, and of a process's environment only what a web server puts there is shown.
+
+mod findings;
+mod html;
+mod json;
+mod report;
+mod server;
+mod shown;
+mod text;
+
+use crate::gateway::{Exchange, Head, Mount, Variables};
+use report::Report;
+
+/// What is known of the gateway itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Gateway<'a> {
+    /// Whether the web server ran this program for the request (CGI): its environment is then among the variables.
+    pub by_program: bool,
+    /// Where the operator says that the application lies.
+    pub mount: Option<&'a Mount>,
+}
+
+/// Answers a request with the explanation of itself, and gives the exchange back.
+pub fn answer<E: Exchange>(mut exchange: Box<E>, gateway: Gateway<'_>) -> Box<E> {
+    let unframed = exchange.marks_end_of_body();
+    let report = Report::of(exchange.variables(), gateway, unframed);
+    let variables = exchange.variables();
+    let (kind, body) = match Format::of(variables) {
+        Format::Html => ("text/html; charset=utf-8", html::write(&report)),
+        Format::Json => ("application/json", json::write(&report)),
+        Format::Text => ("text/plain; charset=utf-8", text::write(&report)),
+    };
+    let is_head = variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
+    // An Authorizer's 200 lets the client in (FastCGI section 6.3).
+    let is_authorizer = variables.get(b"FCGI_ROLE") == Some(b"AUTHORIZER");
+    let status = if is_authorizer {
+        "403 Forbidden"
+    } else {
+        "200 OK"
+    };
+    let head = head(status, kind, body.len());
+    let body = if is_head { &[][..] } else { body.as_bytes() };
+    if let Err(error) = exchange.send(Some(&head), &[body], true) {
+        log::debug!("the web server has gone: {error}");
+    }
+    exchange
+}
+
+/// A page that nobody keeps, indexes, frames or runs anything in.
+fn head(status: &str, kind: &str, length: usize) -> Head {
+    let length = length.to_string();
+    let fields = [
+        ("Content-Type", kind),
+        ("Content-Length", &length),
+        ("Cache-Control", "no-store"),
+        ("X-Robots-Tag", "noindex, nofollow"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+        (
+            "Content-Security-Policy",
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+        ("Vary", "Accept"),
+    ];
+    let head = Head::new(status.as_bytes()).and_then(|mut head| {
+        for (name, value) in fields {
+            head.field(name.as_bytes(), value.as_bytes())?;
+        }
+        Ok(head)
+    });
+    head.expect("the gateway's own pages are well-formed")
+}
+
+/// How the explanation is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Html,
+    Json,
+    Text,
+}
+
+impl Format {
+    /// What the client asks for: `?format=json`, else by its Accept header. What a terminal shows is plain text.
+    fn of(variables: &Variables) -> Self {
+        let query = variables.get(b"QUERY_STRING").unwrap_or_default();
+        for word in query.split(|&byte| byte == b'&') {
+            match word {
+                b"format=html" => return Self::Html,
+                b"format=json" => return Self::Json,
+                b"format=text" => return Self::Text,
+                _ => {}
+            }
+        }
+        let accept = variables.get(b"HTTP_ACCEPT").unwrap_or_default();
+        let accepts = |kind: &[u8]| accept.windows(kind.len()).any(|part| part == kind);
+        if accepts(b"text/html") {
+            Self::Html
+        } else if accepts(b"application/json") {
+            Self::Json
+        } else {
+            Self::Text
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What there is to say about a request.
+
+use super::Gateway;
+use super::findings::{self, Finding};
+use super::server::Server;
+use super::shown::{hidden, is_of_a_web_server, is_secret};
+use crate::gateway::{Circumstances, Meta, Mount, PathRule, Request, Rule, Variables};
+
+/// The explanation of one request.
+pub(super) struct Report<'a> {
+    pub(super) door: &'static str,
+    pub(super) software: &'a [u8],
+    pub(super) setup: &'static str,
+    pub(super) request: Request<'a>,
+    pub(super) mount: Option<&'a Mount>,
+    /// The URL that the application can make of environ (PEP 3333, "URL Reconstruction").
+    pub(super) url: Vec<u8>,
+    /// The variables in the order sent.
+    pub(super) variables: Vec<Variable<'a>>,
+    /// How many were left out, since they are this process's own.
+    pub(super) left_out: usize,
+    /// Variables that the application sees although they were not sent.
+    pub(super) added: Vec<(&'static str, Vec<u8>)>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// One variable as sent.
+pub(super) struct Variable<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) value: Value<'a>,
+    /// What became of it, where the application does not see it as it is.
+    pub(super) note: Option<String>,
+}
+
+pub(super) enum Value<'a> {
+    Shown(&'a [u8]),
+    Hidden(String),
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn of(variables: &'a Variables, gateway: Gateway<'a>, unframed: bool) -> Self {
+        let circumstances = Circumstances {
+            unframed,
+            by_program: gateway.by_program,
+            mount: gateway.mount,
+        };
+        let sent = Meta::sent_in(variables);
+        let request = Request::of(&sent, circumstances);
+        let server = Server::of(variables, gateway.by_program);
+        let all = variables.iter().count();
+        let shown: Vec<Variable<'a>> = variables
+            .iter()
+            .enumerate()
+            .filter(|(_, (name, _))| !gateway.by_program || is_of_a_web_server(name))
+            .map(|(at, (name, value))| Variable {
+                name,
+                value: if is_secret(name) {
+                    Value::Hidden(hidden(name, value))
+                } else {
+                    Value::Shown(value)
+                },
+                note: note(variables, at, name, value, &request),
+            })
+            .collect();
+        Self {
+            door: if gateway.by_program { "CGI" } else { "FastCGI" },
+            software: variables.get(b"SERVER_SOFTWARE").unwrap_or_default(),
+            setup: server.setup(variables, request.path_rule, gateway.by_program),
+            mount: gateway.mount,
+            url: url(variables, &request),
+            left_out: all - shown.len(),
+            variables: shown,
+            added: added(variables, &request),
+            findings: findings::of(variables, server, &request, gateway),
+            request,
+        }
+    }
+
+    /// The rule that made SCRIPT_NAME and PATH_INFO what they are, as the documentation names it, and in a sentence.
+    pub(super) fn rule(&self) -> (&'static str, &'static str) {
+        match self.request.path_rule {
+            PathRule::AsSent => (
+                "as sent",
+                "What the web server sent is what was asked for, or nothing tells more.",
+            ),
+            PathRule::EncodedSlash => ("A", "Apache left %2F encoded; it was decoded."),
+            PathRule::Redirected => (
+                "B",
+                "Apache went from the URL to a script (RewriteRule or FallbackResource): the application is mounted in the \
+                 script's folder.",
+            ),
+            PathRule::WholePath => (
+                "C",
+                "The web server put the whole path into SCRIPT_NAME and sent no PATH_INFO: the application is taken to be at \
+                 the root.",
+            ),
+            PathRule::ProxyPass => (
+                "C",
+                "ProxyPass put the whole path into SCRIPT_NAME: the part below the mount is the end of SCRIPT_FILENAME.",
+            ),
+            PathRule::TrailingSlash => (
+                "D",
+                "The slash at the end of SCRIPT_NAME belongs to PATH_INFO.",
+            ),
+            PathRule::Before => (
+                "E",
+                "PATH_INFO is the end of the URL's path: SCRIPT_NAME is what stands before it there, not what was sent.",
+            ),
+            PathRule::Whole => (
+                "F",
+                "The web server sent no PATH_INFO that fits the URL: the URL's path is PATH_INFO.",
+            ),
+            PathRule::Mount => (
+                "--mount",
+                "The operator's --mount says where the application lies.",
+            ),
+            PathRule::OutsideMount => (
+                "--mount",
+                "The URL is not under the operator's --mount: the application is not called, the answer is 404.",
+            ),
+        }
+    }
+}
+
+/// What became of a variable.
+fn note(
+    variables: &Variables,
+    at: usize,
+    name: &[u8],
+    value: &[u8],
+    request: &Request<'_>,
+) -> Option<String> {
+    let mut later = variables.iter().skip(at + 1);
+    let is_repeated = later.any(|(other, _)| other == name);
+    let is_again = variables.iter().take(at).any(|(other, _)| other == name);
+    match Rule::of(name) {
+        Rule::Drop if name == b"HTTP_PROXY" => {
+            Some("not passed on: programs would take it for their proxy (CVE-2016-5385)".to_owned())
+        }
+        Rule::Drop if name.starts_with(b"HTTP_CONTENT_") => {
+            Some("not passed on: the variable without HTTP_ is the one that counts".to_owned())
+        }
+        Rule::Drop => Some("not passed on: not the name of a variable".to_owned()),
+        Rule::Join(_) if is_repeated || is_again => Some("joined into one value".to_owned()),
+        _ if is_repeated => Some("not passed on: sent again below".to_owned()),
+        _ => {
+            let seen = seen(name, request)?;
+            match seen {
+                Some(seen) if seen == value => None,
+                Some(_) if is_secret(name) => Some("the application sees another value".to_owned()),
+                Some(seen) => Some(format!(
+                    "the application sees '{}'",
+                    super::shown::readable(&seen)
+                )),
+                None => Some("not passed on".to_owned()),
+            }
+        }
+    }
+}
+
+/// What the application sees of a variable that is worked out: `None` when it is none of those.
+fn seen(name: &[u8], request: &Request<'_>) -> Option<Option<Vec<u8>>> {
+    let some = |value: &[u8]| Some(value.to_vec());
+    Some(match name {
+        b"SCRIPT_NAME" => some(&request.script_name),
+        b"PATH_INFO" => some(&request.path_info),
+        b"QUERY_STRING" => some(request.query_string),
+        b"REQUEST_METHOD" => some(request.request_method),
+        b"SERVER_NAME" => some(request.server_name),
+        b"SERVER_PORT" => some(request.server_port),
+        b"SERVER_PROTOCOL" => some(request.server_protocol),
+        b"CONTENT_LENGTH" => request
+            .content_length
+            .map(|length| length.to_string().into_bytes()),
+        b"CONTENT_TYPE" => request.content_type.and_then(some),
+        b"HTTP_AUTHORIZATION" => request.authorization.and_then(some),
+        b"HTTP_TRANSFER_ENCODING" => request.transfer_encoding.and_then(some),
+        _ => return None,
+    })
+}
+
+fn added(variables: &Variables, request: &Request<'_>) -> Vec<(&'static str, Vec<u8>)> {
+    let scheme = if request.https { "https" } else { "http" };
+    let worked_out = [
+        "SCRIPT_NAME",
+        "PATH_INFO",
+        "QUERY_STRING",
+        "REQUEST_METHOD",
+        "SERVER_NAME",
+        "SERVER_PORT",
+        "SERVER_PROTOCOL",
+        "HTTP_AUTHORIZATION",
+    ];
+    let mut added: Vec<(&'static str, Vec<u8>)> = worked_out
+        .into_iter()
+        .filter(|name| variables.get(name.as_bytes()).is_none())
+        .filter_map(|name| {
+            let seen = seen(name.as_bytes(), request)??;
+            let value = match is_secret(name.as_bytes()) {
+                true => hidden(name.as_bytes(), &seen).into_bytes(),
+                false => seen,
+            };
+            Some((name, value))
+        })
+        .collect();
+    added.push(("wsgi.url_scheme", scheme.into()));
+    added
+}
+
+fn url(variables: &Variables, request: &Request<'_>) -> Vec<u8> {
+    let (scheme, usual) = if request.https {
+        ("https", &b"443"[..])
+    } else {
+        ("http", &b"80"[..])
+    };
+    let mut url = format!("{scheme}://").into_bytes();
+    match variables.get(b"HTTP_HOST").filter(|host| !host.is_empty()) {
+        Some(host) => url.extend_from_slice(host),
+        None => {
+            url.extend_from_slice(request.server_name);
+            if request.server_port != usual {
+                url.push(b':');
+                url.extend_from_slice(request.server_port);
+            }
+        }
+    }
+    for &byte in request.script_name.iter().chain(&*request.path_info) {
+        let is_plain = byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
+        if is_plain {
+            url.push(byte);
+        } else {
+            url.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    if !request.query_string.is_empty() {
+        url.push(b'?');
+        url.extend_from_slice(request.query_string);
+    }
+    url
+}

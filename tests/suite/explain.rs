@@ -1,0 +1,508 @@
+//! `explain`: what is said of a request, through both doors; what must not be said; and that it is off unless asked for.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use crate::captures::setups;
+use crate::cgi_door::{Cgi, os};
+use crate::client::{AUTHORIZER, Connection, Request, fetch};
+use crate::gateway::{Gateway, venv};
+
+/// An explaining responder. There is no application of the name.
+fn explaining(options: &[&str]) -> Gateway {
+    let mut all = vec!["--explain", "--workers", "1"];
+    all.extend(options);
+    Gateway::start("no_such_application", &all)
+}
+
+fn explain_cgi(request: &Request) -> Cgi {
+    Cgi::new("", request).door("explain")
+}
+
+/// The same explanation by both doors.
+fn explained(request: &Request) -> [String; 2] {
+    let gateway = explaining(&[]);
+    let by_fastcgi = fetch(gateway.socket(), request).expect(200).text();
+    let output = explain_cgi(request).run();
+    let response = output.response();
+    assert_eq!((output.code, response.status), (0, 200), "{output:#?}");
+    [by_fastcgi, String::from_utf8(response.body).unwrap()]
+}
+
+fn has(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "no {word:?} in\n{text}");
+    }
+}
+
+/// Members of the JSON form, one a line, as Python's own reader understands it.
+fn members(json: &str, expression: &str) -> String {
+    let program = format!("import json, sys; d = json.load(sys.stdin); print({expression})");
+    let mut child = Command::new(venv().join("bin/python3"))
+        .args(["-I", "-c", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(json.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{expression} of\n{json}");
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .trim_end()
+        .to_owned()
+}
+
+#[test]
+fn a_request_is_explained_by_both_doors() {
+    let request = Request::get("/shop/a%20b?x=1")
+        .param("SCRIPT_NAME", "/shop")
+        .param("PATH_INFO", "/a b")
+        .param("SERVER_SOFTWARE", "nginx/1.26.3");
+    for text in explained(&request) {
+        has(
+            &text,
+            &[
+                "nginx/1.26.3",
+                "SCRIPT_NAME  '/shop'",
+                "PATH_INFO    '/a b'",
+                "http://localhost/shop/a%20b?x=1",
+                "REQUEST_URI=/shop/a%20b?x=1",
+                "fastcgi_buffer_size 32k;",
+            ],
+        );
+    }
+}
+
+/// Only FastCGI has an order.
+#[test]
+fn variables_are_shown_in_the_order_sent_with_repeated_ones() {
+    let request = Request::get("/").add_param("HTTP_ACCEPT", "again");
+    let gateway = explaining(&[]);
+    let text = fetch(gateway.socket(), &request).expect(200).text();
+    let sent = [
+        "\nQUERY_STRING=",
+        "\nREQUEST_METHOD=",
+        "\nHTTP_HOST=",
+        "\nHTTP_ACCEPT=*/*",
+        "\nHTTP_ACCEPT=again",
+    ];
+    let places: Vec<_> = sent.iter().map(|line| text.find(line).unwrap()).collect();
+    assert!(places.is_sorted(), "not in the order sent:\n{text}");
+}
+
+#[test]
+fn it_is_a_page_json_or_text_as_the_client_likes() {
+    let gateway = explaining(&[]);
+    let base = || Request::get("/a").param("HTTP_X_MARK", "<script>alert('\"&')</script>");
+    let page = fetch(
+        gateway.socket(),
+        &base().param("HTTP_ACCEPT", "text/html,*/*"),
+    )
+    .expect(200);
+    let text = page.text();
+    has(
+        &text,
+        &[
+            "<!DOCTYPE html>",
+            "</html>",
+            "&lt;script&gt;alert(&#39;&quot;&amp;&#39;)",
+        ],
+    );
+    assert!(!text.contains("<script"), "{text}");
+    for (name, value) in [
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Cache-Control", "no-store"),
+        ("X-Robots-Tag", "noindex, nofollow"),
+        ("X-Content-Type-Options", "nosniff"),
+    ] {
+        assert_eq!(page.header(name), Some(value));
+    }
+    let policy = page.header("Content-Security-Policy").unwrap();
+    has(policy, &["default-src 'none'", "frame-ancestors 'none'"]);
+
+    for request in [
+        base().param("HTTP_ACCEPT", "application/json"),
+        base().param("QUERY_STRING", "a=b&format=json"),
+        base()
+            .param("QUERY_STRING", "format=json")
+            .param("HTTP_ACCEPT", "text/html"),
+    ] {
+        let answer = fetch(
+            gateway.socket(),
+            &request.param("HTTP_X_LATIN", b"caf\xe9\0"),
+        )
+        .expect(200);
+        assert_eq!(answer.header("Content-Type"), Some("application/json"));
+        let text = answer.text();
+        let members = members(
+            &text,
+            r"d['door'], d['rule'], d['script_name'], d['path_info'], d['url'],
+            [v['value'] for v in d['variables'] if v['name'] in ('HTTP_X_MARK', 'HTTP_X_LATIN')] ==
+            ['<script>alert(\'\x22&\')</script>', 'caf\xe9\0']",
+        );
+        let url = if text.contains("a=b&format") {
+            "?a=b&format=json"
+        } else {
+            ""
+        };
+        assert!(
+            members.starts_with("FastCGI as sent  /a http://localhost/a"),
+            "{members}"
+        );
+        assert!(
+            members.contains(url) && members.ends_with("True"),
+            "{members}"
+        );
+    }
+    let plain = fetch(gateway.socket(), &base()).expect(200);
+    assert_eq!(
+        plain.header("Content-Type"),
+        Some("text/plain; charset=utf-8")
+    );
+}
+
+/// What is asked of others for help is shown around.
+#[test]
+fn secrets_are_hidden_in_every_form() {
+    for format in ["html", "json", "text"] {
+        let request = Request::get("/")
+            .param("QUERY_STRING", format!("format={format}"))
+            .param("HTTP_AUTHORIZATION", "Basic s3cret")
+            .param("REDIRECT_HTTP_AUTHORIZATION", "Bearer s3cret")
+            .param("HTTP_PROXY_AUTHORIZATION", "s3cret")
+            .param("HTTP_COOKIE", "session=s3cret")
+            .add_param("HTTP_COOKIE", "other=s3cret")
+            .param("HTTP_X_API_KEY", "s3cret")
+            .param("HTTP_X_CSRFTOKEN", "s3cret")
+            .param("APP_SECRET", "s3cret")
+            .param("DB_PASSWORD", "s3cret");
+        for text in explained(&request) {
+            assert!(!text.contains("s3cret"), "{text}");
+            has(
+                &text,
+                &[
+                    "HTTP_COOKIE",
+                    "Basic (hidden, 6 bytes)",
+                    "(hidden, 14 bytes)",
+                ],
+            );
+        }
+    }
+}
+
+/// Passwords are handed to services in their environment, and to CGI programs by SetEnv.
+#[test]
+fn the_process_environment_is_not_shown() {
+    for format in ["html", "json", "text"] {
+        let request = Request::get("/").param("QUERY_STRING", format!("format={format}"));
+        let gateway = Gateway::builder("no_such_application")
+            .args(["--explain"])
+            .env("DATABASE_URL", "postgres://leaked")
+            .env("HTTP_X_OF_THE_PROCESS", "leaked")
+            .start();
+        let text = fetch(gateway.socket(), &request).expect(200).text();
+        assert!(!text.contains("leaked"), "{text}");
+        let output = explain_cgi(&request)
+            .env("DATABASE_URL", "postgres://leaked")
+            .env("REDIRECT_DATABASE_URL", "postgres://leaked")
+            .env("leaked", "lower case")
+            .env("REDIRECT_STATUS", "200")
+            .run();
+        let text = String::from_utf8(output.response().body).unwrap();
+        assert!(
+            !text.contains("leaked") && !text.contains("DATABASE_URL"),
+            "{text}"
+        );
+        has(&text, &["REDIRECT_STATUS"]);
+        // These three and PYTHONDONTWRITEBYTECODE.
+        match format {
+            "json" => assert_eq!(members(&text, "d['left_out']"), "4"),
+            _ => has(&text, &["since they are this process's own: 4"]),
+        }
+    }
+}
+
+/// It is for when Python is what does not work.
+#[test]
+fn it_needs_no_working_python() {
+    let request = Request::get("/");
+    let output = explain_cgi(&request)
+        .env("PYTHONHOME", "/nowhere")
+        .env("VIRTUAL_ENV", "/nowhere")
+        .options(["--venv", "/nowhere"])
+        .run();
+    assert_eq!(
+        (output.code, output.response().status),
+        (0, 200),
+        "{output:#?}"
+    );
+    assert_eq!(output.stderr, "");
+    let gateway = Gateway::builder("no_such_application")
+        .args([
+            "--explain",
+            "--venv",
+            "/nowhere",
+            "--workers",
+            "2",
+            "--threads",
+            "2",
+            "--preload",
+        ])
+        .env("PYTHONHOME", "/nowhere")
+        .start();
+    let text = fetch(gateway.socket(), &request).expect(200).text();
+    has(&text, &["explains this request", "door         FastCGI"]);
+    assert_eq!(gateway.terminate().code, 0);
+}
+
+/// Also told by the environment, and without the name of an application.
+#[test]
+fn explain_stands_in_the_place_of_an_application() {
+    for (words, variable) in [
+        (&["--explain"][..], ""),
+        (&["--explain=yes"], ""),
+        (&[], "yes"),
+    ] {
+        let output = Cgi::bare("")
+            .program(crate::gateway::binary())
+            .words(&["check"])
+            .words(words)
+            .env("WSGI_GATEWAY_EXPLAIN", variable)
+            .run();
+        assert_eq!(output.code, 0, "{output:#?}");
+        has(
+            &output.text(),
+            &["application: none, requests are explained"],
+        );
+    }
+    for words in [&["check"][..], &["check", "--explain=no"]] {
+        let program = Cgi::bare("").program(crate::gateway::binary());
+        let output = program.words(words).run();
+        assert_eq!(output.code, 2, "{output:#?}");
+        has(&output.stderr, &["<APP>"]);
+    }
+}
+
+/// Nobody who sends a request is to turn it on, or to give it options.
+#[test]
+fn a_request_does_not_ask_for_it() {
+    let gateway = Gateway::start("hello", &[]);
+    for query in ["explain", "--explain", "format=json", "explain=yes"] {
+        let request = Request::get(&format!("/explain?{query}")).param("HTTP_EXPLAIN", "yes");
+        let text = fetch(gateway.socket(), &request).expect(200).text();
+        assert!(!text.contains("explains this request"), "{text}");
+        let program = || Cgi::new("", &request).program(crate::gateway::binary());
+        let output = program()
+            .env("WSGI_GATEWAY_APP", "hello")
+            .words(&[query])
+            .run();
+        assert!(
+            !output.text().contains("explains this request"),
+            "{output:#?}"
+        );
+        let output = program().words(&[query]).run();
+        assert!(
+            !output.text().contains("explains this request"),
+            "{output:#?}"
+        );
+    }
+    let request = Request::get("/?--debug+-h").param("QUERY_STRING", "--debug+-h");
+    for words in [
+        &["explain", "--debug", "-h"][..],
+        &["explain", "/srv/own.cgi", "--debug", "-h"],
+    ] {
+        let program = Cgi::new("", &request).program(crate::gateway::binary());
+        let output = program.words(words).run();
+        assert_eq!(output.code, 0, "{output:#?}");
+        has(&output.text(), &["explains this request"]);
+    }
+}
+
+#[test]
+fn bodies_heads_and_authorizers() {
+    let gateway = explaining(&[]);
+    let mut connection = Connection::open(gateway.socket());
+    let post = Request::post("/", &vec![b'x'; 300_000]).keep();
+    assert!(
+        connection
+            .request(&post)
+            .expect(200)
+            .text()
+            .contains("explains")
+    );
+    let head = Request::get("/").param("REQUEST_METHOD", "HEAD").keep();
+    let answer = connection.request(&head).expect(200);
+    assert_eq!(answer.text(), "");
+    assert_ne!(answer.header("Content-Length"), Some("0"));
+    // 200 would let the client in.
+    let authorizer = Request::get("/").role(AUTHORIZER).keep();
+    connection.write(&authorizer.head());
+    connection.response(1).expect(403);
+}
+
+/// What a set-up looks like and which rule it was, for the first request of a few captures; and the line to change.
+#[test]
+fn set_ups_are_recognised_and_told_what_to_change() {
+    let setups = setups();
+    let fastcgi = explaining(&[]);
+    for (name, words) in [
+        (
+            "nginx-params",
+            &[
+                "no PATH_INFO",
+                "rule         C:",
+                "--mount /app",
+                "fastcgi_buffer_size",
+            ][..],
+        ),
+        (
+            "nginx-params",
+            &[
+                "HTTP_HOST has no port",
+                "fastcgi_param HTTP_HOST $http_host;",
+            ],
+        ),
+        (
+            "nginx-wsgi-dup",
+            &[
+                "SCRIPT_NAME came more than once",
+                "[not passed on: sent again below]",
+            ],
+        ),
+        (
+            "nginx-wsgi",
+            &[
+                "REQUEST_URI is not sent",
+                "fastcgi_param REQUEST_URI $request_uri;",
+            ],
+        ),
+        ("nginx-split", &["fastcgi_split_path_info"]),
+        ("apache-cgid-root", &["mod_cgid", "CGIPassAuth On"]),
+        ("apache-cgid-rewrite", &["RewriteRule", "rule         B:"]),
+        (
+            "apache-fcgid-wrapper",
+            &["mod_fcgid", "FcgidMaxRequestLen", "CGIPassAuth On"],
+        ),
+        (
+            "apache-pfcgi-app-slash",
+            &["ProxyPass", "rule         C:", "begins with 'proxy:'"],
+        ),
+        (
+            "apache-pfcgi-root-tcp",
+            &["ProxyPass", "is taken to be at the root"],
+        ),
+        (
+            "lighttpd-fcgi-root",
+            &["mod_fastcgi", "\"fix-root-scriptname\" => \"enable\""],
+        ),
+        ("lighttpd-cgi-docroot", &["mod_cgi"]),
+        (
+            "caddy-transport",
+            &["transport fastcgi", "handle /app*", "--mount"],
+        ),
+        ("caddy-php", &["php_fastcgi", "rule         F:"]),
+        (
+            "haproxy-basic",
+            &["fcgi-app", "path-info", "pass-header Authorization"],
+        ),
+        ("h2o-root", &["fastcgi.connect", "--mount"]),
+        ("mini_httpd", &["a CGI program"]),
+        ("fcgiwrap", &["fcgiwrap", "rule         C:"]),
+    ] {
+        let setup = setups.iter().find(|setup| setup.name == name).unwrap();
+        let mut request = Request::get("/");
+        request.params.clone_from(&setup.requests[0].sent);
+        let text = if setup.is_cgi {
+            let mut cgi = explain_cgi(&request).empty_environment();
+            for (name, value) in &request.params {
+                cgi = cgi.env(os(name), os(value));
+            }
+            String::from_utf8(cgi.run().response().body).unwrap()
+        } else {
+            fetch(fastcgi.socket(), &request).expect(200).text()
+        };
+        has(&text, words);
+    }
+}
+
+#[test]
+fn single_mistakes_are_told_with_the_line_to_change() {
+    let gateway = explaining(&[]);
+    let get = || Request::get("/a/b");
+    for (request, words) in [
+        (
+            get().param("HTTP_PROXY", "evil"),
+            &["fastcgi_param HTTP_PROXY \"\";", "CVE-2016-5385"][..],
+        ),
+        (
+            get().param("HTTP_X_FORWARDED_PROTO", "https"),
+            &["WRONG", "fastcgi_param HTTPS on;"],
+        ),
+        (
+            get().param("REMOTE_USER", "admin"),
+            &["WRONG", "lets everybody in"],
+        ),
+        (
+            get().param("SERVER_PORT", "8080"),
+            &["WRONG", "has no port"],
+        ),
+        (
+            get().param("HTTP_X.DOT", "1"),
+            &["HTTP_X.DOT has characters"],
+        ),
+        (
+            get().param("SCRIPT_NAME", "app").without("REQUEST_URI"),
+            &["does not begin with a slash"],
+        ),
+        (
+            get().param("SCRIPT_NAME", "/front"),
+            &["rule         E:", "--mount /front"],
+        ),
+        (
+            get().without("PATH_INFO").param("SCRIPT_NAME", "/a/b"),
+            &["rule         C:", "--mount /a"],
+        ),
+        (
+            get().param("CONTENT_LENGTH", "0010"),
+            &["[the application sees '10']"],
+        ),
+        (
+            get().add_param("HTTP_ACCEPT", "more"),
+            &["[joined into one value]"],
+        ),
+    ] {
+        let text = fetch(gateway.socket(), &request).expect(200).text();
+        has(&text, words);
+    }
+    let text = fetch(gateway.socket(), &get()).expect(200).text();
+    assert!(!text.contains("WRONG"), "{text}");
+}
+
+#[test]
+fn the_mount_is_explained_too() {
+    let gateway = explaining(&["--mount", "/shop"]);
+    let inside = Request::get("/shop/a")
+        .param("SCRIPT_NAME", "/shop/a")
+        .without("PATH_INFO");
+    let text = fetch(gateway.socket(), &inside).expect(200).text();
+    has(
+        &text,
+        &[
+            "--mount      /shop/",
+            "SCRIPT_NAME  '/shop'",
+            "PATH_INFO    '/a'",
+            "rule         --mount:",
+        ],
+    );
+    assert!(!text.contains("taken to be at the root"), "{text}");
+    let outside = fetch(gateway.socket(), &Request::get("/shopping"))
+        .expect(200)
+        .text();
+    has(
+        &outside,
+        &["the answer is 404", "WRONG: This URL is not under /shop/"],
+    );
+}
