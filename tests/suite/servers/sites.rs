@@ -167,9 +167,7 @@ pub(crate) fn behind_mod_cgid(site: &Site, prefix: &str) -> Option<Served> {
 
 /// Apache that runs `app.cgi` or `app.fcgi` itself.
 fn started_by_apache(site: &Site, conf: &str) -> Option<Served> {
-    let conf = conf
-        .replace("/srv/app/", &site.at(""))
-        .replace("/srv/app", &site.at(""));
+    let conf = conf.replace("/srv/app", site.folder.path().to_str().unwrap());
     Some(Served {
         server: apache::serve("event", "cgid", 1, |_| vec![conf.clone()])?,
         _gateway: None,
