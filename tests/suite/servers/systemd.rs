@@ -87,7 +87,7 @@ fn the_service_starts_reloads_and_stops_as_its_unit_says() {
     let listener = UnixListener::bind(&socket).unwrap();
     let messages = UnixDatagram::bind(folder.at("notify")).unwrap();
     messages.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut gateway = Gateway::builder(last)
+    let gateway = Gateway::builder(last)
         .auto_door()
         .args(words)
         .stdin(listener)
