@@ -130,9 +130,7 @@ pub(crate) type Way = fn(&Site, &str) -> Option<Served>;
 /// nginx before a gateway that runs.
 pub(crate) fn behind_nginx(site: &Site, prefix: &str) -> Option<Served> {
     program("nginx")?;
-    // Its port is not 80, so that a comment in it applies: the application must be told the port.
-    let conf = of(prefix, "nginx.conf", "nginx-prefix.conf")
-        .put("/etc/nginx/fastcgi_params;", "/etc/nginx/fastcgi.conf;");
+    let conf = of(prefix, "nginx.conf", "nginx-prefix.conf");
     let gateway = site.running();
     Some(Served {
         server: nginx::start(&conf, &gateway),
