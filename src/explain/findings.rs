@@ -208,7 +208,7 @@ impl Search<'_> {
                 continue;
             }
             let is_header = name.starts_with(b"HTTP_");
-            if Rule::of(name) == Rule::Last && names[at + 1..].contains(name) {
+            if !is_header && Rule::of(name) == Rule::Last && names[at + 1..].contains(name) {
                 told.push(name);
                 repeated.push(readable(name));
             } else if is_header && Rule::of(name) == Rule::Drop && !is_known_drop(name) {

@@ -30,6 +30,9 @@ impl Rule {
         match name {
             b"" | b"HTTP_PROXY" | b"HTTP_CONTENT_LENGTH" | b"HTTP_CONTENT_TYPE" => Self::Drop,
             b"HTTP_COOKIE" => Self::Join(b"; "),
+            // A request has one Host (RFC 9112 section 3.2). Where nginx sends it twice, a line of the configuration mends what the
+            // included fastcgi_params says: Debian's leaves the port out.
+            b"HTTP_HOST" => Self::Last,
             // The keys that are the gateway's own are not for a web server to set.
             _ if name.starts_with(b"wsgi.") => Self::Drop,
             _ if name.starts_with(b"HTTP_") => {
@@ -343,5 +346,6 @@ mod tests {
         assert_eq!(Rule::of(b"HTTP_COOKIE"), Rule::Join(b"; "));
         assert_eq!(Rule::of(b"HTTP_X_DUP"), Rule::Join(b", "));
         assert_eq!(Rule::of(b"SCRIPT_NAME"), Rule::Last);
+        assert_eq!(Rule::of(b"HTTP_HOST"), Rule::Last);
     }
 }

@@ -142,7 +142,7 @@ const FOLDER: &[Loss] = &[
 ];
 
 /// The site of conf/apache/cgi.conf.
-fn cgi(mount: &str) -> String {
+pub(super) fn cgi(mount: &str) -> String {
     let conf = Conf::read("apache/cgi.conf");
     let conf = match mount {
         "" => conf,
@@ -154,7 +154,7 @@ fn cgi(mount: &str) -> String {
 }
 
 /// The site of conf/apache/fcgid.conf.
-fn fcgid(mount: &str, wrapper: bool) -> String {
+pub(super) fn fcgid(mount: &str, wrapper: bool) -> String {
     let mut conf = Conf::read("apache/fcgid.conf");
     if !mount.is_empty() {
         conf = conf
@@ -170,13 +170,14 @@ fn fcgid(mount: &str, wrapper: bool) -> String {
 }
 
 /// The site of conf/apache/proxy-fcgi.conf with one of its ways to the gateway.
-fn proxy_fcgi(way: &[&str]) -> String {
+pub(super) fn proxy_fcgi(way: &[&str]) -> String {
     let conf = Conf::read("apache/proxy-fcgi.conf").without(&[PROXY_PASS]);
     conf.with(way).text().to_owned()
 }
 
-const PROXY_PASS: &str = "ProxyPass / unix:/run/wsgi-gateway.sock|fcgi://localhost/ enablereuse=on";
-const PROXY_PASS_BELOW: &str =
+pub(super) const PROXY_PASS: &str =
+    "ProxyPass / unix:/run/wsgi-gateway.sock|fcgi://localhost/ enablereuse=on";
+pub(super) const PROXY_PASS_BELOW: &str =
     "ProxyPass /app unix:/run/wsgi-gateway.sock|fcgi://localhost enablereuse=on";
 const REUSE: &str = " enablereuse=on";
 const SET_HANDLER: [&str; 3] = [
@@ -246,11 +247,7 @@ fn make_virtualenv(path: &str) {
 
 /// Starts Apache with these sites, if it is there. `cgi` is the module for CGI programs that goes with `mpm`.
 fn start(mpm: &str, cgi: &str, gateway: Option<&Gateway>, sites: &[Site]) -> Option<Server> {
-    let apache = program("apache2")?;
-    installed(&format!("{MODULES}/mod_fcgid.so"))?;
-    Some(Server::start(sites.len(), |start| {
-        let folder = &start.folder;
-        folder.write("mime.types", "");
+    serve(mpm, cgi, sites.len(), |folder| {
         make_virtualenv(&folder.at("venv"));
         for name in [
             "app",
@@ -261,6 +258,29 @@ fn start(mpm: &str, cgi: &str, gateway: Option<&Gateway>, sites: &[Site]) -> Opt
         ] {
             write_site(folder, name);
         }
+        let socket = gateway.map(|gateway| gateway.socket().to_str().unwrap());
+        let filled_in = |site: &Site| {
+            site.conf
+                .replace("/run/wsgi-gateway.sock", socket.unwrap_or_default())
+                .replace("/srv/", &folder.at(""))
+                .replace("/usr/local/bin/wsgi-gateway", &folder.gateway_program())
+        };
+        sites.iter().map(filled_in).collect()
+    })
+}
+
+/// Starts Apache, if it is there, with the sites that `sites` makes in its folder, each on an address of its own.
+pub(super) fn serve(
+    mpm: &str,
+    cgi: &str,
+    addresses: usize,
+    sites: impl Fn(&Folder) -> Vec<String>,
+) -> Option<Server> {
+    let apache = program("apache2")?;
+    installed(&format!("{MODULES}/mod_fcgid.so"))?;
+    Some(Server::start(addresses, |start| {
+        let folder = &start.folder;
+        folder.write("mime.types", "");
         let mut conf = include_str!("apache-base.conf")
             .replace("{modules}", MODULES)
             .replace("{folder}", &folder.at(""))
@@ -270,15 +290,10 @@ fn start(mpm: &str, cgi: &str, gateway: Option<&Gateway>, sites: &[Site]) -> Opt
                 "{user}",
                 &server_user().map_or(String::new(), |user| format!("User {user}\nGroup {user}")),
             );
-        for (site, address) in sites.iter().zip(&start.addresses) {
-            let socket = gateway.map(|gateway| gateway.socket().to_str().unwrap());
+        for (site, address) in sites(folder).iter().zip(&start.addresses) {
             let site = site
-                .conf
                 .replace("#ServerName www.example.org", "ServerName 127.0.0.1")
-                .replace("*:80", &address.to_string())
-                .replace("/run/wsgi-gateway.sock", socket.unwrap_or_default())
-                .replace("/srv/", &folder.at(""))
-                .replace("/usr/local/bin/wsgi-gateway", &folder.gateway_program());
+                .replace("*:80", &address.to_string());
             conf += &format!("Listen {address}\n{site}\n");
         }
         let conf = folder.write("apache.conf", conf);

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::sites::{Site, Way, behind_nginx};
+use super::sites::{self, Site, Way};
 use crate::gateway::{apps, venv};
 use crate::http::{Client, Page};
 
@@ -17,7 +17,27 @@ const UPLOAD: usize = 3_000_000;
 
 #[test]
 fn the_admin_works_behind_nginx() {
-    the_admin_works(behind_nginx);
+    the_admin_works(sites::behind_nginx);
+}
+
+#[test]
+fn the_admin_works_behind_mod_cgid() {
+    the_admin_works(sites::behind_mod_cgid);
+}
+
+#[test]
+fn the_admin_works_behind_mod_fcgid() {
+    the_admin_works(sites::behind_mod_fcgid);
+}
+
+#[test]
+fn the_admin_works_behind_mod_proxy_fcgi() {
+    the_admin_works(sites::behind_mod_proxy_fcgi);
+}
+
+#[test]
+fn the_admin_works_behind_lighttpd() {
+    the_admin_works(sites::behind_lighttpd);
 }
 
 fn the_admin_works(behind: Way) {

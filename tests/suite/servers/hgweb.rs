@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use super::sites::{Site, Way, behind_nginx};
+use super::sites::{self, Site, Way};
 use crate::gateway::venv;
 use crate::http::{Client, Page};
 
@@ -19,7 +19,27 @@ const LARGE: usize = 3_000_000;
 
 #[test]
 fn clone_and_push_work_behind_nginx() {
-    clone_and_push_work(behind_nginx);
+    clone_and_push_work(sites::behind_nginx);
+}
+
+#[test]
+fn clone_and_push_work_behind_mod_cgid() {
+    clone_and_push_work(sites::behind_mod_cgid);
+}
+
+#[test]
+fn clone_and_push_work_behind_mod_fcgid() {
+    clone_and_push_work(sites::behind_mod_fcgid);
+}
+
+#[test]
+fn clone_and_push_work_behind_mod_proxy_fcgi() {
+    clone_and_push_work(sites::behind_mod_proxy_fcgi);
+}
+
+#[test]
+fn clone_and_push_work_behind_lighttpd() {
+    clone_and_push_work(sites::behind_lighttpd);
 }
 
 fn clone_and_push_work(behind: Way) {

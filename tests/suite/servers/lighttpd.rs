@@ -86,7 +86,7 @@ const BELOW: &[Loss] = &[
 ];
 
 /// lighttpd in front of a gateway that runs.
-fn external(conf: &Conf, gateway: &Gateway) -> Server {
+pub(super) fn external(conf: &Conf, gateway: &Gateway) -> Server {
     start(|_| {
         conf.clone()
             .put_all("/run/wsgi-gateway.sock", gateway.socket().to_str().unwrap())

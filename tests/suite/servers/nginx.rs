@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::matrix::{self, Loss, Way, loss, loss_of_some};
+use super::matrix::{self, Loss, Way, loss};
 use super::{Conf, Server, gateway, program, server_user};
 use crate::gateway::{DEADLINE, Gateway};
 use crate::http::Client;
@@ -71,11 +71,9 @@ const LOSSES: &[Loss] = &[
     loss("above the root", "status", "400", "refused by nginx"),
     loss("encoded slashes above the root", "status", "400", "refused by nginx"),
     loss("basic authorization", "REMOTE_USER", "'user'", "fastcgi_params has $remote_user, which nobody has verified"),
-    // Debian's fastcgi_params has HTTP_HOST $host, which has no port and is in lower case.
-    loss_of_some("*", "HTTP_HOST", "'site.example'", "fastcgi_params of Debian"),
-    loss_of_some("HTTP/1.0 without host", "HTTP_HOST", "''", "fastcgi_params of Debian"),
-    loss_of_some("absolute target", "HTTP_HOST", "'other.example'", "fastcgi_params of Debian"),
-    loss_of_some("absolute target", "HTTP_HOST", "'site.example:PORT'", "fastcgi_params of nginx's: the field as it is"),
+    loss("HTTP/1.0 without host", "HTTP_HOST", "''", "$http_host of none is empty"),
+    loss("absolute target", "HTTP_HOST", "'site.example:PORT'", "$http_host is the field as it is"),
+    loss("absolute target", "SERVER_NAME", "'site.example'", "taken from it, where server_name says nothing"),
 ];
 
 /// What nginx does to the target of an absolute request, as it is with each mount.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::{Conf, Folder, Server, gateway, nginx, program, server_user};
+use super::{Conf, Folder, Server, apache, gateway, lighttpd, nginx, program, server_user};
 use crate::gateway::{Gateway, apps, venv};
 
 /// The folder of an application, laid out so that nothing has to be said about Python: it is a virtual environment itself.
@@ -63,8 +63,13 @@ impl Site {
         }
     }
 
-    fn file(&self, name: &str) -> String {
+    fn at(&self, name: &str) -> String {
         self.folder.at(name)
+    }
+
+    /// A gateway that runs, for the servers that want one.
+    fn running(&self) -> Gateway {
+        gateway(&self.at("app.py"), &["--threads", "2"])
     }
 }
 
@@ -125,17 +130,60 @@ pub(crate) type Way = fn(&Site, &str) -> Option<Served>;
 /// nginx before a gateway that runs.
 pub(crate) fn behind_nginx(site: &Site, prefix: &str) -> Option<Served> {
     program("nginx")?;
-    let name = ["nginx.conf", "nginx-prefix.conf"][usize::from(!prefix.is_empty())];
-    // The port is not 80, so that its comment applies: the application must be told it.
-    let conf = Conf::read(name).put("/etc/nginx/fastcgi_params;", "/etc/nginx/fastcgi.conf;");
-    let gateway = running(site);
+    let conf = of(prefix, "nginx.conf", "nginx-prefix.conf");
+    let gateway = site.running();
     Some(Served {
         server: nginx::start(&conf, &gateway),
         _gateway: Some(gateway),
     })
 }
 
-/// A gateway that runs, for the servers that want one.
-fn running(site: &Site) -> Gateway {
-    gateway(&site.file("app.py"), &["--threads", "2"])
+/// Apache before a gateway that runs.
+pub(crate) fn behind_mod_proxy_fcgi(site: &Site, prefix: &str) -> Option<Served> {
+    let gateway = site.running();
+    let way = match prefix {
+        "" => apache::PROXY_PASS,
+        _ => apache::PROXY_PASS_BELOW,
+    };
+    let conf = apache::proxy_fcgi(&[way])
+        .replace("/run/wsgi-gateway.sock", gateway.socket().to_str().unwrap());
+    Some(Served {
+        server: apache::serve("event", "cgid", 1, |_| vec![conf.clone()])?,
+        _gateway: Some(gateway),
+    })
+}
+
+/// Apache that starts gateways and keeps them.
+pub(crate) fn behind_mod_fcgid(site: &Site, prefix: &str) -> Option<Served> {
+    started_by_apache(site, &apache::fcgid(prefix, false))
+}
+
+/// Apache that starts a gateway for each request.
+pub(crate) fn behind_mod_cgid(site: &Site, prefix: &str) -> Option<Served> {
+    started_by_apache(site, &apache::cgi(prefix))
+}
+
+/// Apache that runs `app.cgi` or `app.fcgi` itself.
+fn started_by_apache(site: &Site, conf: &str) -> Option<Served> {
+    let conf = conf.replace("/srv/app", site.folder.path().to_str().unwrap());
+    Some(Served {
+        server: apache::serve("event", "cgid", 1, |_| vec![conf.clone()])?,
+        _gateway: None,
+    })
+}
+
+/// lighttpd before a gateway that runs.
+pub(crate) fn behind_lighttpd(site: &Site, prefix: &str) -> Option<Served> {
+    program("lighttpd")?;
+    let gateway = site.running();
+    let conf = of(prefix, "lighttpd.conf", "lighttpd-prefix.conf");
+    Some(Served {
+        server: lighttpd::external(&conf, &gateway),
+        _gateway: Some(gateway),
+    })
+}
+
+/// The file of `conf/` for an application that has the whole site, or for one that is at `/app`.
+fn of(prefix: &str, whole: &'static str, below: &'static str) -> Conf {
+    Conf::read(if prefix.is_empty() { whole } else { below })
 }
