@@ -1,6 +1,6 @@
 //! What the processes of the FastCGI door do: a worker serves, the template imports and is forked.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -129,7 +129,7 @@ impl<'a> FastcgiCrew<'a> {
 
     /// Serves in this process, which has no master.
     pub(super) fn work_alone(&self, listeners: Vec<Bound>) -> i32 {
-        let worked = Scoreboard::new(1, self.threads())
+        let worked = Scoreboard::new(1, self.threads(), 0)
             .context("there is no memory for the scoreboard")
             .and_then(|board| Worker::alone(self, board.place(0))?.work(listeners, None));
         code(worked, None)
@@ -162,6 +162,12 @@ impl Crew for FastcgiCrew<'_> {
         if let Some(handoff) = &self.handoff {
             handoff.nudge();
         }
+    }
+
+    fn take_over(&self, connection: BorrowedFd<'_>) -> bool {
+        self.handoff
+            .as_ref()
+            .is_none_or(|handoff| handoff.give(connection))
     }
 
     fn work(&self, post: Post) -> i32 {

@@ -107,7 +107,9 @@ impl<'a> Worker<'a> {
             interpreter.as_ref().is_none_or(Interpreter::is_parallel),
         )
         .context("the responder cannot be made")?;
-        let responder = Arc::new(responder);
+        let custodian = self.duty.custodian();
+        let custodian = custodian.context("the responder cannot be made")?;
+        let responder = Arc::new(responder.entrusting(custodian));
         process::insist(Catch::Serving).context("signals cannot be caught")?;
         if self.crew.process.reload && application.is_some() {
             self.duty.tell(&Message::Files(wsgi::imported_files()));
