@@ -117,7 +117,8 @@ fn cgi_started(conf: &Conf) -> Server {
     })
 }
 
-fn start(conf: impl Fn(&Start) -> Conf) -> Server {
+/// lighttpd with the configuration that `conf` makes.
+pub(super) fn start(conf: impl Fn(&Start) -> Conf) -> Server {
     let program = program("lighttpd").expect("asked for before");
     Server::start(1, |start| {
         let mut conf = conf(start)

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
 mod apache;
+mod authorizer;
 mod caddy;
 mod django;
 mod h2o;
