@@ -221,6 +221,7 @@ impl<'a> Master<'a> {
             self.watch_files(now);
         }
         self.further_candidate(now);
+        self.keep_template(now);
         self.size(now);
         self.make_missing(now);
         self.relieve_old(now);
