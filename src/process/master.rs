@@ -229,6 +229,7 @@ impl<'a> Master<'a> {
         }
         self.look_after_copies(now);
         self.further_candidate(now);
+        self.keep_template(now);
         self.size(now);
         self.make_missing(now);
         self.relieve_old(now);

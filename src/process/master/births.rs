@@ -92,7 +92,7 @@ impl Master<'_> {
                 channel: ours,
                 output,
                 born: now,
-                is_ready: false,
+                ready: None,
                 hung_up: false,
                 killed_at: None,
             }),
