@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
+mod accelerated;
 mod apache;
 mod authorizer;
 mod caddy;
