@@ -98,7 +98,7 @@ pub(super) fn external(conf: &Conf, gateway: &Gateway) -> Server {
 }
 
 /// lighttpd that starts the gateway as a FastCGI program.
-fn spawned(conf: &Conf) -> Server {
+pub(super) fn spawned(conf: &Conf) -> Server {
     start(|start| {
         let folder = &start.folder;
         conf.clone()

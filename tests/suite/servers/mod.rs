@@ -24,6 +24,8 @@ mod apache;
 mod authorizer;
 mod caddy;
 mod django;
+mod explained;
+mod explanation;
 mod h2o;
 mod haproxy;
 mod haproxy_lives;
