@@ -12,7 +12,7 @@ use crate::cli::{ApplicationOptions, ProcessOptions, ResponderOptions};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
 use crate::process::{
-    self, Bound, Channel, Crew, Message, Orders, Post, Scoreboard, Side, StackSignals,
+    self, Bound, Channel, Crew, Identity, Message, Orders, Post, Scoreboard, Side, StackSignals,
 };
 use crate::wsgi::{self, Application, Interpreter, LoadError, Mode};
 
@@ -55,6 +55,16 @@ impl<'a> FastcgiCrew<'a> {
     /// The same crew, explaining requests instead of having the application answer them.
     pub(super) fn explaining(mut self, explain: bool) -> Self {
         self.explain = explain;
+        self
+    }
+
+    /// The same crew with no more connections than the workers may have files open, which is said here, once, and holds
+    /// for all of them: a limit that is raised here is one that they inherit.
+    pub(super) fn fitting(mut self, identity: &Identity) -> Self {
+        let wanted = self.limits.connections as u64 + 128;
+        let open_files = identity.open_files();
+        self.limits
+            .fit(open_files.unwrap_or_else(|| process::raise_descriptor_limit(wanted)));
         self
     }
 

@@ -50,7 +50,8 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
         &options.responder,
         true,
     )?
-    .explaining(options.explain);
+    .explaining(options.explain)
+    .fitting(&identity);
     let listening =
         Listening::bind(&addresses, options.backlog, &owner).map_err(anyhow::Error::msg)?;
     serve(listening, identity, crew)
@@ -69,7 +70,9 @@ pub(super) fn run_spawned(
 ) -> anyhow::Result<Exit> {
     let identity = begin(application, process)?;
     let has_master = process.workers.is_some();
-    let crew = FastcgiCrew::new(application, process, responder, has_master)?.explaining(explain);
+    let crew = FastcgiCrew::new(application, process, responder, has_master)?
+        .explaining(explain)
+        .fitting(&identity);
     let listening = Listening::on(process::inherited(0).map_err(anyhow::Error::msg)?);
     if has_master {
         return serve(listening, identity, crew);
