@@ -307,8 +307,13 @@ impl Cli {
         process.check(|key| self.origin(key))
     }
 
-    /// Where the option of this key was told, for an error that only who obeys it can find.
-    pub fn origin(&self, key: &str) -> Origin {
+    /// An error that only who obeys an option can find, with where the option was told behind its name.
+    pub fn with_origins(&self, error: &str) -> String {
+        settings::with_origins(&self.told, error)
+    }
+
+    /// Where the option of this key was told.
+    fn origin(&self, key: &str) -> Origin {
         let told = self.told.iter().find(|told| told.key == key);
         told.map_or(Origin::Default, |told| told.origin.clone())
     }

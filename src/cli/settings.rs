@@ -233,6 +233,23 @@ impl Settings {
     }
 }
 
+/// Puts behind the first mention of each option where it was told, if it was.
+pub(super) fn with_origins(told: &[Told], text: &str) -> String {
+    let mut text = text.to_owned();
+    for Told { key, origin, .. } in told.iter().filter(|told| told.origin != Origin::Default) {
+        let option = format!("--{key}");
+        let ends = text.match_indices(&option).map(|(at, _)| at + option.len());
+        let in_word = |sign: char| sign == '-' || sign.is_ascii_alphanumeric();
+        let whole = ends
+            .into_iter()
+            .find(|end| !text[*end..].starts_with(in_word));
+        if let Some(end) = whole {
+            text.insert_str(end, &format!(" ({origin})"));
+        }
+    }
+    text
+}
+
 /// The value in words.
 fn in_force(option: &Arg, matches: &ArgMatches) -> String {
     let id = option.get_id().as_str();

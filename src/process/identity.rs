@@ -136,9 +136,9 @@ pub(super) fn find_group(name: &str, option: &str) -> Result<Gid, String> {
     }
     let found = Group::from_name(name)
         .map_err(|error| format!("cannot look up the group '{name}' of {option}: {error}"))?;
-    found
-        .map(|group| group.gid)
-        .ok_or_else(|| format!("there is no group '{name}' for {option}"))
+    found.map(|group| group.gid).ok_or_else(|| {
+        format!("there is no group '{name}' for {option}: name another, or leave it out")
+    })
 }
 
 fn look_up(name: &str, option: &str) -> Result<User, String> {
@@ -148,5 +148,7 @@ fn look_up(name: &str, option: &str) -> Result<User, String> {
     };
     found
         .map_err(|error| format!("cannot look up the user '{name}' of {option}: {error}"))?
-        .ok_or_else(|| format!("there is no user '{name}' for {option}"))
+        .ok_or_else(|| {
+            format!("there is no user '{name}' for {option}: name another, or leave it out")
+        })
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::exit::{Exit, Usage};
 use super::worker::Worker;
 use super::{fastcgi, logging, python};
-use crate::cli::{ApplicationOptions, ProcessOptions, ResponderOptions};
+use crate::cli::{ApplicationOptions, Cli, ProcessOptions, ResponderOptions};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
 use crate::process::{
@@ -25,6 +25,7 @@ pub(super) struct FastcgiCrew<'a> {
     pub(super) limits: Limits,
     handoff: Option<Handoff>,
     explain: bool,
+    cli: &'a Cli,
 }
 
 /// An interpreter with the application in it.
@@ -40,6 +41,7 @@ impl<'a> FastcgiCrew<'a> {
         process: &'a ProcessOptions,
         responder: &'a ResponderOptions,
         has_master: bool,
+        cli: &'a Cli,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             application,
@@ -49,6 +51,7 @@ impl<'a> FastcgiCrew<'a> {
             limits: limits(responder)?,
             handoff: has_master.then(fastcgi::handoff).transpose()?,
             explain: false,
+            cli,
         })
     }
 
@@ -142,7 +145,7 @@ impl<'a> FastcgiCrew<'a> {
         let worked = Scoreboard::new(1, self.threads())
             .context("there is no memory for the scoreboard")
             .and_then(|board| Worker::alone(self, board.place(0))?.work(listeners, None));
-        code(worked, None)
+        self.code(worked, None)
     }
 
     /// Starts Python and imports the application.
@@ -160,6 +163,34 @@ impl<'a> FastcgiCrew<'a> {
             application.kind
         );
         Ok((interpreter, application))
+    }
+
+    /// Tells an error, and gives the exit code.
+    fn code(&self, worked: anyhow::Result<Exit>, channel: Option<&Channel>) -> i32 {
+        match worked {
+            Ok(exit) => exit as i32,
+            Err(error) => {
+                let told = self.cli.with_origins(&format!("{error:#}"));
+                log::error!("{told}");
+                let mut files = wsgi::imported_files();
+                let traceback = error
+                    .downcast_ref::<LoadError>()
+                    .and_then(|error| error.traceback.as_deref())
+                    .unwrap_or_default();
+                // A file with a syntax error is no module yet.
+                for line in traceback.lines() {
+                    let named = line.trim_start().strip_prefix("File \"");
+                    if let Some((file, _)) = named.and_then(|rest| rest.split_once('"')) {
+                        files.push('\n');
+                        files.push_str(file);
+                    }
+                }
+                send(channel, &Message::Files(files));
+                let text = format!("{told}\n\n{traceback}");
+                send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
+                Exit::of(&error) as i32
+            }
+        }
     }
 }
 
@@ -179,7 +210,7 @@ impl Crew for FastcgiCrew<'_> {
         let listeners = post.listeners;
         let worked = Worker::new(self, post.number, post.place, post.channel)
             .and_then(|worker| worker.work(listeners, None));
-        code(worked, channel.as_ref())
+        self.code(worked, channel.as_ref())
     }
 
     fn prepare(&self, mut orders: Orders) -> i32 {
@@ -194,7 +225,7 @@ impl Crew for FastcgiCrew<'_> {
         });
         let loaded = match loaded {
             Ok(loaded) => loaded,
-            Err(error) => return code(Err(error), channel.as_ref()),
+            Err(error) => return self.code(Err(error), channel.as_ref()),
         };
         if self.process.reload {
             let files = wsgi::imported_files();
@@ -222,7 +253,7 @@ impl Crew for FastcgiCrew<'_> {
                     let listeners = post.listeners;
                     let worked = Worker::new(self, post.number, post.place, post.channel)
                         .and_then(|worker| worker.work(listeners, Some(loaded)));
-                    return code(worked, channel.as_ref());
+                    return self.code(worked, channel.as_ref());
                 }
                 Err(error) => log::error!("a worker cannot be made: {error}"),
             }
@@ -238,35 +269,11 @@ fn send(channel: Option<&Channel>, message: &Message) {
     }
 }
 
-/// Tells an error, and gives the exit code.
-fn code(worked: anyhow::Result<Exit>, channel: Option<&Channel>) -> i32 {
-    match worked {
-        Ok(exit) => exit as i32,
-        Err(error) => {
-            log::error!("{error:#}");
-            let mut files = wsgi::imported_files();
-            let traceback = error
-                .downcast_ref::<LoadError>()
-                .and_then(|error| error.traceback.as_deref())
-                .unwrap_or_default();
-            // A file with a syntax error is no module yet.
-            for line in traceback.lines() {
-                let named = line.trim_start().strip_prefix("File \"");
-                if let Some((file, _)) = named.and_then(|rest| rest.split_once('"')) {
-                    files.push('\n');
-                    files.push_str(file);
-                }
-            }
-            send(channel, &Message::Files(files));
-            let text = format!("{error:#}\n\n{traceback}");
-            send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
-            Exit::of(&error) as i32
-        }
-    }
-}
-
 /// Who may connect over TCP.
-fn allow_list(options: &ResponderOptions) -> anyhow::Result<AllowList> {
+///
+/// # Errors
+/// What cannot be read, or names nobody.
+pub(super) fn allow_list(options: &ResponderOptions) -> anyhow::Result<AllowList> {
     let read = |text: &str, what: &str| {
         let list = text
             .parse::<AllowList>()
