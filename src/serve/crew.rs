@@ -90,9 +90,10 @@ impl<'a> FastcgiCrew<'a> {
     /// The least and the most number of workers.
     pub(super) fn sizes(&self) -> (usize, usize) {
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
-        let max = self.process.workers.map_or_else(cpus, usize::from);
-        let min = self.process.min_workers.map_or(max, usize::from);
-        (min.min(max), max)
+        let min = self.process.min_workers.map(usize::from);
+        let by_default = || cpus().max(min.unwrap_or(0));
+        let max = self.process.workers.map_or_else(by_default, usize::from);
+        (min.unwrap_or(max), max)
     }
 
     pub(super) fn threads(&self) -> usize {
