@@ -200,6 +200,17 @@ impl Crew for FastcgiCrew<'_> {
         logging::go_through(channel);
     }
 
+    fn before_reload(&self) {
+        let file = self.cli.file.as_ref();
+        if let Some(file) = file.filter(|file| file.has_changed()) {
+            log::warn!(
+                "{} has changed since the start: settings are read at the start only, so restart the gateway to have \
+                 them; a reload renews the application",
+                file.path().display()
+            );
+        }
+    }
+
     fn worker_died(&self) {
         if let Some(handoff) = &self.handoff {
             handoff.nudge();
