@@ -22,6 +22,9 @@ pub trait Crew {
     /// From here on the log goes through this.
     fn speak_through(&self, channel: &Channel);
 
+    /// The operator asks for a reload: for what is to be said about what it does not change.
+    fn before_reload(&self);
+
     /// A worker has died and others serve: what it was told of but had not taken yet is for them to look for.
     fn worker_died(&self);
 

@@ -278,6 +278,8 @@ impl<'a> Master<'a> {
             by(self.copies.next());
             by(self.backoff.until(now));
             by(self.next_sizing(now));
+            // Asked for while the one that has just succeeded went on.
+            by((self.reload_again && self.candidate.is_none()).then_some(now));
             for generation in self.current.iter().chain(&self.candidate) {
                 by(generation.deadline(self.plan.startup_timeout));
             }
@@ -294,7 +296,10 @@ impl<'a> Master<'a> {
                 Signal::ReopenLog => (self.reopen_log)(),
                 Signal::Child => {}
                 _ if self.stage == Stage::Ending => {}
-                Signal::Reload => self.reload(now, "SIGHUP"),
+                Signal::Reload => {
+                    self.crew.before_reload();
+                    self.reload(now, "SIGHUP");
+                }
                 Signal::More => self.change_size(1),
                 Signal::Fewer => self.change_size(-1),
             }

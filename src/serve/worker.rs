@@ -79,9 +79,6 @@ impl<'a> Worker<'a> {
         listeners: Vec<Bound>,
         loaded: Option<Loaded>,
     ) -> anyhow::Result<Exit> {
-        if self.crew.process.max_open_files.is_none() {
-            process::raise_descriptor_limit(self.crew.limits.connections as u64 + 128);
-        }
         let listeners: Vec<Listener> = listeners.into_iter().map(listener).collect();
         for listener in &listeners {
             process::close_in_children(&listener.socket);

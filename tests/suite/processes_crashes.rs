@@ -222,6 +222,37 @@ fn more_connections_than_open_files_are_told_and_survived() {
     assert_eq!(gateway.terminate().code, 0);
 }
 
+/// It is true of every worker and was known before there was one.
+#[test]
+fn what_the_limit_of_open_files_does_is_said_once() {
+    let release = Release::new("serves text");
+    let line = "ulimit -n 64; exec \"$@\"";
+    for (options, shell) in [(&["--max-open-files", "64"][..], None), (&[], Some(line))] {
+        let mut builder = release.builder().args(["--workers", "3"]).args(options);
+        if let Some(line) = shell {
+            builder = builder.shell(line);
+        }
+        let gateway = builder.start();
+        let workers = gateway.wait_until_ready(3);
+        send(workers[0], Signal::SIGKILL);
+        gateway.wait_for_count(READY, 4);
+        assert!(gateway.reload());
+        gateway.wait_for_count(READY, 7);
+        for worker in gateway.workers() {
+            let limits = fs::read_to_string(format!("/proc/{worker}/limits")).unwrap_or_default();
+            let mut files = limits.lines().filter(|line| line.contains("open files"));
+            assert!(files.all(|line| line.contains(" 64 ")), "{limits}");
+        }
+        let log = gateway.terminate().log;
+        let told: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("open files"))
+            .collect();
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].contains("--max-connections"), "{told:#?}");
+    }
+}
+
 /// Somebody cleans up in /run. Web servers get "no such file" until it is there again.
 #[test]
 fn a_socket_that_was_removed_by_hand_is_made_anew() {
