@@ -205,6 +205,7 @@ impl<'a> Master<'a> {
         }
         self.read_all();
         self.ending
+            self.forget_unborn();
     }
 
     /// Everything that is compared with what is wanted at every event.

@@ -207,6 +207,8 @@ impl Crew for FastcgiCrew<'_> {
             });
             match forked {
                 Ok(Side::Template) => {}
+                    // The template's: an order that it has not read is void when it dies only if nobody else has them.
+                    drop((orders, channel));
                 Ok(Side::Worker(post)) => {
                     let channel = post.channel.try_clone().ok();
                     let listeners = post.listeners;

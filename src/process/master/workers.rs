@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use super::super::channel::{Channel, Message, Received};
 use super::super::output::Output;
 use super::super::scoreboard::{Place, Running};
+use super::generations::Generation;
 use super::{Master, Stage};
 
 /// The most messages of one worker that are read before the others have their turn.
@@ -146,6 +147,33 @@ impl Master<'_> {
         let number = worker.number;
         match message {
             Message::Ready => self.worker_ready(index, now),
+    /// Gives up workers that never came to be: the template that was to fork them has ended, or was refused a process. No
+    /// process has the other end of such a worker's channel, and none will be waited for.
+    pub(super) fn forget_unborn(&mut self) {
+        while let Some(index) = self
+            .workers
+            .iter()
+            .position(|worker| worker.hung_up && worker.pid.is_none())
+        {
+            let worker = self.workers.remove(index);
+            let number = |generation: &Option<Generation>| generation.as_ref().map(|it| it.number);
+            let asked_by = Some(worker.generation);
+            if self.stage == Stage::Ending {
+                continue;
+            }
+            if asked_by == number(&self.candidate) {
+                self.candidate_failed(Died::Exited(1), Some("no worker can be made"));
+            } else if asked_by == number(&self.current) {
+                let delay = self.backoff.died(Instant::now(), Duration::ZERO);
+                log::error!(
+                    "worker {} was not made: its template has ended, or the system makes no more processes; tried again \
+                     in {delay:?}",
+                    worker.number
+                );
+            }
+        }
+    }
+
             Message::Full => self.full_until = Some(now + NEWS),
             Message::Retire(limit) => {
                 if worker.state == State::Ready && worker.retires.is_none() {
