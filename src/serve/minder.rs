@@ -22,6 +22,11 @@ use crate::wsgi;
 const ORPHANED: Duration = Duration::from_millis(700);
 
 /// How often a worker with a stuck thread looks whether the other threads are done.
+/// How long a worker that was told to end by somebody else than its master goes on serving until it does: who sends
+/// SIGTERM to all processes of a service means the end of all, and then the master says so. What waits to be let in is
+/// nobody's any more where a worker has shut its doors before that word comes.
+const MASTER_S_WORD: Duration = Duration::from_millis(250);
+
 const STUCK: Duration = Duration::from_millis(20);
 
 /// How long Python's lock may be kept until it is said that somebody keeps it.
@@ -204,6 +209,7 @@ pub(super) fn start(signals: Signals, duty: &Arc<Duty>) -> io::Result<()> {
     };
     std::thread::Builder::new()
         .name("minder".to_owned())
+        leaves: None,
         .spawn(move || minder.run())
         .map(drop)
 }
@@ -219,6 +225,8 @@ struct Minder {
     stuck: Vec<(usize, u64)>,
     was_orphaned: bool,
 }
+    /// When it begins to end by itself.
+    leaves: Option<Instant>,
 
 impl Minder {
     fn run(mut self) {
@@ -234,6 +242,7 @@ impl Minder {
         }
     }
 
+            self.leave_when_due();
     fn wait(&self) {
         let now = Instant::now();
         let wait = self
@@ -263,6 +272,7 @@ impl Minder {
         let running = self.duty.place.running();
         for limit in [limits.request, limits.slow].into_iter().flatten() {
             by(now + limit);
+        self.leaves.into_iter().for_each(&mut by);
         }
         for request in &running {
             for (limit, done) in [
@@ -289,7 +299,8 @@ impl Minder {
         match signal {
             Signal::Terminate if self.duty.has_master() => {
                 self.duty.tell(&Message::Leaving("SIGTERM".to_owned()));
-                self.stop(Idle::Pass);
+                let now = Instant::now();
+                self.leaves.get_or_insert(now + MASTER_S_WORD);
             }
             Signal::Terminate => {
                 log::info!("told to end: finishing what is in flight");
@@ -428,6 +439,13 @@ impl Minder {
                 .is_some_and(|responder| responder.has_work());
             // A thread that came back after all ends the worker in the usual way.
             if !running.is_empty() && !others && !waiting {
+    fn leave_when_due(&mut self) {
+        if self.leaves.is_some_and(|at| Instant::now() >= at) {
+            self.leaves = None;
+            self.stop(Idle::Pass);
+        }
+    }
+
                 process::end_at_once(0);
             }
         }
