@@ -187,8 +187,7 @@ impl Crew for FastcgiCrew<'_> {
             Err(error) => return code(Err(error), channel.as_ref()),
         };
         if self.process.reload {
-            let files = wsgi::imported_files();
-            send(channel.as_ref(), &Message::Files(files));
+            send_files(channel.as_ref(), &wsgi::imported_files());
         }
         let threads = loaded.0.freeze();
         if threads > 0 {
@@ -207,9 +206,9 @@ impl Crew for FastcgiCrew<'_> {
             });
             match forked {
                 Ok(Side::Template) => {}
+                Ok(Side::Worker(post)) => {
                     // The template's: an order that it has not read is void when it dies only if nobody else has them.
                     drop((orders, channel));
-                Ok(Side::Worker(post)) => {
                     let channel = post.channel.try_clone().ok();
                     let listeners = post.listeners;
                     let worked = Worker::new(self, post.number, post.place, post.channel)
@@ -228,6 +227,20 @@ fn send(channel: Option<&Channel>, message: &Message) {
         // A master that has died is noticed where it is waited for.
         let _ = channel.send(message);
     }
+}
+
+/// Sends the names of files, one a line, in as many messages as they need: a message has to fit its socket.
+pub(super) fn send_files(channel: Option<&Channel>, files: &str) {
+    const MOST: usize = 64 * 1024;
+    let mut message = String::new();
+    for file in files.lines() {
+        if message.len() + file.len() > MOST {
+            send(channel, &Message::Files(std::mem::take(&mut message)));
+        }
+        message.push_str(file);
+        message.push('\n');
+    }
+    send(channel, &Message::Files(message));
 }
 
 /// Tells an error, and gives the exit code.
@@ -249,7 +262,7 @@ fn code(worked: anyhow::Result<Exit>, channel: Option<&Channel>) -> i32 {
                     files.push_str(file);
                 }
             }
-            send(channel, &Message::Files(files));
+            send_files(channel, &files);
             let text = format!("{error:#}\n\n{traceback}");
             send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
             Exit::of(&error) as i32

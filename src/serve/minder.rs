@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::crew::send_files;
 use super::logging;
 use crate::cli::ProcessOptions;
 use crate::fastcgi::{Idle, Listener, Responder};
@@ -129,6 +130,11 @@ impl Duty {
             // A master that has died is noticed by the minder.
             let _ = channel.send(message);
         }
+    }
+
+    /// Tells of the files that the application consists of, one a line.
+    pub(super) fn tell_files(&self, files: &str) {
+        send_files(self.channel.as_ref(), files);
     }
 
     /// All threads are in requests. Must not block.

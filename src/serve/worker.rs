@@ -2,7 +2,7 @@
 //! has one that never needs Python's lock (`minder`) and one that the responder needs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use anyhow::Context as _;
 
@@ -12,7 +12,7 @@ use super::minder::{self, Duty};
 use crate::explain;
 use crate::fastcgi::{Connection, Listener, Responder};
 use crate::gateway::{Exchange, Page};
-use crate::process::{self, Bound, Catch, Channel, Memory, Message, Place, Seat, Signals};
+use crate::process::{self, Bound, Catch, Channel, Memory, Place, Seat, Signals};
 use crate::wsgi::{self, Application, Caller, Interpreter};
 
 /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
@@ -26,6 +26,8 @@ pub(super) struct Worker<'a> {
     crew: &'a FastcgiCrew<'a>,
     place: Place,
     duty: Arc<Duty>,
+    /// How many modules there were when their files were last told.
+    imported: AtomicUsize,
 }
 
 /// After how much a worker asks to be replaced.
@@ -67,7 +69,12 @@ impl<'a> Worker<'a> {
         let signals = Signals::catch(Catch::Serving).context("signals cannot be caught")?;
         let duty = Arc::new(Duty::new(place.clone(), channel, crew.process)?);
         minder::start(signals, &duty).context("a thread cannot be started")?;
-        Ok(Self { crew, place, duty })
+        Ok(Self {
+            crew,
+            place,
+            duty,
+            imported: AtomicUsize::new(0),
+        })
     }
 
     /// Serves until told to end. `loaded`: what the template has imported, if there is one.
@@ -109,8 +116,8 @@ impl<'a> Worker<'a> {
         .context("the responder cannot be made")?;
         let responder = Arc::new(responder);
         process::insist(Catch::Serving).context("signals cannot be caught")?;
-        if self.crew.process.reload && application.is_some() {
-            self.duty.tell(&Message::Files(wsgi::imported_files()));
+        if application.is_some() {
+            self.tell_new_files();
         }
         self.duty.serve(&responder);
         self.run_threads(&responder, application.as_ref())?;
@@ -172,7 +179,20 @@ impl<'a> Worker<'a> {
         };
         let served = seat.end();
         wear.check(served, &self.duty);
+        self.tell_new_files();
         connection
+    }
+
+    /// With `--reload`, tells the master of the application's files, as often as there are more: Django for one imports
+    /// what a URL leads to with the first request.
+    fn tell_new_files(&self) {
+        if !self.crew.process.reload || self.crew.is_explaining() {
+            return;
+        }
+        let count = wsgi::imported_count();
+        if self.imported.swap(count, Ordering::Relaxed) != count {
+            self.duty.tell_files(&wsgi::imported_files());
+        }
     }
 }
 
