@@ -20,6 +20,10 @@ const AT_ONCE: usize = 64;
 /// How long a worker that was told to write its stacks and end may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long a worker may be late in seeing that a request has had its time, before it is taken for stopped; and how long
+/// it then has to show that it was not: everything may have been stopped and go on now.
+const PUNCTUAL: Duration = Duration::from_secs(2);
+
 /// How long after a report that a worker is full it is taken for news.
 const NEWS: Duration = Duration::from_millis(150);
 
@@ -65,6 +69,8 @@ pub(super) enum Limit {
     Abort,
     /// It is killed.
     Kill,
+    /// It is killed, unless it shows until then that it still watches its requests.
+    Frozen,
 }
 
 impl Worker {
@@ -141,12 +147,6 @@ impl Master<'_> {
         self.workers[index].output.read(|line| tell(number, line));
     }
 
-    fn hear(&mut self, index: usize, message: Message) {
-        let now = Instant::now();
-        let worker = &mut self.workers[index];
-        let number = worker.number;
-        match message {
-            Message::Ready => self.worker_ready(index, now),
     /// Gives up workers that never came to be: the template that was to fork them has ended, or was refused a process. No
     /// process has the other end of such a worker's channel, and none will be waited for.
     pub(super) fn forget_unborn(&mut self) {
@@ -174,6 +174,12 @@ impl Master<'_> {
         }
     }
 
+    fn hear(&mut self, index: usize, message: Message) {
+        let now = Instant::now();
+        let worker = &mut self.workers[index];
+        let number = worker.number;
+        match message {
+            Message::Ready => self.worker_ready(index, now),
             Message::Full => self.full_until = Some(now + NEWS),
             Message::Retire(limit) => {
                 if worker.state == State::Ready && worker.retires.is_none() {
@@ -242,11 +248,52 @@ impl Master<'_> {
         }
     }
 
+    /// When it is to be looked whether workers are frozen, where they have deadlines to keep.
+    pub(super) fn next_frozen(&self, now: Instant) -> Option<Instant> {
+        let limit = self.plan.request_timeout?;
+        let serves = |worker: &Worker| worker.state == State::Ready;
+        let is_any = self.workers.iter().any(serves);
+        is_any.then(|| now + limit.max(PUNCTUAL))
+    }
+
+    /// Finds workers that do not see to --request-timeout any more: stopped by a signal, for one.
+    pub(super) fn watch_for_frozen(&mut self, now: Instant) {
+        let Some(limit) = self.plan.request_timeout else {
+            return;
+        };
+        for worker in &mut self.workers {
+            let running = worker.place.running();
+            let late = running
+                .iter()
+                .any(|request| request.age >= limit + PUNCTUAL);
+            match worker.limit {
+                None if late && worker.state == State::Ready => {
+                    worker.limit = Some((now + PUNCTUAL, Limit::Frozen));
+                }
+                Some((_, Limit::Frozen)) if !late => worker.limit = None,
+                _ => {}
+            }
+        }
+    }
+
     /// Does what is due with workers that take too long to start or to end.
     pub(super) fn enforce_deadlines(&mut self, now: Instant) {
         let (startup, grace) = (self.plan.startup_timeout, self.plan.graceful_timeout);
         for worker in &mut self.workers {
             if worker.deadline(startup).is_none_or(|at| now < at) {
+                continue;
+            }
+            if worker
+                .limit
+                .is_some_and(|(_, limit)| limit == Limit::Frozen)
+            {
+                let serving = Worker::serving(&worker.place.running());
+                log::error!(
+                    "{} does not see to --request-timeout: it is stopped, or the machine is overloaded; killing it{serving}",
+                    worker.name()
+                );
+                worker.signal(Signal::SIGKILL);
+                worker.limit = Some((now + LAST_WORDS, Limit::Kill));
                 continue;
             }
             let reason = if worker.state == State::Starting {
