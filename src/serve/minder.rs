@@ -22,12 +22,12 @@ use crate::wsgi;
 /// How long a worker whose master has died may still answer: nobody watches it any more.
 const ORPHANED: Duration = Duration::from_millis(700);
 
-/// How often a worker with a stuck thread looks whether the other threads are done.
 /// How long a worker that was told to end by somebody else than its master goes on serving until it does: who sends
 /// SIGTERM to all processes of a service means the end of all, and then the master says so. What waits to be let in is
 /// nobody's any more where a worker has shut its doors before that word comes.
 const MASTER_S_WORD: Duration = Duration::from_millis(250);
 
+/// How often a worker with a stuck thread looks whether the other threads are done.
 const STUCK: Duration = Duration::from_millis(20);
 
 /// How long Python's lock may be kept until it is said that somebody keeps it.
@@ -209,13 +209,13 @@ pub(super) fn start(signals: Signals, duty: &Arc<Duty>) -> io::Result<()> {
         signals,
         duty: Arc::clone(duty),
         slow: HashMap::new(),
+        leaves: None,
         end_by: None,
         stuck: Vec::new(),
         was_orphaned: false,
     };
     std::thread::Builder::new()
         .name("minder".to_owned())
-        leaves: None,
         .spawn(move || minder.run())
         .map(drop)
 }
@@ -225,14 +225,14 @@ struct Minder {
     duty: Arc<Duty>,
     /// The request of each thread that the slow log has told of, by its beginning.
     slow: HashMap<usize, u64>,
+    /// When it begins to end by itself.
+    leaves: Option<Instant>,
     /// When the process ends whatever it still does.
     end_by: Option<Instant>,
     /// Requests that nobody waits for any more, by thread and beginning.
     stuck: Vec<(usize, u64)>,
     was_orphaned: bool,
 }
-    /// When it begins to end by itself.
-    leaves: Option<Instant>,
 
 impl Minder {
     fn run(mut self) {
@@ -242,13 +242,13 @@ impl Minder {
                 self.obey(signal);
             }
             self.hear();
+            self.leave_when_due();
             self.watch_requests();
             self.watch_lifetime();
             self.end_when_due();
         }
     }
 
-            self.leave_when_due();
     fn wait(&self) {
         let now = Instant::now();
         let wait = self
@@ -272,13 +272,13 @@ impl Minder {
         if !self.stuck.is_empty() {
             by(now + STUCK);
         }
+        self.leaves.into_iter().for_each(&mut by);
         if limits.request.is_none() && limits.slow.is_none() {
             return next;
         }
         let running = self.duty.place.running();
         for limit in [limits.request, limits.slow].into_iter().flatten() {
             by(now + limit);
-        self.leaves.into_iter().for_each(&mut by);
         }
         for request in &running {
             for (limit, done) in [
@@ -335,7 +335,13 @@ impl Minder {
                         Listener { socket, tcp }
                     });
                     if let Some(responder) = self.duty.responder.get() {
-                        responder.replace_listeners(listeners.collect());
+                        let listeners: Vec<Listener> = listeners.collect();
+                        // The numbers of the old ones are about to be those of other files.
+                        process::keep_in_children();
+                        for listener in &listeners {
+                            process::close_in_children(&listener.socket);
+                        }
+                        responder.replace_listeners(listeners);
                     }
                 }
                 Received::Message(Message::Trouble(text)) => self.duty.set_trouble(text),
@@ -433,6 +439,13 @@ impl Minder {
         }
     }
 
+    fn leave_when_due(&mut self) {
+        if self.leaves.is_some_and(|at| Instant::now() >= at) {
+            self.leaves = None;
+            self.stop(Idle::Pass);
+        }
+    }
+
     /// Ends the process where the time for it has come.
     fn end_when_due(&mut self) {
         if !self.stuck.is_empty() {
@@ -445,13 +458,6 @@ impl Minder {
                 .is_some_and(|responder| responder.has_work());
             // A thread that came back after all ends the worker in the usual way.
             if !running.is_empty() && !others && !waiting {
-    fn leave_when_due(&mut self) {
-        if self.leaves.is_some_and(|at| Instant::now() >= at) {
-            self.leaves = None;
-            self.stop(Idle::Pass);
-        }
-    }
-
                 process::end_at_once(0);
             }
         }
