@@ -131,8 +131,6 @@ impl Master<'_> {
 
     fn become_template(&mut self, channel: Channel, output: &std::os::fd::OwnedFd) -> ! {
         self.leave_master();
-        // Should the master be killed while the application is imported.
-        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
         let birth = Birth {
             title: format!("wsgi-gateway: template {}", self.plan.name),
             output,
@@ -140,7 +138,11 @@ impl Master<'_> {
             crew: self.crew,
             identity: &self.plan.identity,
         };
-        let code = match birth.settle() {
+        let settled = birth.settle();
+        // Should the master be killed while the application is imported. Behind what --user does, which undoes this
+        // (PR_SET_PDEATHSIG in prctl(2)).
+        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+        let code = match settled {
             Ok(()) => {
                 let name = self.plan.name.clone();
                 let listeners = std::mem::take(&mut self.listening).into_sockets();
