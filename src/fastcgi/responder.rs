@@ -319,7 +319,12 @@ impl Responder {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(error) => {
-                log::error!("epoll_wait failed: {error}");
+                // The application has closed a descriptor that is not its own. Trying again would keep a processor busy
+                // for ever.
+                log::error!(
+                    "the worker cannot go on, its descriptors are gone (os.closerange?): epoll_wait failed: {error}"
+                );
+                self.stopping.store(end::BROKEN, Ordering::Release);
                 0
             }
         }
