@@ -187,7 +187,7 @@ fn pid_1_of_a_container_serves_and_ends_on_sigterm() {
     fetch(gateway.socket(), &Request::get("/pid")).expect(200);
     let init = children(gateway.pid())[0];
     let worker = children(init);
-    crate::process_table::send(init, Signal::SIGTERM);
+    send(init, Signal::SIGTERM);
     gateway.wait_for_log("told to end");
     let exit = gateway.wait();
     assert_eq!(exit.code, 0, "{}", exit.log);
