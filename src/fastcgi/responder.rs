@@ -132,9 +132,7 @@ struct EndsOnPanic<'a>(&'a Responder);
 impl Drop for EndsOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.stopping.store(end::BROKEN, Ordering::Release);
-            self.0.baton.end();
-            self.0.notify();
+            self.0.give_up();
         }
     }
 }
@@ -227,6 +225,14 @@ impl Responder {
             Idle::Pass | Idle::Close => end::CLOSE,
         };
         self.stopping.fetch_max(idle, Ordering::AcqRel);
+        self.notify();
+    }
+
+    /// Ends at once, with nothing answered or passed on: every [`Responder::run`] returns after its request, and
+    /// [`Responder::watch`], also where none has begun. For a process that cannot go on.
+    pub fn give_up(&self) {
+        self.stopping.store(end::BROKEN, Ordering::Release);
+        self.baton.end();
         self.notify();
     }
 

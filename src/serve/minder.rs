@@ -108,9 +108,13 @@ impl Duty {
         }
     }
 
-    /// The worker serves from here on.
+    /// From here on this is what the worker serves with.
     pub(super) fn serve(&self, responder: &Arc<Responder>) {
         let _ = self.responder.set(Arc::clone(responder));
+    }
+
+    /// The worker has all that it needs to serve.
+    pub(super) fn is_ready(&self) {
         match &self.channel {
             Some(_) => self.tell(&Message::Ready),
             None => log::info!("ready on standard input"),

@@ -143,8 +143,20 @@ impl<'a> Worker<'a> {
                 .run(&mut |connection| self.serve(connection, seat, caller.as_deref_mut(), &wear));
         };
         std::thread::scope(|scope| {
+            let failed = |error: &std::io::Error| {
+                log::error!(
+                    "the worker cannot have the threads that it needs: {error}; the user (ulimit -u), the service \
+                     (TasksMax=) or the container may have as many as are allowed"
+                );
+                // Else those that there are would be waited for.
+                responder.give_up();
+            };
             if threads > 1 || self.duty.has_master() {
-                scope.spawn(|| responder.watch(&|| self.duty.full()));
+                std::thread::Builder::new()
+                    .name("watchdog".to_owned())
+                    .spawn_scoped(scope, || responder.watch(&|| self.duty.full()))
+                    .inspect_err(failed)
+                    .context("the watchdog cannot be started")?;
             }
             for (number, seat) in seats.iter().enumerate().skip(1) {
                 std::thread::Builder::new()
@@ -155,9 +167,10 @@ impl<'a> Worker<'a> {
                             log::error!("an application thread cannot start: {error}");
                         }
                     })
-                    .context("an application thread cannot be started")
-                    .inspect_err(|_| responder.stop(crate::fastcgi::Idle::Close))?;
+                    .inspect_err(failed)
+                    .context("an application thread cannot be started")?;
             }
+            self.duty.is_ready();
             enter(application, |caller| work(&seats[0], caller)).map_err(anyhow::Error::msg)
         })
     }

@@ -1,6 +1,7 @@
 //! Making processes.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use nix::unistd::{ForkResult, fork};
@@ -118,12 +119,18 @@ impl Master<'_> {
             identity: &self.plan.identity,
         };
         let code = match birth.settle() {
-            Ok(()) => self.crew.work(Post {
-                number,
-                channel,
-                place,
-                listeners: std::mem::take(&mut self.listening).into_sockets(),
-            }),
+            Ok(()) => {
+                let listeners = std::mem::take(&mut self.listening).into_sockets();
+                let crew = self.crew;
+                live(|| {
+                    crew.work(Post {
+                        number,
+                        channel,
+                        place,
+                        listeners,
+                    })
+                })
+            }
             Err(error) => failed(&error),
         };
         exit(code)
@@ -147,7 +154,7 @@ impl Master<'_> {
                 let name = self.plan.name.clone();
                 let listeners = std::mem::take(&mut self.listening).into_sockets();
                 let orders = Orders::new(channel, name, self.board.clone(), listeners);
-                self.crew.prepare(orders)
+                live(|| self.crew.prepare(orders))
             }
             Err(error) => failed(&error),
         };
@@ -172,6 +179,14 @@ impl Master<'_> {
 fn failed(error: &str) -> i32 {
     log::error!("{error}");
     1
+}
+
+/// Does the work of a new process. A panic ends there and not in the master's part of the stack, whose owner is another
+/// process.
+fn live(life: impl FnOnce() -> i32) -> i32 {
+    /// As Rust has it for a main() that panics.
+    const PANICKED: i32 = 101;
+    catch_unwind(AssertUnwindSafe(life)).unwrap_or(PANICKED)
 }
 
 /// Ends the process as main() would, without going back into the master's part of the stack.
