@@ -18,6 +18,9 @@ use crate::wsgi::{self, Application, Caller, Interpreter};
 /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
 const STACK: usize = 8 << 20;
 
+const NO_THREAD: &str = "a worker cannot have the threads that it needs: the user (ulimit -u), the service (TasksMax=) or \
+                         the container may have as many as are allowed";
+
 /// How far over `--max-rss` a worker may get until it takes nothing new, as a divisor: a twentieth.
 const LEEWAY: u64 = 20;
 
@@ -68,7 +71,7 @@ impl<'a> Worker<'a> {
     ) -> anyhow::Result<Self> {
         let signals = Signals::catch(Catch::Serving).context("signals cannot be caught")?;
         let duty = Arc::new(Duty::new(place.clone(), channel, crew.process)?);
-        minder::start(signals, &duty).context("a thread cannot be started")?;
+        minder::start(signals, &duty).context(NO_THREAD)?;
         Ok(Self {
             crew,
             place,
@@ -86,9 +89,6 @@ impl<'a> Worker<'a> {
         listeners: Vec<Bound>,
         loaded: Option<Loaded>,
     ) -> anyhow::Result<Exit> {
-        if self.crew.process.max_open_files.is_none() {
-            process::raise_descriptor_limit(self.crew.limits.connections as u64 + 128);
-        }
         let listeners: Vec<Listener> = listeners.into_iter().map(listener).collect();
         for listener in &listeners {
             process::close_in_children(&listener.socket);
@@ -114,7 +114,9 @@ impl<'a> Worker<'a> {
             interpreter.as_ref().is_none_or(Interpreter::is_parallel),
         )
         .context("the responder cannot be made")?;
-        let responder = Arc::new(responder);
+        let custodian = self.duty.custodian();
+        let custodian = custodian.context("the responder cannot be made")?;
+        let responder = Arc::new(responder.entrusting(custodian));
         process::insist(Catch::Serving).context("signals cannot be caught")?;
         if application.is_some() {
             self.tell_new_files();
@@ -143,20 +145,14 @@ impl<'a> Worker<'a> {
                 .run(&mut |connection| self.serve(connection, seat, caller.as_deref_mut(), &wear));
         };
         std::thread::scope(|scope| {
-            let failed = |error: &std::io::Error| {
-                log::error!(
-                    "the worker cannot have the threads that it needs: {error}; the user (ulimit -u), the service \
-                     (TasksMax=) or the container may have as many as are allowed"
-                );
-                // Else those that there are would be waited for.
-                responder.give_up();
-            };
+            // Else those that there are would be waited for.
+            let give_up = |_: &std::io::Error| responder.give_up();
             if threads > 1 || self.duty.has_master() {
                 std::thread::Builder::new()
                     .name("watchdog".to_owned())
                     .spawn_scoped(scope, || responder.watch(&|| self.duty.full()))
-                    .inspect_err(failed)
-                    .context("the watchdog cannot be started")?;
+                    .inspect_err(give_up)
+                    .context(NO_THREAD)?;
             }
             for (number, seat) in seats.iter().enumerate().skip(1) {
                 std::thread::Builder::new()
@@ -167,8 +163,8 @@ impl<'a> Worker<'a> {
                             log::error!("an application thread cannot start: {error}");
                         }
                     })
-                    .inspect_err(failed)
-                    .context("an application thread cannot be started")?;
+                    .inspect_err(give_up)
+                    .context(NO_THREAD)?;
             }
             self.duty.is_ready();
             enter(application, |caller| work(&seats[0], caller)).map_err(anyhow::Error::msg)

@@ -12,6 +12,7 @@ use super::super::forks::{expect_fork, forget_fork};
 use super::super::output::Output;
 use super::super::scoreboard::Place;
 use super::Master;
+use super::custody::Copies;
 use super::generations::Template;
 use super::workers::{State, Worker};
 
@@ -92,7 +93,7 @@ impl Master<'_> {
                 channel: ours,
                 output,
                 born: now,
-                is_ready: false,
+                ready: None,
                 hung_up: false,
                 killed_at: None,
             }),
@@ -166,6 +167,7 @@ impl Master<'_> {
     fn leave_master(&mut self) {
         self.workers.clear();
         self.strays.clear();
+        self.copies = Copies::default();
         self.current = None;
         self.candidate = None;
     }
