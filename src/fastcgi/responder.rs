@@ -135,9 +135,7 @@ struct EndsOnPanic<'a>(&'a Responder);
 impl Drop for EndsOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.stopping.store(end::BROKEN, Ordering::Release);
-            self.0.baton.end();
-            self.0.notify();
+            self.0.give_up();
         }
     }
 }
@@ -240,6 +238,14 @@ impl Responder {
         self.notify();
     }
 
+    /// Ends at once, with nothing answered or passed on: every [`Responder::run`] returns after its request, and
+    /// [`Responder::watch`], also where none has begun. For a process that cannot go on.
+    pub fn give_up(&self) {
+        self.stopping.store(end::BROKEN, Ordering::Release);
+        self.baton.end();
+        self.notify();
+    }
+
     /// Whether a responder that was told to stop still has to do with connections beside those whose requests run: some
     /// on which a request has begun, or some to pass on.
     pub fn has_work(&self) -> bool {
@@ -329,7 +335,12 @@ impl Responder {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(error) => {
-                log::error!("epoll_wait failed: {error}");
+                // The application has closed a descriptor that is not its own. Trying again would keep a processor busy
+                // for ever.
+                log::error!(
+                    "the worker cannot go on, its descriptors are gone (os.closerange?): epoll_wait failed: {error}"
+                );
+                self.stopping.store(end::BROKEN, Ordering::Release);
                 0
             }
         }

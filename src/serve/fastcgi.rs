@@ -137,6 +137,7 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
         idle_timeout: process.idle_timeout,
         startup_timeout: process.startup_timeout,
         graceful_timeout: process.graceful_timeout,
+        request_timeout: process.request_timeout,
         preload: process.preload && !crew.is_explaining(),
         watch_files: process.reload && !crew.is_explaining(),
         show_trouble: process.reload && crew.is_debugging(),

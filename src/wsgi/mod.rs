@@ -22,5 +22,5 @@ pub use caller::{Application, Caller};
 pub use environ::Mode;
 pub use interpreter::{Description, Interpreter, Python};
 pub use load::LoadError;
-pub use stacks::{imported_files, lock_is_free, write_stacks_on};
+pub use stacks::{imported_count, imported_files, lock_is_free, write_stacks_on};
 pub use target::Target;

@@ -1,6 +1,7 @@
 //! Making processes.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use nix::unistd::{ForkResult, fork};
@@ -119,12 +120,18 @@ impl Master<'_> {
             identity: &self.plan.identity,
         };
         let code = match birth.settle() {
-            Ok(()) => self.crew.work(Post {
-                number,
-                channel,
-                place,
-                listeners: std::mem::take(&mut self.listening).into_sockets(),
-            }),
+            Ok(()) => {
+                let listeners = std::mem::take(&mut self.listening).into_sockets();
+                let crew = self.crew;
+                live(|| {
+                    crew.work(Post {
+                        number,
+                        channel,
+                        place,
+                        listeners,
+                    })
+                })
+            }
             Err(error) => failed(&error),
         };
         exit(code)
@@ -132,8 +139,6 @@ impl Master<'_> {
 
     fn become_template(&mut self, channel: Channel, output: &std::os::fd::OwnedFd) -> ! {
         self.leave_master();
-        // Should the master be killed while the application is imported.
-        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
         let birth = Birth {
             title: format!("wsgi-gateway: template {}", self.plan.name),
             output,
@@ -141,12 +146,16 @@ impl Master<'_> {
             crew: self.crew,
             identity: &self.plan.identity,
         };
-        let code = match birth.settle() {
+        let settled = birth.settle();
+        // Should the master be killed while the application is imported. Behind what --user does, which undoes this
+        // (PR_SET_PDEATHSIG in prctl(2)).
+        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+        let code = match settled {
             Ok(()) => {
                 let name = self.plan.name.clone();
                 let listeners = std::mem::take(&mut self.listening).into_sockets();
                 let orders = Orders::new(channel, name, self.board.clone(), listeners);
-                self.crew.prepare(orders)
+                live(|| self.crew.prepare(orders))
             }
             Err(error) => failed(&error),
         };
@@ -172,6 +181,14 @@ impl Master<'_> {
 fn failed(error: &str) -> i32 {
     log::error!("{error}");
     1
+}
+
+/// Does the work of a new process. A panic ends there and not in the master's part of the stack, whose owner is another
+/// process.
+fn live(life: impl FnOnce() -> i32) -> i32 {
+    /// As Rust has it for a main() that panics.
+    const PANICKED: i32 = 101;
+    catch_unwind(AssertUnwindSafe(life)).unwrap_or(PANICKED)
 }
 
 /// Ends the process as main() would, without going back into the master's part of the stack.
