@@ -19,7 +19,7 @@ use crate::process::{
 use crate::wsgi;
 
 /// How long a worker whose master has died may still answer: nobody watches it any more.
-const ORPHANED: Duration = Duration::from_millis(700);
+const ORPHANED: Duration = Duration::from_millis(400);
 
 /// How often a worker with a stuck thread looks whether the other threads are done.
 const STUCK: Duration = Duration::from_millis(20);
@@ -363,7 +363,8 @@ impl Minder {
 
     fn watch_requests(&mut self) {
         let limits = self.duty.limits;
-        if limits.request.is_none() && limits.slow.is_none() {
+        // Stacks that nobody takes down any more would only delay the end.
+        if self.was_orphaned || (limits.request.is_none() && limits.slow.is_none()) {
             return;
         }
         for request in self.duty.place.running() {
