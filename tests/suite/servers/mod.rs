@@ -21,6 +21,7 @@ use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
 mod apache;
 mod caddy;
+mod cuts;
 mod django;
 mod h2o;
 mod haproxy;
