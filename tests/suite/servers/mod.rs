@@ -19,10 +19,14 @@ use tempfile::TempDir;
 
 use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
+mod accelerated;
 mod apache;
+mod authorizer;
 mod caddy;
 mod cuts;
 mod django;
+mod explained;
+mod explanation;
 mod h2o;
 mod haproxy;
 mod haproxy_lives;
