@@ -16,13 +16,13 @@ use nix::sys::uio::{pread, readv};
 use super::connection::{Connection, Parsed};
 use super::record::{
     HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_end_request,
-    write_record,
+    write_record, write_stderr,
 };
 use super::request::{Request, Sent};
 use super::socket::{wait, write_pieces};
 use crate::gateway::{Exchange, FileSpan, Head, Variables};
 
-/// The most text in one STDERR record: HAProxy 2.6 dies of larger ones.
+/// The most text in one STDERR record: HAProxy dies of one that is larger than its buffer of 16 KiB. See also `write_stderr`.
 const MAX_STDERR: usize = 8 * 1024;
 
 /// The most text that waits in the log for the end of its line.
@@ -92,7 +92,7 @@ impl Connection {
                 .inspect_err(|_| request.sent = Sent::Failed)?;
         }
         for piece in request.reports.chunks(MAX_STDERR) {
-            write_record(&mut request.out, RecordType::Stderr, request.id, piece);
+            write_stderr(&mut request.out, request.id, piece);
             request.reported = true;
         }
         request.reports.clear();
