@@ -3,7 +3,7 @@
 use super::Gateway;
 use super::findings::{self, Finding};
 use super::server::Server;
-use super::shown::{hidden, is_of_a_web_server, is_secret};
+use super::shown::{has_credentials, hidden, is_of_a_web_server, is_secret};
 use super::unseen::{self, Unseen};
 use crate::gateway::{Circumstances, Meta, Mount, PathRule, Request, Rule, Variables};
 
@@ -56,7 +56,7 @@ impl<'a> Report<'a> {
             .filter(|(_, (name, _))| !gateway.by_program || is_of_a_web_server(name))
             .map(|(at, (name, value))| Variable {
                 name,
-                value: if is_secret(name) {
+                value: if is_secret(name) || !is_of_a_web_server(name) && has_credentials(value) {
                     Value::Hidden(hidden(name, value))
                 } else {
                     Value::Shown(value)
