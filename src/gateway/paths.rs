@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use super::mount::{Mount, rest_below};
+use super::sent::Sent;
 use super::url::{decoded, is_normal, normal, path_of, position, spells};
 
 /// What made SCRIPT_NAME and PATH_INFO what they are. The letters are those of the tests' tables.
@@ -42,19 +43,6 @@ pub enum PathRule {
     Mount,
     /// The request is not under `--mount`: the application does not see it.
     OutsideMount,
-}
-
-/// What decides, as sent.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sent<'a> {
-    pub(super) script_name: &'a [u8],
-    pub(super) path_info: Option<&'a [u8]>,
-    pub(super) request_uri: Option<&'a [u8]>,
-    pub(super) script_filename: &'a [u8],
-    pub(super) redirect_url: &'a [u8],
-    pub(super) server_software: &'a [u8],
-    /// Whether the web server ran a program for this request, so that SCRIPT_NAME can be where that program lies.
-    pub(super) by_program: bool,
 }
 
 /// SCRIPT_NAME and PATH_INFO for the application, and why.
@@ -114,7 +102,7 @@ impl<'a> Paths<'a> {
         } else {
             &self.script_name
         };
-        if !path.contains(&b'%') || !is_apache(sent) {
+        if !path.contains(&b'%') || !sent.is_apache() {
             return self;
         }
         let (Some(asked), Some(slashes)) = (spelled.map(decoded), slashes_decoded(path)) else {
@@ -132,7 +120,7 @@ impl<'a> Paths<'a> {
 
     /// Rule A, where more than slashes is encoded: once by Apache, up to twice by nginx.
     fn with_escapes_undone(self, sent: &Sent<'_>, spelled: Option<&[u8]>) -> Self {
-        let is_suspect = is_apache(sent) || is_configured_by_hand(sent);
+        let is_suspect = sent.is_apache() || sent.is_configured_by_hand();
         let (true, true, Some(spelled)) = (is_suspect, self.path_info.contains(&b'%'), spelled)
         else {
             return self;
@@ -164,47 +152,11 @@ impl<'a> Paths<'a> {
                 return Self::new(self.script_name, below, PathRule::NamedMount);
             }
         }
-        if is_apache(sent) && self.is_split_below(sent) {
-            let joined = self.joined().into_owned();
-            let below = decoded(below_the_backend(sent.script_filename)).len();
-            let (front, below) = joined.split_at(joined.len() - below);
-            return Self::new(front.to_vec(), below.to_vec(), PathRule::ProxyPass);
+        if sent.is_apache() {
+            return self.split_by_the_backend(sent);
         }
         if sent.path_info.is_some() {
             return self;
-        }
-        if is_apache(sent) {
-            // mod_fcgid and SetHandler name the script's file there, which no URL ends with: the script itself was
-            // asked for, and PATH_INFO is empty.
-            let below = decoded(below_the_backend(sent.script_filename));
-            // Where rule A has decoded the slashes of SCRIPT_NAME, they are still encoded here.
-            let slashes = slashes_decoded(&below).map_or(Cow::Borrowed(&*below), Cow::Owned);
-            // With `nocanon` it is as the client spelled it.
-            let front = [&below, &normal(&below), &slashes]
-                .into_iter()
-                .find_map(|below| {
-                    let front = self.script_name.strip_suffix(&**below)?;
-                    below.starts_with(b"/").then_some(front.len())
-                });
-            return match front {
-                Some(front) => {
-                    let (front, below) = self.script_name.split_at(front);
-                    Self::new(front.to_vec(), below.to_vec(), PathRule::ProxyPass)
-                }
-                // ProxyPassMatch ^/(.*\.py(/.*)?)$ fcgi://host/srv/www/$1: below the back end lies the script's file.
-                None if sent.script_filename.starts_with(b"proxy:")
-                    && below.ends_with(&self.script_name) =>
-                {
-                    match end_of_script(&self.script_name) {
-                        Some(end) => {
-                            let (script, rest) = self.script_name.split_at(end);
-                            Self::new(script.to_vec(), rest.to_vec(), PathRule::ProxyPass)
-                        }
-                        None => self,
-                    }
-                }
-                None => self,
-            };
         }
         let is_front_controller = is_script(&self.script_name)
             && clean.is_some_and(|clean| is_rewritten(&clean, &self.script_name));
@@ -212,17 +164,61 @@ impl<'a> Paths<'a> {
             false
         } else if sent.by_program {
             // fcgiwrap hands on what nginx sends. Where SCRIPT_NAME is the program's own name, that was asked for.
-            is_nginx(sent)
+            sent.is_nginx()
                 && last_segment(&self.script_name) != last_segment(sent.script_filename)
                 && !sent.script_filename.is_empty()
         } else {
             // lighttpd leaves PATH_INFO out for the script's own URL.
-            !is_lighttpd(sent)
+            !sent.is_lighttpd()
         };
         if is_whole {
             Self::new(&b""[..], self.script_name, PathRule::WholePath)
         } else {
             self
+        }
+    }
+
+    /// Rule C for Apache: what is below the mount ends SCRIPT_FILENAME.
+    fn split_by_the_backend(self, sent: &Sent<'a>) -> Self {
+        if self.is_split_below(sent) {
+            let joined = self.joined().into_owned();
+            let below = decoded(sent.below_the_backend()).len();
+            let (front, below) = joined.split_at(joined.len() - below);
+            return Self::new(front.to_vec(), below.to_vec(), PathRule::ProxyPass);
+        }
+        if sent.path_info.is_some() {
+            return self;
+        }
+        // mod_fcgid and SetHandler name the script's file there, which no URL ends with: the script itself was
+        // asked for, and PATH_INFO is empty.
+        let below = decoded(sent.below_the_backend());
+        // Where rule A has decoded the slashes of SCRIPT_NAME, they are still encoded here.
+        let slashes = slashes_decoded(&below).map_or(Cow::Borrowed(&*below), Cow::Owned);
+        // With `nocanon` it is as the client spelled it.
+        let front = [&below, &normal(&below), &slashes]
+            .into_iter()
+            .find_map(|below| {
+                let front = self.script_name.strip_suffix(&**below)?;
+                below.starts_with(b"/").then_some(front.len())
+            });
+        match front {
+            Some(front) => {
+                let (front, below) = self.script_name.split_at(front);
+                Self::new(front.to_vec(), below.to_vec(), PathRule::ProxyPass)
+            }
+            // ProxyPassMatch ^/(.*\.py(/.*)?)$ fcgi://host/srv/www/$1: below the back end lies the script's file.
+            None if sent.script_filename.starts_with(b"proxy:")
+                && below.ends_with(&self.script_name) =>
+            {
+                match end_of_script(&self.script_name) {
+                    Some(end) => {
+                        let (script, rest) = self.script_name.split_at(end);
+                        Self::new(script.to_vec(), rest.to_vec(), PathRule::ProxyPass)
+                    }
+                    None => self,
+                }
+            }
+            None => self,
         }
     }
 
@@ -237,8 +233,8 @@ impl<'a> Paths<'a> {
         let asked = decoded(spelled);
         let clean = normal(&asked);
         let rewritten = is_rewritten(&clean, &self.script_name);
-        let to_a_file = is_apache(sent) && !sent.redirect_url.is_empty()
-            || self.path_info.is_empty() && (is_apache(sent) || is_lighttpd(sent));
+        let to_a_file = sent.is_apache() && !sent.redirect_url.is_empty()
+            || self.path_info.is_empty() && (sent.is_apache() || sent.is_lighttpd());
         if rewritten && to_a_file {
             if let Some(redirected) = self.redirected(&clean) {
                 return redirected;
@@ -247,7 +243,7 @@ impl<'a> Paths<'a> {
         let paths = self.with_slash_moved();
         let path_info = &*paths.path_info;
         let is_stripped = path_info.is_empty() && paths.script_name.is_empty();
-        if is_stripped && sent.path_info.is_some() && is_caddy(sent) && is_mount(&clean) {
+        if is_stripped && sent.path_info.is_some() && sent.is_caddy() && is_mount(&clean) {
             // `uri strip_prefix` left nothing of the mount's own URL.
             return Self::new(clean.into_owned(), &b""[..], PathRule::Before);
         }
@@ -294,10 +290,10 @@ impl<'a> Paths<'a> {
     ) -> Option<Vec<u8>> {
         let path_info = &*self.path_info;
         let whole = if path_info.is_empty() {
-            is_configured_by_hand(sent).then_some(clean)?
+            sent.is_configured_by_hand().then_some(clean)?
         } else {
             let is_whole = path_info == clean || spells(spelled, b"", path_info);
-            (is_whole && (is_configured_by_hand(sent) || is_caddy(sent))).then_some(path_info)?
+            (is_whole && (sent.is_configured_by_hand() || sent.is_caddy())).then_some(path_info)?
         };
         let below = rest_below(whole, &self.script_name)?;
         (is_mount(&self.script_name) && !below.is_empty()).then(|| below.to_vec())
@@ -306,7 +302,7 @@ impl<'a> Paths<'a> {
     /// Whether Apache has split the path below where `RewriteRule ... [P]` in a `.htaccess` put the application: it looks
     /// for a file, and the first segment that is none ends SCRIPT_NAME. What is below the mount is in SCRIPT_FILENAME.
     fn is_split_below(&self, sent: &Sent<'_>) -> bool {
-        let below = decoded(below_the_backend(sent.script_filename));
+        let below = decoded(sent.below_the_backend());
         sent.script_filename.starts_with(b"proxy:")
             && !self.path_info.is_empty()
             && below.len() > self.path_info.len()
@@ -356,7 +352,7 @@ impl<'a> Paths<'a> {
     /// What `--mount` makes of it: the path that was asked for, as the web server cleaned it, counts, and not where the web
     /// server split it or what it made of it. Only where a rewrite leads into the mount, what it led to.
     fn under(self, sent: &Sent<'_>, mount: &'a Mount, spelled: Option<&[u8]>) -> Self {
-        let is_lighttpd = is_lighttpd(sent);
+        let is_lighttpd = sent.is_lighttpd();
         let sent = self.joined();
         let asked = spelled
             .filter(|spelled| !spells(spelled, b"", &sent))
@@ -432,27 +428,6 @@ fn is_path_info(path: &[u8]) -> bool {
     matches!(path, [] | [b'/', ..])
 }
 
-fn is_apache(sent: &Sent<'_>) -> bool {
-    sent.server_software.starts_with(b"Apache")
-}
-
-fn is_nginx(sent: &Sent<'_>) -> bool {
-    sent.server_software.starts_with(b"nginx")
-}
-
-fn is_lighttpd(sent: &Sent<'_>) -> bool {
-    sent.server_software.starts_with(b"lighttpd")
-}
-
-fn is_caddy(sent: &Sent<'_>) -> bool {
-    sent.server_software.starts_with(b"Caddy")
-}
-
-/// nginx sends what its configuration says, SERVER_SOFTWARE too; every other server has one.
-fn is_configured_by_hand(sent: &Sent<'_>) -> bool {
-    is_nginx(sent) || sent.server_software.is_empty()
-}
-
 /// Whether a path ends with a script's name, as far as names tell.
 fn is_script(path: &[u8]) -> bool {
     [&b".py"[..], b".cgi", b".fcgi", b".wsgi", b".php"]
@@ -483,445 +458,9 @@ fn slashes_decoded(path: &[u8]) -> Option<Vec<u8>> {
     (out.len() < path.len()).then_some(out)
 }
 
-/// The path below the back end's URL in SCRIPT_FILENAME: `proxy:fcgi://host:port/path`, or the path alone where
-/// `ProxyFCGIBackendType GENERIC` is set.
-fn below_the_backend(script_filename: &[u8]) -> &[u8] {
-    let url = script_filename
-        .strip_prefix(b"proxy:")
-        .unwrap_or(script_filename);
-    match position(url, b"://") {
-        Some(scheme) => {
-            let host = &url[scheme + 3..];
-            let path = host.iter().position(|&byte| byte == b'/');
-            path.map_or(b"", |path| &host[path..])
-        }
-        None => url,
-    }
-}
-
 fn last_segment(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{PathRule, Paths, Sent};
-    use crate::gateway::Mount;
-
-    fn sent(variables: &[(&str, &'static str)], by_program: bool) -> Sent<'static> {
-        let mut sent = Sent {
-            by_program,
-            ..Sent::default()
-        };
-        for (name, value) in variables {
-            let value = value.as_bytes();
-            match *name {
-                "SN" => sent.script_name = value,
-                "PI" => sent.path_info = Some(value),
-                "RU" => sent.request_uri = Some(value),
-                "SF" => sent.script_filename = value,
-                "RED" => sent.redirect_url = value,
-                _ => sent.server_software = value,
-            }
-        }
-        sent
-    }
-
-    /// `tests/captures/` has what the rules make of real requests; this says which rule it is.
-    #[test]
-    fn each_rule_is_for_the_server_that_needs_it() {
-        use PathRule::{
-            AsSent, Before, Encoded, EncodedSlash, NamedMount, ProxyPass, Redirected,
-            TrailingSlash, Whole, WholePath,
-        };
-        const APACHE: (&str, &str) = ("SW", "Apache/2.4");
-        const NGINX: (&str, &str) = ("SW", "nginx/1.22.1");
-        for (variables, script_name, path_info, rule) in [
-            (
-                &[("SN", ""), ("PI", "/a b"), ("RU", "/a%20b?x"), NGINX][..],
-                "",
-                "/a b",
-                AsSent,
-            ),
-            (&[("SN", ""), ("PI", "/z"), NGINX], "", "/z", AsSent),
-            (
-                &[("SN", "/app"), ("PI", "/z"), ("RU", "/app//z")],
-                "/app",
-                "/z",
-                AsSent,
-            ),
-            (
-                &[("SN", "/app"), ("RU", "/app"), APACHE],
-                "/app",
-                "",
-                AsSent,
-            ),
-            (
-                &[("SN", ""), ("PI", "/a%2Fb"), ("RU", "/a%2Fb"), APACHE],
-                "",
-                "/a/b",
-                EncodedSlash,
-            ),
-            // The client asked for the letters "%2F".
-            (
-                &[("SN", ""), ("PI", "/a%2Fb"), ("RU", "/a%252Fb"), APACHE],
-                "",
-                "/a%2Fb",
-                AsSent,
-            ),
-            (
-                &[
-                    ("SN", "/s/app.cgi"),
-                    ("PI", "/a b"),
-                    ("RU", "/s/a%2520b"),
-                    ("RED", "/s/a%20b"),
-                    APACHE,
-                ],
-                "/s",
-                "/a%20b",
-                Redirected,
-            ),
-            (
-                &[("SN", "/app.cgi"), ("RU", "/z"), ("RED", "/z"), APACHE],
-                "",
-                "/z",
-                Redirected,
-            ),
-            // The rewrite leads to another path: what it says holds.
-            (
-                &[
-                    ("SN", "/app.cgi"),
-                    ("PI", "/new"),
-                    ("RU", "/old"),
-                    ("RED", "/old"),
-                    APACHE,
-                ],
-                "/app.cgi",
-                "/new",
-                AsSent,
-            ),
-            (
-                &[("SN", "/app/z"), ("RU", "/app/z"), NGINX],
-                "",
-                "/app/z",
-                WholePath,
-            ),
-            (&[("SN", "/z"), ("RU", "/z")], "", "/z", WholePath),
-            (&[("SN", "/z"), NGINX], "", "/z", WholePath),
-            (
-                &[("SN", "/new"), ("RU", "/old"), NGINX],
-                "",
-                "/new",
-                WholePath,
-            ),
-            (
-                &[
-                    ("SN", "/app/z"),
-                    ("RU", "/app/z"),
-                    ("SF", "proxy:fcgi://h:9/z"),
-                    APACHE,
-                ],
-                "/app",
-                "/z",
-                ProxyPass,
-            ),
-            // AllowEncodedSlashes NoDecode.
-            (
-                &[
-                    ("SN", "/app/a%2Fb"),
-                    ("RU", "/app/a%2Fb"),
-                    ("SF", "proxy:fcgi://h:9/a%252Fb"),
-                    APACHE,
-                ],
-                "/app",
-                "/a/b",
-                ProxyPass,
-            ),
-            (
-                &[
-                    ("SN", "/app.fcgi"),
-                    ("RU", "/app.fcgi"),
-                    ("SF", "/srv/www/app.fcgi"),
-                    APACHE,
-                ],
-                "/app.fcgi",
-                "",
-                AsSent,
-            ),
-            (
-                &[("SN", "/app"), ("RU", "/app"), ("SW", "lighttpd/1.4.69")],
-                "/app",
-                "",
-                AsSent,
-            ),
-            (
-                &[("SN", "/app.cgi/"), ("RU", "/app.cgi/")],
-                "",
-                "/app.cgi/",
-                WholePath,
-            ),
-            (
-                &[("SN", "/"), ("RU", "/"), ("SW", "lighttpd/1.4.69")],
-                "",
-                "/",
-                TrailingSlash,
-            ),
-            (
-                &[("SN", "/index.cgi"), ("PI", "/z"), ("RU", "/z"), NGINX],
-                "",
-                "/z",
-                Before,
-            ),
-            (
-                &[
-                    ("SN", ""),
-                    ("PI", "/z"),
-                    ("RU", "/app/z"),
-                    ("SW", "Caddy/v2"),
-                ],
-                "/app",
-                "/z",
-                Before,
-            ),
-            (
-                &[
-                    ("SN", "/x/../app"),
-                    ("PI", "/z"),
-                    ("RU", "/x/../app/z"),
-                    ("SW", "Caddy/v2"),
-                ],
-                "/app",
-                "/z",
-                Before,
-            ),
-            (
-                &[
-                    ("SN", "/index.php"),
-                    ("PI", ""),
-                    ("RU", "/z"),
-                    ("SW", "Caddy/v2"),
-                ],
-                "",
-                "/z",
-                Whole,
-            ),
-            (
-                &[
-                    ("SN", "/app"),
-                    ("PI", "x"),
-                    ("RU", "/appx"),
-                    ("SW", "Caddy/v2"),
-                ],
-                "",
-                "/appx",
-                Whole,
-            ),
-            (&[("SN", "/app"), ("PI", "x")], "/app", "/x", Whole),
-            // set $path_info $1: nginx escapes what it has caught, and what was still escaped twice.
-            (
-                &[("SN", "/t"), ("PI", "/a%20b"), ("RU", "/t/a%20b"), NGINX],
-                "/t",
-                "/a b",
-                Encoded,
-            ),
-            (
-                &[("SN", "/t"), ("PI", "/a%2520b"), ("RU", "/t/a%20b"), NGINX],
-                "/t",
-                "/a b",
-                Encoded,
-            ),
-            (
-                &[("SN", "/t"), ("PI", "/a%20b"), ("RU", "/t/a%2520b"), NGINX],
-                "/t",
-                "/a%20b",
-                AsSent,
-            ),
-            (
-                &[("SN", "/app"), ("PI", "/app/z"), ("RU", "/app/z"), NGINX],
-                "/app",
-                "/z",
-                NamedMount,
-            ),
-            (
-                &[("SN", "/app"), ("PI", "/app/z"), ("RU", "/app/z")],
-                "/app",
-                "/z",
-                NamedMount,
-            ),
-            (
-                &[("SN", "/app"), ("RU", "/app/z"), NGINX],
-                "/app",
-                "/z",
-                NamedMount,
-            ),
-            // url.rewrite-once = ("^(/.*)$" => "/app$1")
-            (
-                &[
-                    ("SN", "/app"),
-                    ("PI", "/app/z"),
-                    ("RU", "/app/z"),
-                    ("SW", "lighttpd/1.4.69"),
-                ],
-                "",
-                "/app/z",
-                Before,
-            ),
-            // try_files $uri /site.py; and what no name of a script tells from a page of the application
-            (&[("SN", "/site.py"), ("RU", "/z"), NGINX], "", "/z", Whole),
-            (
-                &[("SN", "/site.py"), ("PI", "/site.py"), ("RU", "/z"), NGINX],
-                "",
-                "/z",
-                Whole,
-            ),
-            (
-                &[("SN", ""), ("PI", "/x/index.py"), ("RU", "/x/"), NGINX],
-                "",
-                "/x/",
-                Whole,
-            ),
-            // What was put together was read as a URL once more.
-            (
-                &[
-                    ("SN", "/cgi-bin/app.cgi"),
-                    ("PI", "/a b"),
-                    ("RU", "/w/a%2520b"),
-                    ("RED", "/w/a%20b"),
-                    APACHE,
-                ],
-                "/w",
-                "/a%20b",
-                Before,
-            ),
-            (
-                &[("SN", "/site.py"), ("PI", "/a"), ("RU", "/a%3Fb"), NGINX],
-                "",
-                "/a?b",
-                Before,
-            ),
-            // FallbackResource, and a folder's index file.
-            (
-                &[("SN", "/app/app.cgi"), ("RU", "/app/z"), APACHE],
-                "/app",
-                "/z",
-                Redirected,
-            ),
-            // RewriteRule ^(.*)$ fcgi://h:9/$1 [P] in the folder app, where there is no file a.
-            (
-                &[
-                    ("SN", "/app/a"),
-                    ("PI", "/b/c"),
-                    ("RU", "/app/a/b/c"),
-                    ("SF", "proxy:fcgi://h:9/a/b/c"),
-                    APACHE,
-                ],
-                "/app",
-                "/a/b/c",
-                ProxyPass,
-            ),
-            (
-                &[
-                    ("SN", "/site.py/z"),
-                    ("RU", "/site.py/z"),
-                    ("SF", "proxy:fcgi://h:9/srv/www/site.py/z"),
-                    APACHE,
-                ],
-                "/site.py",
-                "/z",
-                ProxyPass,
-            ),
-            // uri strip_prefix left nothing.
-            (
-                &[
-                    ("SN", ""),
-                    ("PI", ""),
-                    ("RU", "/app"),
-                    ("SW", "Caddy/2.6.2"),
-                ],
-                "/app",
-                "",
-                Before,
-            ),
-            (&[("RU", "/z")], "", "/z", Whole),
-            (&[("SN", ""), ("RU", "*")], "", "", AsSent),
-        ] {
-            let paths = Paths::of(&sent(variables, false), None);
-            let expected = Paths::new(script_name.as_bytes(), path_info.as_bytes(), rule);
-            assert_eq!(paths, expected, "{variables:?}");
-        }
-    }
-
-    #[test]
-    fn a_program_can_lie_where_script_name_says() {
-        for (variables, path_info, rule) in [
-            (
-                &[("SN", "/z"), ("SF", "/srv/app.cgi")][..],
-                "/z",
-                PathRule::WholePath,
-            ),
-            (
-                &[("SN", "/app.cgi"), ("SF", "/srv/app.cgi")],
-                "",
-                PathRule::AsSent,
-            ),
-            (&[("SN", "/app.cgi")], "", PathRule::AsSent),
-        ] {
-            let mut sent = sent(variables, true);
-            sent.server_software = b"nginx/1.22.1";
-            let paths = Paths::of(&sent, None);
-            assert_eq!(
-                (&*paths.path_info, paths.rule),
-                (path_info.as_bytes(), rule)
-            );
-        }
-    }
-
-    /// However the web server split it, and whatever it made of it.
-    #[test]
-    fn under_a_mount_what_was_asked_for_counts() {
-        let mount = Mount::parse("/app").unwrap();
-        for (script_name, path_info, uri, expected) in [
-            ("/app", "/z", Some("/app/z"), Some("/z")),
-            ("", "/app/z", Some("/app/z"), Some("/z")),
-            ("/app/z", "", Some("/app/z"), Some("/z")),
-            ("/app/z", "", None, Some("/z")),
-            ("/app", "", Some("/app"), Some("")),
-            ("/app", "/", Some("/app"), Some("")),
-            ("/index.cgi", "/app/z", Some("/app/z"), Some("/z")),
-            ("", "/z", Some("/app/z"), Some("/z")),
-            ("//app", "/z", Some("//app/z"), Some("/z")),
-            ("", "/app//z", Some("/app//z"), Some("//z")),
-            ("/app/a b", "/a%20b", Some("/app/a%20b"), Some("/a b")),
-            // A rewrite leads into the mount, and so does a proxy that took it away and says so.
-            ("/app/z", "", Some("/old"), Some("/z")),
-            ("/app", "/z", Some("/z"), Some("/z")),
-            // Whatever URL it is, the configuration says SCRIPT_NAME /app.
-            ("/app", "/appx", Some("/appx"), None),
-            ("/app", "", Some("/appx/z"), None),
-            ("/app", "/z", Some("/APP/z"), None),
-            ("/app", "/app/z", Some("/app/z"), Some("/z")),
-            ("/app/app.cgi", "", Some("/other"), None),
-            ("/appx", "", Some("/appx"), None),
-            ("", "/x/app/z", Some("/x/app/z"), None),
-            ("/x", "/app/z", Some("/x/app/z"), None),
-            ("/x", "/app/z", None, None),
-            ("", "/app/../z", Some("/app/../z"), None),
-            ("", "/APP/z", Some("/APP/z"), None),
-            ("", "/", Some("/"), None),
-            ("", "", None, None),
-        ] {
-            let sent = Sent {
-                script_name: script_name.as_bytes(),
-                path_info: Some(path_info.as_bytes()),
-                request_uri: uri.map(str::as_bytes),
-                ..Sent::default()
-            };
-            let paths = Paths::of(&sent, Some(&mount));
-            let got = match paths.rule {
-                PathRule::OutsideMount => None,
-                _ => Some(&*paths.path_info),
-            };
-            assert_eq!(got, expected.map(str::as_bytes), "{sent:?}");
-        }
-    }
-}
+mod tests;
