@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use file::ConfigFile;
 pub use process::ProcessOptions;
 pub use settings::{Origin, Told};
 
@@ -60,6 +61,10 @@ pub struct Cli {
     /// All settings in force and where they were told; none for a CGI request, which is not to wait for that.
     #[arg(skip)]
     pub told: Vec<Told>,
+
+    /// The file of `--config`.
+    #[arg(skip)]
+    pub file: Option<ConfigFile>,
 
     /// What is to be said about the settings when there is a log to say it in.
     #[arg(skip)]
@@ -291,6 +296,7 @@ impl Cli {
         let mut cli = Self::from_arg_matches_mut(&mut matches)?;
         cli.told = in_force;
         cli.warnings = warnings;
+        cli.file = settings.file;
         if !cgi {
             cli.check().map_err(settings::wrong)?;
         }
@@ -307,8 +313,13 @@ impl Cli {
         process.check(|key| self.origin(key))
     }
 
-    /// Where the option of this key was told, for an error that only who obeys it can find.
-    pub fn origin(&self, key: &str) -> Origin {
+    /// An error that only who obeys an option can find, with where the option was told behind its name.
+    pub fn with_origins(&self, error: &str) -> String {
+        settings::with_origins(&self.told, error)
+    }
+
+    /// Where the option of this key was told.
+    fn origin(&self, key: &str) -> Origin {
         let told = self.told.iter().find(|told| told.key == key);
         told.map_or(Origin::Default, |told| told.origin.clone())
     }

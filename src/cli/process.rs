@@ -12,7 +12,8 @@ use super::values::{duration, limit, mode, size_limit, switch, time_limit};
 /// processes, and this one is the only worker unless `workers` says otherwise.
 #[derive(Args, Clone, Debug)]
 pub struct ProcessOptions {
-    /// The most worker processes [default: the number of CPUs; 1 when the web server starts this program].
+    /// The most worker processes [default: the number of CPUs, or --min-workers where that is more; 1 when the web server
+    /// starts this program].
     #[arg(long, value_name = "MAX", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub workers: Option<u16>,
 

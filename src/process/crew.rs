@@ -1,7 +1,7 @@
 //! What a worker is given when it begins: from here on it is another process, which only the master and the scoreboard
 //! know of.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -22,8 +22,14 @@ pub trait Crew {
     /// From here on the log goes through this.
     fn speak_through(&self, channel: &Channel);
 
+    /// The operator asks for a reload: for what is to be said about what it does not change.
+    fn before_reload(&self);
+
     /// A worker has died and others serve: what it was told of but had not taken yet is for them to look for.
     fn worker_died(&self);
+
+    /// Has the workers take over a connection whose own has died; `false` when that has to be tried again.
+    fn take_over(&self, connection: BorrowedFd<'_>) -> bool;
 
     /// The life of a worker. Gives its exit code.
     fn work(&self, post: Post) -> i32;

@@ -6,6 +6,7 @@
 //! reached, a reload and an operator's word differ only in which workers count as replaceable.
 
 mod births;
+mod custody;
 mod ending;
 mod generations;
 mod service;
@@ -30,6 +31,7 @@ use super::output::Output;
 use super::pool::{Backoff, Pool};
 use super::scoreboard::Scoreboard;
 use super::signals::{Catch, Signal, Signals};
+use custody::Copies;
 use generations::Generation;
 use service::Service;
 use workers::Worker;
@@ -54,6 +56,8 @@ pub struct Plan {
     pub max: usize,
     /// Application threads of each.
     pub threads: usize,
+    /// Connections that each may keep.
+    pub connections: usize,
     /// How long a worker above the least number may be without a request.
     pub idle_timeout: Duration,
     /// How long a worker, or the template, may take until it is ready.
@@ -107,6 +111,8 @@ pub struct Master<'a> {
     workers: Vec<Worker>,
     /// Outputs of workers that have died, still open in children of theirs.
     strays: Vec<(u32, Output)>,
+    /// Copies of the connections that workers keep.
+    copies: Copies,
     /// The code that serves; none before the first.
     current: Option<Generation>,
     /// The code that is to follow it.
@@ -154,7 +160,7 @@ impl<'a> Master<'a> {
         /// Places beside those of a full generation, for workers that are on their way out.
         const SPARE: usize = 8;
         let _ = set_child_subreaper(true);
-        let board = Scoreboard::new(2 * plan.max + SPARE, plan.threads)?;
+        let board = Scoreboard::new(2 * plan.max + SPARE, plan.threads, plan.connections)?;
         Ok(Self {
             pool: Pool::new(plan.min, plan.max),
             crew,
@@ -166,6 +172,7 @@ impl<'a> Master<'a> {
             backoff: Backoff::default(),
             workers: Vec::new(),
             strays: Vec::new(),
+            copies: Copies::default(),
             current: None,
             candidate: None,
             generations: 0,
@@ -220,7 +227,9 @@ impl<'a> Master<'a> {
             self.next_files = now + FILES;
             self.watch_files(now);
         }
+        self.look_after_copies(now);
         self.further_candidate(now);
+        self.keep_template(now);
         self.size(now);
         self.make_missing(now);
         self.relieve_old(now);
@@ -266,8 +275,11 @@ impl<'a> Master<'a> {
         if self.stage == Stage::Serving {
             by(self.listening.has_files().then_some(self.next_look));
             by(self.plan.watch_files.then_some(self.next_files));
+            by(self.copies.next());
             by(self.backoff.until(now));
             by(self.next_sizing(now));
+            // Asked for while the one that has just succeeded went on.
+            by((self.reload_again && self.candidate.is_none()).then_some(now));
             for generation in self.current.iter().chain(&self.candidate) {
                 by(generation.deadline(self.plan.startup_timeout));
             }
@@ -284,7 +296,10 @@ impl<'a> Master<'a> {
                 Signal::ReopenLog => (self.reopen_log)(),
                 Signal::Child => {}
                 _ if self.stage == Stage::Ending => {}
-                Signal::Reload => self.reload(now, "SIGHUP"),
+                Signal::Reload => {
+                    self.crew.before_reload();
+                    self.reload(now, "SIGHUP");
+                }
                 Signal::More => self.change_size(1),
                 Signal::Fewer => self.change_size(-1),
             }

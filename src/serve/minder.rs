@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::custody::Master;
 use super::logging;
 use crate::cli::ProcessOptions;
-use crate::fastcgi::{Idle, Listener, Responder};
+use crate::fastcgi::{Custodian, Idle, Listener, Responder};
 use crate::process::{
     self, Channel, Message, Place, Received, Running, Signal, Signals, StackPipe, StackSignals,
 };
@@ -89,6 +90,15 @@ impl Duty {
 
     pub(super) fn has_master(&self) -> bool {
         self.channel.is_some()
+    }
+
+    /// Who has copies of the connections that the worker keeps.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(super) fn custodian(&self) -> io::Result<Option<Box<dyn Custodian>>> {
+        let channel = self.channel.as_ref().map(Channel::try_clone).transpose()?;
+        Ok(channel.map(|channel| Box::new(Master::new(self.place.clone(), channel)) as Box<_>))
     }
 
     /// Has Python write stacks when it is asked to, from here on.

@@ -79,9 +79,6 @@ impl<'a> Worker<'a> {
         listeners: Vec<Bound>,
         loaded: Option<Loaded>,
     ) -> anyhow::Result<Exit> {
-        if self.crew.process.max_open_files.is_none() {
-            process::raise_descriptor_limit(self.crew.limits.connections as u64 + 128);
-        }
         let listeners: Vec<Listener> = listeners.into_iter().map(listener).collect();
         for listener in &listeners {
             process::close_in_children(&listener.socket);
@@ -107,7 +104,9 @@ impl<'a> Worker<'a> {
             interpreter.as_ref().is_none_or(Interpreter::is_parallel),
         )
         .context("the responder cannot be made")?;
-        let responder = Arc::new(responder);
+        let custodian = self.duty.custodian();
+        let custodian = custodian.context("the responder cannot be made")?;
+        let responder = Arc::new(responder.entrusting(custodian));
         process::insist(Catch::Serving).context("signals cannot be caught")?;
         if self.crew.process.reload && application.is_some() {
             self.duty.tell(&Message::Files(wsgi::imported_files()));

@@ -94,6 +94,12 @@ def waits(environ, start_response, length):
     return [b"waited"]
 
 
+def reports_and_waits(environ, start_response, length):
+    environ["wsgi.errors"].write(f"report of {length} {'e' * length}\n")
+    environ["wsgi.errors"].flush()
+    return waits(environ, start_response, length)
+
+
 def application(environ, start_response):
     page = globals()[environ["PATH_INFO"].strip("/")]
     return page(environ, start_response, int(environ["QUERY_STRING"] or 0))

@@ -328,10 +328,11 @@ fn a_mistake_in_the_file_is_told_with_its_place_and_the_way_out() {
     ] {
         let site = Site::new(text);
         for door in ["check", "fastcgi"] {
-            if door == "fastcgi" && text.starts_with("bind") {
-                continue;
-            }
             let output = Cgi::bare("hello").door(door);
+            let output = match door {
+                "fastcgi" if !text.starts_with("bind") => output.env("WSGI_GATEWAY_BIND", "fd:9"),
+                _ => output,
+            };
             let output = output.options(["--config", &site.name()]).run();
             is_refused(&output, words);
             assert!(output.stderr.contains(&site.name()), "{output:#?}");
@@ -360,6 +361,80 @@ fn a_mistake_in_the_environment_is_told_with_the_variable() {
     for word in ["1", "true", "YES", "on", "0", "false", "no", "Off"] {
         let output = check("hello").env("WSGI_GATEWAY_PRELOAD", word).run();
         assert_eq!(settings(&output)["preload"].0, word);
+    }
+}
+
+/// What only the kernel, the system's users or the files can tell is wrong says where it was told, too.
+#[test]
+fn a_mistake_that_is_found_later_is_told_with_its_origin() {
+    let site = Site::new("");
+    let name = site.name();
+    for (key, value, code, words) in [
+        ("bind", "nowhere", 2, &["'nowhere'", "unix:"][..]),
+        ("allow", "300.0.0.1", 2, &["'300.0.0.1'", "192.0.2.1"]),
+        ("allow", ",", 2, &["names nobody", "leave it out"]),
+        (
+            "user",
+            "no-such-user",
+            2,
+            &["'no-such-user'", "leave it out"],
+        ),
+        (
+            "group",
+            "no-such-group",
+            2,
+            &["'no-such-group'", "leave it out"],
+        ),
+        (
+            "socket-user",
+            "no-such-user",
+            1,
+            &["'no-such-user'", "leave it out"],
+        ),
+        (
+            "socket-group",
+            "no-such-group",
+            1,
+            &["'no-such-group'", "leave it out"],
+        ),
+        ("pid", "/nowhere/a.pid", 1, &["/nowhere/a.pid"]),
+        ("log-file", "/nowhere/a.log", 2, &["/nowhere/a.log"]),
+        ("chdir", "/nowhere", 1, &["/nowhere"]),
+        ("venv", "/nowhere", 3, &["/nowhere"]),
+    ] {
+        let (option, variable) = (format!("--{key}"), variable(key));
+        let start = || {
+            let socket = site.path().join("a.sock").to_str().unwrap().to_owned();
+            let door = Cgi::bare("hello").door("fastcgi");
+            match key {
+                "bind" => door,
+                _ => door.env("WSGI_GATEWAY_BIND", socket),
+            }
+        };
+        std::fs::write(site.file(), format!("{key} = '{value}'")).unwrap();
+        // The folder of --chdir is where the file is looked for.
+        let config = ["--config", &name];
+        for (told, origin) in [
+            (start().options([&option, value]), "command line".to_owned()),
+            (
+                start().env(&variable, value),
+                format!("environment variable {variable}"),
+            ),
+            (start().options(config), format!("file {name}")),
+        ] {
+            let output = told.run();
+            assert_eq!(output.code, code, "{output:#?}");
+            let errors: Vec<&str> = output
+                .stderr
+                .lines()
+                .filter(|line| line.contains("error: ") && !line.contains(") ended: exit code"))
+                .collect();
+            assert_eq!(errors.len(), 1, "{output:#?}");
+            let origin = format!("{option} ({origin})");
+            for word in words.iter().chain([&origin.as_str()]) {
+                assert!(errors[0].contains(word), "no {word}: {output:#?}");
+            }
+        }
     }
 }
 

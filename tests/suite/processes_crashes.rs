@@ -39,29 +39,6 @@ fn a_killed_worker_costs_no_more_than_what_it_was_serving() {
     ]);
 }
 
-/// On kept connections the web server may have sent more than the worker had begun with; that it sees closed without a
-/// byte, and sends again. Nothing is answered by halves but what was being answered.
-#[test]
-fn a_killed_worker_cuts_no_kept_connection_of_another() {
-    let release = Release::new("serves text");
-    let gateway = release.start(2, &[]);
-    let worker = gateway.workers()[0];
-    let load = Load::on(&gateway, "/").on_kept_connections();
-    let ((), tally) = load.during(|load| {
-        send(worker, Signal::SIGKILL);
-        load.wait_for_more(50);
-        gateway.wait_for_count(READY, 3);
-        load.wait_for_more(50);
-    });
-    eprintln!("{tally}");
-    assert!(tally.failed.len() <= 1 && tally.refused == 0, "{tally}");
-    // Each client had one connection at that time.
-    assert!(tally.unanswered <= 8, "{tally}");
-    // What the application was called for and nobody heard of: one thread's.
-    let unheard = release.requests() - tally.served as u64;
-    assert!(unheard <= 1, "{unheard} calls without an answer, {tally}");
-}
-
 #[test]
 fn the_log_says_what_a_worker_was_serving_when_it_died() {
     let release = Release::new("serves text");
@@ -243,6 +220,37 @@ fn more_connections_than_open_files_are_told_and_survived() {
     // The master is not short of any: it can still do its work.
     assert!(gateway.reload());
     assert_eq!(gateway.terminate().code, 0);
+}
+
+/// It is true of every worker and was known before there was one.
+#[test]
+fn what_the_limit_of_open_files_does_is_said_once() {
+    let release = Release::new("serves text");
+    let line = "ulimit -n 64; exec \"$@\"";
+    for (options, shell) in [(&["--max-open-files", "64"][..], None), (&[], Some(line))] {
+        let mut builder = release.builder().args(["--workers", "3"]).args(options);
+        if let Some(line) = shell {
+            builder = builder.shell(line);
+        }
+        let gateway = builder.start();
+        let workers = gateway.wait_until_ready(3);
+        send(workers[0], Signal::SIGKILL);
+        gateway.wait_for_count(READY, 4);
+        assert!(gateway.reload());
+        gateway.wait_for_count(READY, 7);
+        for worker in gateway.workers() {
+            let limits = fs::read_to_string(format!("/proc/{worker}/limits")).unwrap_or_default();
+            let mut files = limits.lines().filter(|line| line.contains("open files"));
+            assert!(files.all(|line| line.contains(" 64 ")), "{limits}");
+        }
+        let log = gateway.terminate().log;
+        let told: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("open files"))
+            .collect();
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].contains("--max-connections"), "{told:#?}");
+    }
 }
 
 /// Somebody cleans up in /run. Web servers get "no such file" until it is there again.

@@ -44,6 +44,15 @@ fn a_worker_for_each_processor_unless_told_otherwise() {
     fetch(gateway.socket(), &Request::get("/")).expect(200);
 }
 
+/// Who asks for more at least than there are processors wants that many.
+#[test]
+fn the_fewest_workers_may_be_more_than_there_are_processors() {
+    let fewest = thread::available_parallelism().unwrap().get() + 1;
+    let gateway = Gateway::builder("hello").workers_by_default();
+    let gateway = gateway.args(["--min-workers", &fewest.to_string()]).start();
+    gateway.wait_until_ready(fewest);
+}
+
 #[test]
 fn on_demand_there_is_nothing_until_somebody_asks() {
     let release = Release::new("serves text");

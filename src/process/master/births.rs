@@ -11,6 +11,7 @@ use super::super::forks::{expect_fork, forget_fork};
 use super::super::output::Output;
 use super::super::scoreboard::Place;
 use super::Master;
+use super::custody::Copies;
 use super::generations::Template;
 use super::workers::{State, Worker};
 
@@ -91,7 +92,7 @@ impl Master<'_> {
                 channel: ours,
                 output,
                 born: now,
-                is_ready: false,
+                ready: None,
                 hung_up: false,
                 killed_at: None,
             }),
@@ -157,6 +158,7 @@ impl Master<'_> {
     fn leave_master(&mut self) {
         self.workers.clear();
         self.strays.clear();
+        self.copies = Copies::default();
         self.current = None;
         self.candidate = None;
     }

@@ -19,9 +19,13 @@ use tempfile::TempDir;
 
 use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
+mod accelerated;
 mod apache;
+mod authorizer;
 mod caddy;
 mod django;
+mod explained;
+mod explanation;
 mod h2o;
 mod haproxy;
 mod haproxy_lives;

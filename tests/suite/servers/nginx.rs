@@ -70,7 +70,6 @@ const LOSSES: &[Loss] = &[
     loss("encoded dots", "PATH_INFO", "'/c'", "resolved before a location is looked for"),
     loss("above the root", "status", "400", "refused by nginx"),
     loss("encoded slashes above the root", "status", "400", "refused by nginx"),
-    loss("basic authorization", "REMOTE_USER", "'user'", "fastcgi_params has $remote_user, which nobody has verified"),
     loss("HTTP/1.0 without host", "HTTP_HOST", "''", "$http_host of none is empty"),
     loss("absolute target", "HTTP_HOST", "'site.example:PORT'", "$http_host is the field as it is"),
     loss("absolute target", "SERVER_NAME", "'site.example'", "taken from it, where server_name says nothing"),
