@@ -202,6 +202,7 @@ impl<'a> Master<'a> {
             self.obey_signals();
             self.read_all();
             self.reap();
+            self.strike_unborn();
         }
         self.read_all();
         self.ending

@@ -261,13 +261,15 @@ impl Crew for FastcgiCrew<'_> {
             match forked {
                 Ok(Side::Template) => {}
                 Ok(Side::Worker(post)) => {
+                    // What is on its way to the template is lost with the template, and with nobody else.
+                    drop((orders, channel));
                     let channel = post.channel.try_clone().ok();
                     let listeners = post.listeners;
                     let worked = Worker::new(self, post.number, post.place, post.channel)
                         .and_then(|worker| worker.work(listeners, Some(loaded)));
                     return self.code(worked, channel.as_ref());
                 }
-                Err(error) => log::error!("a worker cannot be made: {error}"),
+                Err(error) => log::error!("{error}"),
             }
         }
         process::end_at_once(0)

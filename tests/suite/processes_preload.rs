@@ -182,6 +182,24 @@ fn a_template_that_dies_is_replaced_and_nobody_notices() {
     assert_eq!(lines(imports(&gateway)).len(), 2);
 }
 
+/// It had taken the order and nothing more.
+#[test]
+fn a_worker_that_was_ordered_from_a_dead_template_is_made_by_the_next() {
+    let gateway = start(&["--workers", "1"], &[]);
+    gateway.wait_until_ready(1);
+    let first = template(&gateway).expect("a template");
+    send(first, Signal::SIGSTOP);
+    gateway.signal(Signal::SIGTTIN);
+    gateway.wait_for_log("told to change the number of workers");
+    // The order follows at once; later signals come after it.
+    gateway.signal(Signal::SIGUSR1);
+    gateway.wait_for_log("log file opened anew");
+    send(first, Signal::SIGKILL);
+    gateway.wait_for_count(READY, 2);
+    gateway.wait_for_workers(2);
+    assert_eq!(gateway.terminate().code, 0);
+}
+
 /// Nobody waits for a worker, and still the machine is not kept busy.
 #[test]
 fn templates_that_die_one_after_another_are_made_more_and_more_slowly() {

@@ -271,6 +271,29 @@ impl Master<'_> {
         }
     }
 
+    /// Strikes off the workers that the template was to make and has not: nobody has their end of the channel, and no
+    /// process will be reaped for them.
+    pub(super) fn strike_unborn(&mut self) {
+        let now = Instant::now();
+        let is_unborn = |worker: &Worker| worker.pid.is_none() && worker.hung_up;
+        while let Some(index) = self.workers.iter().position(is_unborn) {
+            let worker = self.workers.remove(index);
+            if self.stage == Stage::Ending {
+                continue;
+            }
+            let candidate = self.candidate.as_ref();
+            if candidate.is_some_and(|next| next.number == worker.generation) {
+                self.candidate_failed(Died::Exited(1), Some("no worker can be made"));
+                continue;
+            }
+            let delay = self.backoff.died(now, Duration::ZERO);
+            log::warn!(
+                "{} was not made by the template; tried again in {delay:?}",
+                worker.name()
+            );
+        }
+    }
+
     fn bury(&mut self, index: usize, died: Died) {
         let now = Instant::now();
         let mut worker = self.workers.remove(index);
