@@ -195,9 +195,24 @@ fn ps_says_who_is_who() {
     );
 }
 
-/// A request does not wait for another one while there is a worker that has nothing to do.
+/// A request does not wait for another one while there is a worker that has nothing to do: not for as long as anybody
+/// would notice. A machine that has other things to do may be in the way of that now and then, but not each time.
 #[test]
 fn nobody_waits_for_a_slow_request_while_another_worker_idles() {
+    let tries = (0..5).map(|_| longest_wait_beside_a_slow_request());
+    let waits: Vec<Duration> = tries
+        .inspect(|longest| assert!(*longest < Duration::from_secs(1), "{longest:?}"))
+        .scan(false, |done, longest| {
+            let go_on = !*done;
+            *done = longest < Duration::from_millis(50);
+            go_on.then_some(longest)
+        })
+        .collect();
+    let last = *waits.last().unwrap();
+    assert!(last < Duration::from_millis(50), "{waits:?}");
+}
+
+fn longest_wait_beside_a_slow_request() -> Duration {
     let release = Release::new("serves text");
     let gateway = release.start(2, &[]);
     let mut kept: Vec<_> = (0..8)
@@ -223,8 +238,7 @@ fn nobody_waits_for_a_slow_request_while_another_worker_idles() {
     sleeper.response(1).expect(200);
     let longest = latencies.iter().max().unwrap();
     eprintln!("{} requests, the longest took {longest:?}", latencies.len());
-    // On a quiet machine a few milliseconds; who waited for the sleeper waited for seconds.
-    assert!(*longest < Duration::from_secs(1), "{longest:?}");
+    *longest
 }
 
 /// The same when the requests come while the worker is at its first long one, on connections that it has.
