@@ -10,6 +10,7 @@
 
 mod allow;
 mod baton;
+mod claim;
 mod connection;
 mod exchange;
 mod handoff;
@@ -28,6 +29,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use allow::AllowList;
+pub use claim::{Answered, Claim};
 pub use connection::Connection;
 pub use handoff::Handoff;
 pub use limits::Limits;
