@@ -51,7 +51,8 @@ pub struct ProcessOptions {
         default_missing_value = "yes", default_value = "no", hide_default_value = true, value_parser = switch)]
     pub reload: bool,
 
-    /// Time for a request, after which Python's stacks are logged and its worker is replaced [default: no limit].
+    /// Time for a request, after which its client gets 504, Python's stacks are logged and its worker is replaced
+    /// [default: no limit].
     #[arg(long, value_name = "TIME", value_parser = time_limit)]
     pub request_timeout: Option<Duration>,
 

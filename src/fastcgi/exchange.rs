@@ -84,6 +84,7 @@ impl Connection {
 
     /// Begins the next thing to send: what the sender has not sent, then what was reported.
     pub(super) fn begin_out(&mut self) -> io::Result<()> {
+        self.take_claim()?;
         let request = self.open_mut();
         request.out.clear();
         if let Some(stream) = request.stream.take() {
@@ -245,6 +246,18 @@ impl Connection {
             let _ = self.write_all(&self.open().out);
         }
         self.open_mut().sent = Sent::Failed;
+    }
+
+    /// The application answers from here on, unless it was answered in its place.
+    fn take_claim(&mut self) -> io::Result<()> {
+        let Some(claim) = &self.claim else {
+            return Ok(());
+        };
+        let taken = claim.take();
+        if taken.is_err() {
+            self.open_mut().sent = Sent::Failed;
+        }
+        taken
     }
 
     fn check_wanted(&self) -> io::Result<()> {
@@ -480,7 +493,7 @@ fn write_head(head: &Head, role: Role, out: &mut Vec<u8>) {
 }
 
 /// The end of STDOUT, of STDERR if anything was `reported` on it, and of the request (sections 5.3 and 5.5).
-fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
+pub(super) fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
     write_record(out, RecordType::Stdout, id, &[]);
     if reported {
         write_record(out, RecordType::Stderr, id, &[]);

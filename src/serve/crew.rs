@@ -274,7 +274,7 @@ impl Crew for FastcgiCrew<'_> {
                         .and_then(|worker| worker.work(listeners, Some(loaded)));
                     return self.code(worked, channel.as_ref());
                 }
-                Err(error) => log::error!("a worker cannot be made: {error}"),
+                Err(error) => log::error!("{error}"),
             }
         }
         process::end_at_once(0)

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::crew::send_files;
+use super::crew::{FastcgiCrew, send_files};
 use super::custody::Master;
 use super::logging;
-use crate::cli::ProcessOptions;
-use crate::fastcgi::{Custodian, Idle, Listener, Responder};
+use crate::fastcgi::{Answered, Claim, Custodian, Idle, Listener, Responder};
+use crate::gateway::Page;
 use crate::process::{
     self, Channel, Message, Place, Received, Running, Signal, Signals, StackPipe, StackSignals,
 };
@@ -39,6 +39,8 @@ pub(super) struct Duty {
     place: Place,
     channel: Option<Channel>,
     limits: TimeLimits,
+    /// Through which a request of each thread is answered when it has had its time; none where there is no such limit.
+    claims: Vec<Arc<Claim>>,
     responder: OnceLock<Arc<Responder>>,
     stacks: StackPipe,
     /// Whether the stack signals have a meaning.
@@ -70,8 +72,10 @@ impl Duty {
     pub(super) fn new(
         place: Place,
         channel: Option<Channel>,
-        options: &ProcessOptions,
+        crew: &FastcgiCrew<'_>,
     ) -> anyhow::Result<Self> {
+        let options = crew.process();
+        let claims = options.request_timeout.map_or(0, |_| crew.threads());
         // Workers that were born together shall not all be replaced together.
         let shorten =
             |lifetime: Duration| lifetime.mul_f64(1.0 - 0.1 * (random() % 1000) as f64 / 1000.0);
@@ -84,6 +88,7 @@ impl Duty {
                 lifetime: options.max_lifetime.map(shorten),
                 grace: options.graceful_timeout,
             },
+            claims: (0..claims).map(|_| Arc::default()).collect(),
             responder: OnceLock::new(),
             stacks: StackPipe::new().context("there is no pipe for stacks")?,
             has_stacks: AtomicBool::new(false),
@@ -92,6 +97,11 @@ impl Duty {
             trouble: Mutex::default(),
             born: Instant::now(),
         })
+    }
+
+    /// Through which the request of this thread is answered in the application's place.
+    pub(super) fn claim(&self, thread: usize) -> Option<&Arc<Claim>> {
+        self.claims.get(thread)
     }
 
     pub(super) fn has_master(&self) -> bool {
@@ -427,12 +437,13 @@ impl Minder {
     fn give_up(&mut self, request: &Running) {
         let is_first = self.stuck.is_empty();
         self.stuck.push((request.thread, request.begun));
+        let answered = self.answer(request);
         // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
         let stacks = self.duty.stacks(Some(request.tid), true);
         log::error!(
-            "timeout: {} runs for {:.3?}, longer than --request-timeout: its worker is replaced and ends when its \
-             other requests are answered{kept}\n{stacks}",
+            "timeout: {} runs for {:.3?}, longer than --request-timeout: {answered}; its worker is replaced and ends when \
+             its other requests are answered{kept}\n{stacks}",
             request.request,
             request.age
         );
@@ -442,6 +453,18 @@ impl Minder {
             self.stop(Idle::Pass);
             self.end_by
                 .get_or_insert(Instant::now() + self.duty.limits.grace);
+        }
+    }
+
+    /// Answers in the application's place, which is not to be waited for; says how that went.
+    fn answer(&self, request: &Running) -> &'static str {
+        let text = "The application did not answer in time.";
+        let page = Page::new("504 Gateway Timeout", text);
+        let claim = self.duty.claim(request.thread);
+        match claim.map(|claim| claim.answer(request.begun, &page)) {
+            Some(Answered::Whole) => "answered with 504",
+            Some(Answered::Cut) => "cut, the web server takes nothing",
+            Some(Answered::TooLate) | None => "its response has begun and is cut",
         }
     }
 

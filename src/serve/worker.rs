@@ -70,7 +70,7 @@ impl<'a> Worker<'a> {
         channel: Option<Channel>,
     ) -> anyhow::Result<Self> {
         let signals = Signals::catch(Catch::Serving).context("signals cannot be caught")?;
-        let duty = Arc::new(Duty::new(place.clone(), channel, crew.process)?);
+        let duty = Arc::new(Duty::new(place.clone(), channel, crew)?);
         minder::start(signals, &duty).context(NO_THREAD)?;
         Ok(Self {
             crew,
@@ -174,18 +174,22 @@ impl<'a> Worker<'a> {
     /// Has one request answered.
     fn serve(
         &self,
-        connection: Box<Connection>,
+        mut connection: Box<Connection>,
         seat: &Seat,
         caller: Option<&mut Caller>,
         wear: &Wear,
     ) -> Box<Connection> {
         let (method, uri) = connection.request_line();
-        seat.begin(method, uri);
-        let connection = match (self.duty.trouble(), caller) {
+        let begun = seat.begin(method, uri);
+        if let Some(claim) = self.duty.claim(seat.number()) {
+            connection.watched(claim, begun);
+        }
+        let mut connection = match (self.duty.trouble(), caller) {
             (Some(trouble), _) => show(connection, &trouble),
             (None, Some(caller)) => caller.call(connection),
             (None, None) => explain::answer(connection, self.crew.gateway()),
         };
+        connection.unwatched();
         let served = seat.end();
         wear.check(served, &self.duty);
         self.tell_new_files();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use super::super::channel::{Channel, Message};
-use super::super::crew::{Birth, Orders, Post};
+use super::super::crew::{Birth, Orders, Post, refused};
 use super::super::forks::{expect_fork, forget_fork};
 use super::super::output::Output;
 use super::super::scoreboard::Place;
@@ -27,10 +27,7 @@ impl Master<'_> {
             Ok(()) => true,
             Err(error) => {
                 let delay = self.backoff.died(now, std::time::Duration::ZERO);
-                log::error!(
-                    "a worker cannot be made: {error}; the system, the user (ulimit -u) or the service (TasksMax=) may have as \
-                     many processes or open files as are allowed; tried again in {delay:?}"
-                );
+                log::error!("{}; tried again in {delay:?}", refused(error));
                 false
             }
         }
