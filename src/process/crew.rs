@@ -91,6 +91,7 @@ impl Birth<'_> {
     /// Becomes the process. To be called first thing in it.
     pub(super) fn settle(&self) -> Result<(), String> {
         signals::leave_in_child();
+        signals::let_pass();
         set_title(&self.title);
         self.crew.speak_through(self.channel);
         redirect(self.output)

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::crew::send_files;
 use super::custody::Master;
 use super::logging;
 use crate::cli::ProcessOptions;
@@ -20,7 +21,12 @@ use crate::process::{
 use crate::wsgi;
 
 /// How long a worker whose master has died may still answer: nobody watches it any more.
-const ORPHANED: Duration = Duration::from_millis(700);
+const ORPHANED: Duration = Duration::from_millis(400);
+
+/// How long a worker that was told to end by somebody else than its master goes on serving until it does: who sends
+/// SIGTERM to all processes of a service means the end of all, and then the master says so. What waits to be let in is
+/// nobody's any more where a worker has shut its doors before that word comes.
+const MASTER_S_WORD: Duration = Duration::from_millis(250);
 
 /// How often a worker with a stuck thread looks whether the other threads are done.
 const STUCK: Duration = Duration::from_millis(20);
@@ -112,9 +118,13 @@ impl Duty {
         }
     }
 
-    /// The worker serves from here on.
+    /// From here on this is what the worker serves with.
     pub(super) fn serve(&self, responder: &Arc<Responder>) {
         let _ = self.responder.set(Arc::clone(responder));
+    }
+
+    /// The worker has all that it needs to serve.
+    pub(super) fn is_ready(&self) {
         match &self.channel {
             Some(_) => self.tell(&Message::Ready),
             None => log::info!("ready on standard input"),
@@ -134,6 +144,11 @@ impl Duty {
             // A master that has died is noticed by the minder.
             let _ = channel.send(message);
         }
+    }
+
+    /// Tells of the files that the application consists of, one a line.
+    pub(super) fn tell_files(&self, files: &str) {
+        send_files(self.channel.as_ref(), files);
     }
 
     /// All threads are in requests. Must not block.
@@ -208,6 +223,7 @@ pub(super) fn start(signals: Signals, duty: &Arc<Duty>) -> io::Result<()> {
         signals,
         duty: Arc::clone(duty),
         slow: HashMap::new(),
+        leaves: None,
         end_by: None,
         stuck: Vec::new(),
         was_orphaned: false,
@@ -223,6 +239,8 @@ struct Minder {
     duty: Arc<Duty>,
     /// The request of each thread that the slow log has told of, by its beginning.
     slow: HashMap<usize, u64>,
+    /// When it begins to end by itself.
+    leaves: Option<Instant>,
     /// When the process ends whatever it still does.
     end_by: Option<Instant>,
     /// Requests that nobody waits for any more, by thread and beginning.
@@ -238,6 +256,7 @@ impl Minder {
                 self.obey(signal);
             }
             self.hear();
+            self.leave_when_due();
             self.watch_requests();
             self.watch_lifetime();
             self.end_when_due();
@@ -267,6 +286,7 @@ impl Minder {
         if !self.stuck.is_empty() {
             by(now + STUCK);
         }
+        self.leaves.into_iter().for_each(&mut by);
         if limits.request.is_none() && limits.slow.is_none() {
             return next;
         }
@@ -299,7 +319,8 @@ impl Minder {
         match signal {
             Signal::Terminate if self.duty.has_master() => {
                 self.duty.tell(&Message::Leaving("SIGTERM".to_owned()));
-                self.stop(Idle::Pass);
+                let now = Instant::now();
+                self.leaves.get_or_insert(now + MASTER_S_WORD);
             }
             Signal::Terminate => {
                 log::info!("told to end: finishing what is in flight");
@@ -328,7 +349,13 @@ impl Minder {
                         Listener { socket, tcp }
                     });
                     if let Some(responder) = self.duty.responder.get() {
-                        responder.replace_listeners(listeners.collect());
+                        let listeners: Vec<Listener> = listeners.collect();
+                        // The numbers of the old ones are about to be those of other files.
+                        process::keep_in_children();
+                        for listener in &listeners {
+                            process::close_in_children(&listener.socket);
+                        }
+                        responder.replace_listeners(listeners);
                     }
                 }
                 Received::Message(Message::Trouble(text)) => self.duty.set_trouble(text),
@@ -373,7 +400,8 @@ impl Minder {
 
     fn watch_requests(&mut self) {
         let limits = self.duty.limits;
-        if limits.request.is_none() && limits.slow.is_none() {
+        // Stacks that nobody takes down any more would only delay the end.
+        if self.was_orphaned || (limits.request.is_none() && limits.slow.is_none()) {
             return;
         }
         for request in self.duty.place.running() {
@@ -423,6 +451,13 @@ impl Minder {
             && self.duty.responder.get().is_some()
         {
             self.duty.retire("--max-lifetime");
+        }
+    }
+
+    fn leave_when_due(&mut self) {
+        if self.leaves.is_some_and(|at| Instant::now() >= at) {
+            self.leaves = None;
+            self.stop(Idle::Pass);
         }
     }
 

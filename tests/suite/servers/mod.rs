@@ -23,6 +23,7 @@ mod accelerated;
 mod apache;
 mod authorizer;
 mod caddy;
+mod cuts;
 mod django;
 mod explained;
 mod explanation;
