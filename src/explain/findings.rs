@@ -153,13 +153,23 @@ impl Search<'_> {
                 );
             }
         }
-        if self.server == Server::Lighttpd && !self.gateway.by_program && !is_mounted {
-            // That of a URL of one segment is in `unseen`.
-            if self.request.path_rule == PathRule::TrailingSlash {
+        let is_cut_late = self.request.path_rule == PathRule::TrailingSlash && !is_mounted;
+        if self.server == Server::Lighttpd && !self.gateway.by_program && is_cut_late {
+            // At other URLs the variables could be right: `unseen`.
+            if script_name == b"/" {
                 self.wrong(
-                    "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\", and the application is not \
-                     at the root then but somewhere else for each path.",
+                    "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\": the application would be \
+                     somewhere else for each path.",
                     "\"fix-root-scriptname\" => \"enable\"",
+                );
+            } else {
+                let path = readable(script_name.strip_suffix(b"/").unwrap_or(&script_name));
+                self.wrong(
+                    format!(
+                        "lighttpd puts the next segment of the path into SCRIPT_NAME, too, where a path of fastcgi.server ends in a slash \
+                         (\"{path}/\"): the application would be somewhere else for each path."
+                    ),
+                    &*format!("fastcgi.server = ( \"{path}\" => (("),
                 );
             }
         }
