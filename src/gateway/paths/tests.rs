@@ -326,6 +326,23 @@ fn each_rule_is_for_the_server_that_needs_it() {
             "/z",
             ProxyPass,
         ),
+        (
+            &[
+                ("SN", "/app/z"),
+                ("RU", "/app/z"),
+                ("SF", "proxy:fcgi://h:9/srv/app.fcgi/z"),
+                APACHE,
+            ],
+            "/app",
+            "/z",
+            ProxyPass,
+        ),
+        (
+            &[("SN", "/app"), ("PI", "z"), ("RU", "/app/z"), NGINX],
+            "/app",
+            "/z",
+            NamedMount,
+        ),
         // uri strip_prefix left nothing.
         (
             &[
