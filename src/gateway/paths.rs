@@ -158,11 +158,7 @@ impl<'a> Paths<'a> {
         if sent.path_info.is_some() {
             return self;
         }
-        let is_front_controller = is_script(&self.script_name)
-            && clean.is_some_and(|clean| is_rewritten(&clean, &self.script_name));
-        let is_whole = if is_front_controller {
-            false
-        } else if sent.by_program {
+        let is_whole = if sent.by_program {
             // fcgiwrap hands on what nginx sends. Where SCRIPT_NAME is the program's own name, that was asked for.
             sent.is_nginx()
                 && last_segment(&self.script_name) != last_segment(sent.script_filename)
@@ -171,10 +167,12 @@ impl<'a> Paths<'a> {
             // lighttpd leaves PATH_INFO out for the script's own URL.
             !sent.is_lighttpd()
         };
-        if is_whole {
-            Self::new(&b""[..], self.script_name, PathRule::WholePath)
-        } else {
-            self
+        match clean {
+            _ if !is_whole => self,
+            Some(clean) if is_script(&self.script_name) && *clean != *self.script_name => {
+                Self::new(&b""[..], clean.into_owned(), PathRule::Whole)
+            }
+            _ => Self::new(&b""[..], self.script_name, PathRule::WholePath),
         }
     }
 
@@ -300,6 +298,11 @@ impl<'a> Paths<'a> {
         spelled: &[u8],
         clean: &[u8],
     ) -> Option<Vec<u8>> {
+        if is_script(&self.script_name) {
+            // A rewrite leads all URLs to the script, and /site.py/z is one of them: it must not become another name for /z, which
+            // the web server may guard.
+            return None;
+        }
         let path_info = &*self.path_info;
         let whole = if path_info.is_empty() {
             sent.is_configured_by_hand().then_some(clean)?
