@@ -232,10 +232,15 @@ impl Search<'_> {
         let says_https = forwarded.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
         if says_https && !self.request.https {
             let change = match self.server {
-                Server::Nginx => "fastcgi_param HTTPS on;",
-                Server::Apache(_) => "SetEnvIf X-Forwarded-Proto ^https$ HTTPS=on",
-                Server::Lighttpd => "server.modules += (\"mod_extforward\")",
-                _ => "HTTPS=on",
+                Server::Nginx => Some("fastcgi_param HTTPS on;"),
+                Server::Apache(_) => Some("SetEnvIf X-Forwarded-Proto ^https$ HTTPS=on"),
+                Server::Caddy => Some("env HTTPS on"),
+                Server::HAProxy => Some("set-param HTTPS %[str(on)]"),
+                Server::Lighttpd => Some(
+                    "server.modules += ( \"mod_setenv\" ) \
+                     $REQUEST_HEADER[\"X-Forwarded-Proto\"] == \"https\" { setenv.add-environment = ( \"HTTPS\" => \"on\" ) }",
+                ),
+                _ => None,
             };
             self.wrong(
                 "X-Forwarded-Proto says https, and the web server says http: the application builds http:// URLs. The gateway believes the web \

@@ -453,7 +453,8 @@ impl Connection {
                 self.refuse(id, ProtocolStatus::RequestComplete);
                 !self.broken
             }
-            // An error in the middle of the response: a clean end would tell the client that it has everything.
+            // An error in the middle of the response: a clean end would tell the client that it has everything. See also
+            // `break_off`.
             Sent::Nothing | Sent::Part | Sent::Failed => false,
         };
         let authorizer = request.role == Role::Authorizer;

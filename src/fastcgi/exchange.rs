@@ -15,8 +15,8 @@ use nix::sys::uio::{pread, readv};
 
 use super::connection::{Connection, Parsed};
 use super::record::{
-    HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_end_request,
-    write_record, write_stderr,
+    HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_break,
+    write_end_request, write_record, write_stderr,
 };
 use super::request::{Request, Sent};
 use super::socket::{wait, write_pieces};
@@ -97,6 +97,13 @@ impl Connection {
         }
         request.reports.clear();
         Ok(())
+    }
+
+    /// Remembers what the head that leaves says of the body.
+    fn note(&mut self, head: Option<&Head>) {
+        if let Some(head) = head {
+            self.open_mut().has_length = head.content_length().is_some() || head.is_bodiless();
+        }
     }
 
     /// Sends `request.out`, then remembers how far the response is.
@@ -221,6 +228,25 @@ impl Connection {
         self.write_all(&self.open().out)
     }
 
+    /// Tells the web server that no more of a begun response comes, when the application has failed in the middle of it. To be
+    /// called by the thread that ran the application: it waits as long as any other part of a response may take.
+    ///
+    /// A response of known length is left alone: with that every web server's client can tell, and the close that follows leaves
+    /// it what has come so far, of which nginx drops some at a break.
+    pub(super) fn break_off(&mut self) {
+        let lacks_its_end = |request: &Request| request.lacks_its_end() && !request.aborted;
+        if !self.request.as_deref().is_some_and(lacks_its_end) {
+            return;
+        }
+        if self.begin_out().is_ok() {
+            let request = self.open_mut();
+            write_break(&mut request.out, request.id);
+            // What fails here has failed for a web server that has gone.
+            let _ = self.write_all(&self.open().out);
+        }
+        self.open_mut().sent = Sent::Failed;
+    }
+
     fn check_wanted(&self) -> io::Result<()> {
         if self.open().aborted {
             return Err(io::ErrorKind::ConnectionAborted.into());
@@ -315,6 +341,7 @@ impl Exchange for Connection {
     fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
         self.check_wanted()?;
         self.begin_out()?;
+        self.note(head);
         let total = blocks.iter().map(|block| block.len()).sum::<usize>();
         if total > SMALL {
             let mut bytes = Vec::new();
@@ -382,6 +409,7 @@ impl Exchange for Connection {
     fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()> {
         self.check_wanted()?;
         self.begin_out()?;
+        self.note(head);
         let request = self.open_mut();
         if let Some(head) = head {
             let mut bytes = Vec::new();

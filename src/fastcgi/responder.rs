@@ -129,6 +129,15 @@ struct Leader<'a> {
     serve: &'a mut dyn FnMut(Box<Connection>) -> Box<Connection>,
 }
 
+impl Leader<'_> {
+    /// Has the application answer the request, and the web server be told when that failed half-way.
+    fn answer(&mut self, connection: Box<Connection>) -> Box<Connection> {
+        let mut answered = (self.serve)(connection);
+        answered.break_off();
+        answered
+    }
+}
+
 /// Has the other threads return when one panics, so that the process ends and is not left without a leader.
 struct EndsOnPanic<'a>(&'a Responder);
 
@@ -422,7 +431,7 @@ impl Responder {
             if *leads {
                 return self.call_watched(connection, leader, leads);
             }
-            return (leader.serve)(connection);
+            return leader.answer(connection);
         }
         let mean = Duration::from_nanos(u64::from(self.mean.load(Ordering::Relaxed)));
         if *leads && (self.parallel || mean > LONG) {
@@ -435,7 +444,7 @@ impl Responder {
         let answered = if *leads {
             self.call_watched(connection, leader, leads)
         } else {
-            (leader.serve)(connection)
+            leader.answer(connection)
         };
         self.count_time(begun.elapsed());
         answered
@@ -455,7 +464,7 @@ impl Responder {
         };
         self.running.store(running, Ordering::Release);
         self.baton.begin_run();
-        let mut answered = (leader.serve)(connection);
+        let mut answered = leader.answer(connection);
         *leads = self.baton.end_run(leader.turn);
         if !*leads {
             answered.registered = false;

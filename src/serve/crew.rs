@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::exit::{Exit, Usage};
 use super::worker::Worker;
-use super::{fastcgi, logging, python};
+use super::{logging, python};
 use crate::cli::{ApplicationOptions, Cli, ProcessOptions, ResponderOptions};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
@@ -49,7 +49,7 @@ impl<'a> FastcgiCrew<'a> {
             responder,
             allow: allow_list(responder)?,
             limits: limits(responder)?,
-            handoff: has_master.then(fastcgi::handoff).transpose()?,
+            handoff: has_master.then(handoff).transpose()?,
             explain: false,
             cli,
         })
@@ -286,6 +286,11 @@ fn send(channel: Option<&Channel>, message: &Message) {
         // A master that has died is noticed where it is waited for.
         let _ = channel.send(message);
     }
+}
+
+/// The channel on which workers pass connections on.
+fn handoff() -> anyhow::Result<Handoff> {
+    Handoff::pair().context("the channel between workers cannot be made")
 }
 
 /// Sends the names of files, one a line, in as many messages as they need: a message has to fit its socket.

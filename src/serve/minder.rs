@@ -21,7 +21,7 @@ use crate::process::{
 use crate::wsgi;
 
 /// How long a worker whose master has died may still answer: nobody watches it any more.
-const ORPHANED: Duration = Duration::from_millis(700);
+const ORPHANED: Duration = Duration::from_millis(400);
 
 /// How long a worker that was told to end by somebody else than its master goes on serving until it does: who sends
 /// SIGTERM to all processes of a service means the end of all, and then the master says so. What waits to be let in is
@@ -400,7 +400,8 @@ impl Minder {
 
     fn watch_requests(&mut self) {
         let limits = self.duty.limits;
-        if limits.request.is_none() && limits.slow.is_none() {
+        // Stacks that nobody takes down any more would only delay the end.
+        if self.was_orphaned || (limits.request.is_none() && limits.slow.is_none()) {
             return;
         }
         for request in self.duty.place.running() {

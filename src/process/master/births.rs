@@ -4,13 +4,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use super::super::channel::{Channel, Message};
 use super::super::crew::{Birth, Orders, Post};
 use super::super::forks::{expect_fork, forget_fork};
 use super::super::output::Output;
 use super::super::scoreboard::Place;
+use super::super::signals::end_at_once;
 use super::Master;
 use super::custody::Copies;
 use super::generations::Template;
@@ -83,6 +84,7 @@ impl Master<'_> {
     pub(super) fn make_template(&mut self, now: Instant) -> io::Result<Template> {
         let (ours, theirs) = Channel::pair()?;
         let (output, their_output) = Output::pipe()?;
+        let master = getpid();
         expect_fork();
         // SAFETY: the master has a single thread, so that nothing is held by another in the child.
         let forked = unsafe { fork() };
@@ -99,7 +101,7 @@ impl Master<'_> {
             }),
             ForkResult::Child => {
                 drop(ours);
-                self.become_template(theirs, &their_output)
+                self.become_template(theirs, &their_output, master)
             }
         }
     }
@@ -137,7 +139,12 @@ impl Master<'_> {
         exit(code)
     }
 
-    fn become_template(&mut self, channel: Channel, output: &std::os::fd::OwnedFd) -> ! {
+    fn become_template(
+        &mut self,
+        channel: Channel,
+        output: &std::os::fd::OwnedFd,
+        master: Pid,
+    ) -> ! {
         self.leave_master();
         let birth = Birth {
             title: format!("wsgi-gateway: template {}", self.plan.name),
@@ -152,6 +159,12 @@ impl Master<'_> {
         let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
         let code = match settled {
             Ok(()) => {
+                // Should the master be killed while the application is imported. A change of the user, which is over
+                // here, undoes it (prctl(2)).
+                let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+                if getppid() != master {
+                    end_at_once(0);
+                }
                 let name = self.plan.name.clone();
                 let listeners = std::mem::take(&mut self.listening).into_sockets();
                 let orders = Orders::new(channel, name, self.board.clone(), listeners);
