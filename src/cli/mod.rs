@@ -20,7 +20,7 @@ pub use settings::{Origin, Told};
 
 use crate::gateway::Mount;
 use settings::Settings;
-use values::{duration, level, mode, size, switch};
+use values::{duration, level, mode, number, size, switch};
 
 /// CGI and FastCGI gateway between web servers and Python WSGI applications.
 ///
@@ -175,7 +175,7 @@ pub struct FastcgiOptions {
     pub explain: bool,
 
     /// Connections that may wait to be taken.
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(i32).range(1..=65535))]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = number::<i32>(1..=65535))]
     pub backlog: i32,
 
     #[command(flatten)]
@@ -195,7 +195,7 @@ pub struct FastcgiOptions {
 #[derive(Args, Clone, Debug)]
 pub struct ResponderOptions {
     /// Application threads.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number::<u16>(1..=512))]
     pub threads: u16,
 
     /// Bytes of a request's body that are read before a thread is given to it.
@@ -211,7 +211,7 @@ pub struct ResponderOptions {
     pub max_body: Option<u64>,
 
     /// Open connections; above it, 503.
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = number::<u32>(1..=1_000_000))]
     pub max_connections: u32,
 
     /// Time for a request's variables to come whole; above it, 408.

@@ -153,13 +153,23 @@ impl Search<'_> {
                 );
             }
         }
-        if self.server == Server::Lighttpd && !self.gateway.by_program && !is_mounted {
-            // That of a URL of one segment is in `unseen`.
-            if self.request.path_rule == PathRule::TrailingSlash {
+        let is_cut_late = self.request.path_rule == PathRule::TrailingSlash && !is_mounted;
+        if self.server == Server::Lighttpd && !self.gateway.by_program && is_cut_late {
+            // At other URLs the variables could be right: `unseen`.
+            if script_name == b"/" {
                 self.wrong(
-                    "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\", and the application is not \
-                     at the root then but somewhere else for each path.",
+                    "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\": the application would be \
+                     somewhere else for each path.",
                     "\"fix-root-scriptname\" => \"enable\"",
+                );
+            } else {
+                let path = readable(script_name.strip_suffix(b"/").unwrap_or(&script_name));
+                self.wrong(
+                    format!(
+                        "lighttpd puts the next segment of the path into SCRIPT_NAME, too, where a path of fastcgi.server ends in a slash \
+                         (\"{path}/\"): the application would be somewhere else for each path."
+                    ),
+                    &*format!("fastcgi.server = ( \"{path}\" => (("),
                 );
             }
         }
@@ -232,10 +242,15 @@ impl Search<'_> {
         let says_https = forwarded.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
         if says_https && !self.request.https {
             let change = match self.server {
-                Server::Nginx => "fastcgi_param HTTPS on;",
-                Server::Apache(_) => "SetEnvIf X-Forwarded-Proto ^https$ HTTPS=on",
-                Server::Lighttpd => "server.modules += (\"mod_extforward\")",
-                _ => "HTTPS=on",
+                Server::Nginx => Some("fastcgi_param HTTPS on;"),
+                Server::Apache(_) => Some("SetEnvIf X-Forwarded-Proto ^https$ HTTPS=on"),
+                Server::Caddy => Some("env HTTPS on"),
+                Server::HAProxy => Some("set-param HTTPS %[str(on)]"),
+                Server::Lighttpd => Some(
+                    "server.modules += ( \"mod_setenv\" ) \
+                     $REQUEST_HEADER[\"X-Forwarded-Proto\"] == \"https\" { setenv.add-environment = ( \"HTTPS\" => \"on\" ) }",
+                ),
+                _ => None,
             };
             self.wrong(
                 "X-Forwarded-Proto says https, and the web server says http: the application builds http:// URLs. The gateway believes the web \

@@ -3,7 +3,7 @@
 use super::Gateway;
 use super::findings::{self, Finding};
 use super::server::Server;
-use super::shown::{hidden, is_of_a_web_server, is_secret};
+use super::shown::{has_credentials, hidden, is_of_a_web_server, is_secret};
 use super::unseen::{self, Unseen};
 use crate::gateway::{Circumstances, Meta, Mount, PathRule, Request, Rule, Variables};
 
@@ -56,7 +56,7 @@ impl<'a> Report<'a> {
             .filter(|(_, (name, _))| !gateway.by_program || is_of_a_web_server(name))
             .map(|(at, (name, value))| Variable {
                 name,
-                value: if is_secret(name) {
+                value: if is_secret(name) || !is_of_a_web_server(name) && has_credentials(value) {
                     Value::Hidden(hidden(name, value))
                 } else {
                     Value::Shown(value)
@@ -87,10 +87,14 @@ impl<'a> Report<'a> {
                 "What the web server sent is what was asked for, or nothing tells more.",
             ),
             PathRule::EncodedSlash => ("A", "Apache left %2F encoded; it was decoded."),
+            PathRule::Encoded => (
+                "A",
+                "PATH_INFO came with percent escapes; they were decoded.",
+            ),
             PathRule::Redirected => (
                 "B",
-                "Apache went from the URL to a script (RewriteRule or FallbackResource): the application is mounted in the \
-                 script's folder.",
+                "The web server went from the URL to a script (RewriteRule, FallbackResource, an error page or an index file): the \
+                 application is mounted in the script's folder.",
             ),
             PathRule::WholePath => (
                 "C",
@@ -112,6 +116,10 @@ impl<'a> Report<'a> {
             PathRule::Whole => (
                 "F",
                 "The web server sent no PATH_INFO that fits the URL: the URL's path is PATH_INFO.",
+            ),
+            PathRule::NamedMount => (
+                "G",
+                "SCRIPT_NAME is the mount, and PATH_INFO was the whole path or missing: it is what REQUEST_URI has below the mount.",
             ),
             PathRule::Mount => (
                 "--mount",

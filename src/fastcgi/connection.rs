@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use super::Shared;
+use super::claim::Claim;
 use super::custody::{Custody, Possession};
 use super::limits::LINGER;
 use super::pairs::{Pairs, write_pair};
@@ -49,6 +50,8 @@ pub struct Connection {
     broken: bool,
     /// How long each wait to send may be.
     pub(super) patience: Duration,
+    /// Who answers the open request, where somebody watches how long it takes.
+    pub(super) claim: Option<Arc<Claim>>,
 }
 
 /// What came of parsing.
@@ -103,6 +106,7 @@ impl Connection {
             lingering: false,
             broken: false,
             patience,
+            claim: None,
         })
     }
 
@@ -164,6 +168,25 @@ impl Connection {
             _ => [&b"SCRIPT_NAME"[..], b"PATH_INFO"].map(|name| value(name).unwrap_or_default()),
         };
         (method, uri)
+    }
+
+    /// The open request may be answered through this from here on, until nobody watches it any more. `begun` is the
+    /// watcher's name for it.
+    pub fn watched(&mut self, claim: &Arc<Claim>, begun: u64) {
+        if let Some(request) = &self.request {
+            claim.open(begun, request.id, &self.socket);
+            self.claim = Some(Arc::clone(claim));
+        }
+    }
+
+    /// The application is done with the request.
+    pub fn unwatched(&mut self) {
+        let claim = self.claim.take();
+        if claim.is_some_and(|claim| !claim.close()) {
+            if let Some(request) = &mut self.request {
+                request.sent = Sent::Failed;
+            }
+        }
     }
 
     /// Reads what is here, once, and says what the connection needs next. `scratch` is the thread's reading buffer.
@@ -415,7 +438,9 @@ impl Connection {
     /// Sends a few bytes outside any request's response, without waiting: the thread that polls for all may be the one
     /// that is here, and a web server that asks and does not read the answers is not worth it.
     fn reply(&mut self, bytes: &[u8]) {
-        if let Err(error) = write_all(self.socket.as_fd(), bytes, Duration::ZERO) {
+        let may = self.claim.as_ref().map_or(Ok(()), |claim| claim.take());
+        let sent = may.and_then(|()| write_all(self.socket.as_fd(), bytes, Duration::ZERO));
+        if let Err(error) = sent {
             log::debug!("a reply could not be sent: {error}");
             self.broken = true;
         }
@@ -453,7 +478,8 @@ impl Connection {
                 self.refuse(id, ProtocolStatus::RequestComplete);
                 !self.broken
             }
-            // An error in the middle of the response: a clean end would tell the client that it has everything.
+            // An error in the middle of the response: a clean end would tell the client that it has everything. See also
+            // `break_off`.
             Sent::Nothing | Sent::Part | Sent::Failed => false,
         };
         let authorizer = request.role == Role::Authorizer;

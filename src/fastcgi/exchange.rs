@@ -15,8 +15,8 @@ use nix::sys::uio::{pread, readv};
 
 use super::connection::{Connection, Parsed};
 use super::record::{
-    HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_end_request,
-    write_record, write_stderr,
+    HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_break,
+    write_end_request, write_record, write_stderr,
 };
 use super::request::{Request, Sent};
 use super::socket::{wait, write_pieces};
@@ -84,6 +84,7 @@ impl Connection {
 
     /// Begins the next thing to send: what the sender has not sent, then what was reported.
     pub(super) fn begin_out(&mut self) -> io::Result<()> {
+        self.take_claim()?;
         let request = self.open_mut();
         request.out.clear();
         if let Some(stream) = request.stream.take() {
@@ -97,6 +98,13 @@ impl Connection {
         }
         request.reports.clear();
         Ok(())
+    }
+
+    /// Remembers what the head that leaves says of the body.
+    fn note(&mut self, head: Option<&Head>) {
+        if let Some(head) = head {
+            self.open_mut().has_length = head.content_length().is_some() || head.is_bodiless();
+        }
     }
 
     /// Sends `request.out`, then remembers how far the response is.
@@ -221,6 +229,37 @@ impl Connection {
         self.write_all(&self.open().out)
     }
 
+    /// Tells the web server that no more of a begun response comes, when the application has failed in the middle of it. To be
+    /// called by the thread that ran the application: it waits as long as any other part of a response may take.
+    ///
+    /// A response of known length is left alone: with that every web server's client can tell, and the close that follows leaves
+    /// it what has come so far, of which nginx drops some at a break.
+    pub(super) fn break_off(&mut self) {
+        let lacks_its_end = |request: &Request| request.lacks_its_end() && !request.aborted;
+        if !self.request.as_deref().is_some_and(lacks_its_end) {
+            return;
+        }
+        if self.begin_out().is_ok() {
+            let request = self.open_mut();
+            write_break(&mut request.out, request.id);
+            // What fails here has failed for a web server that has gone.
+            let _ = self.write_all(&self.open().out);
+        }
+        self.open_mut().sent = Sent::Failed;
+    }
+
+    /// The application answers from here on, unless it was answered in its place.
+    fn take_claim(&mut self) -> io::Result<()> {
+        let Some(claim) = &self.claim else {
+            return Ok(());
+        };
+        let taken = claim.take();
+        if taken.is_err() {
+            self.open_mut().sent = Sent::Failed;
+        }
+        taken
+    }
+
     fn check_wanted(&self) -> io::Result<()> {
         if self.open().aborted {
             return Err(io::ErrorKind::ConnectionAborted.into());
@@ -315,6 +354,7 @@ impl Exchange for Connection {
     fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
         self.check_wanted()?;
         self.begin_out()?;
+        self.note(head);
         let total = blocks.iter().map(|block| block.len()).sum::<usize>();
         if total > SMALL {
             let mut bytes = Vec::new();
@@ -382,6 +422,7 @@ impl Exchange for Connection {
     fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()> {
         self.check_wanted()?;
         self.begin_out()?;
+        self.note(head);
         let request = self.open_mut();
         if let Some(head) = head {
             let mut bytes = Vec::new();
@@ -452,7 +493,7 @@ fn write_head(head: &Head, role: Role, out: &mut Vec<u8>) {
 }
 
 /// The end of STDOUT, of STDERR if anything was `reported` on it, and of the request (sections 5.3 and 5.5).
-fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
+pub(super) fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
     write_record(out, RecordType::Stdout, id, &[]);
     if reported {
         write_record(out, RecordType::Stderr, id, &[]);

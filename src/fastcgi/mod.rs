@@ -10,6 +10,7 @@
 
 mod allow;
 mod baton;
+mod claim;
 mod connection;
 mod custody;
 mod exchange;
@@ -29,6 +30,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use allow::AllowList;
+pub use claim::{Answered, Claim};
 pub use connection::Connection;
 pub use custody::{Custodian, Possession, Receipt};
 pub use handoff::Handoff;

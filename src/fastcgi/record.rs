@@ -177,6 +177,19 @@ pub fn write_stderr(out: &mut Vec<u8>, id: u16, text: &[u8]) {
     out.resize(out.len() + usize::from(padding), 0);
 }
 
+/// Writes what no FastCGI stream has, so that the web server gives the response up: the header of a record of STDOUT in version
+/// 0 that announces content. None follows, but the end of the connection.
+///
+/// The end of the connection alone is taken by nginx for the end of the response, if neither a Content-Length nor both
+/// `fastcgi_keep_conn` and buffering tell it otherwise, and its client gets a whole page. This header is an error for it ("upstream
+/// sent unsupported FastCGI protocol version"). What servers that do not look at the version see is a record that is cut; without
+/// content HAProxy would see the end of STDOUT, and of half a header it waits for the rest.
+pub fn write_break(out: &mut Vec<u8>, id: u16) {
+    let mut header = Header::new(RecordType::Stdout, id, 8).bytes();
+    header[0] = 0;
+    out.extend_from_slice(&header);
+}
+
 /// Writes an END_REQUEST record (section 5.5). `app_status` is what a CGI program would have exited with.
 pub fn write_end_request(out: &mut Vec<u8>, id: u16, app_status: u32, status: ProtocolStatus) {
     let mut body = [0; 8];
@@ -187,7 +200,7 @@ pub fn write_end_request(out: &mut Vec<u8>, id: u16, app_status: u32, status: Pr
 
 #[cfg(test)]
 mod tests {
-    use super::{Header, ProtocolStatus, RecordType, write_end_request, write_stderr};
+    use super::{Header, ProtocolStatus, RecordType, write_break, write_end_request, write_stderr};
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     #[test]
@@ -221,6 +234,13 @@ mod tests {
             write_stderr(&mut out, 2, text);
             assert_eq!(out, [&header, text, &vec![0; padding]].concat());
         }
+    }
+
+    #[test]
+    fn a_break_is_no_record() {
+        let mut out = Vec::new();
+        write_break(&mut out, 258);
+        assert_eq!(out, [0, 6, 1, 2, 0, 8, 0, 0]);
     }
 
     proptest! {

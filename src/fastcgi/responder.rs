@@ -129,15 +129,22 @@ struct Leader<'a> {
     serve: &'a mut dyn FnMut(Box<Connection>) -> Box<Connection>,
 }
 
+impl Leader<'_> {
+    /// Has the application answer the request, and the web server be told when that failed half-way.
+    fn answer(&mut self, connection: Box<Connection>) -> Box<Connection> {
+        let mut answered = (self.serve)(connection);
+        answered.break_off();
+        answered
+    }
+}
+
 /// Has the other threads return when one panics, so that the process ends and is not left without a leader.
 struct EndsOnPanic<'a>(&'a Responder);
 
 impl Drop for EndsOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.stopping.store(end::BROKEN, Ordering::Release);
-            self.0.baton.end();
-            self.0.notify();
+            self.0.give_up();
         }
     }
 }
@@ -240,6 +247,14 @@ impl Responder {
         self.notify();
     }
 
+    /// Ends at once, with nothing answered or passed on: every [`Responder::run`] returns after its request, and
+    /// [`Responder::watch`], also where none has begun. For a process that cannot go on.
+    pub fn give_up(&self) {
+        self.stopping.store(end::BROKEN, Ordering::Release);
+        self.baton.end();
+        self.notify();
+    }
+
     /// Whether a responder that was told to stop still has to do with connections beside those whose requests run: some
     /// on which a request has begun, or some to pass on.
     pub fn has_work(&self) -> bool {
@@ -329,7 +344,12 @@ impl Responder {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(error) => {
-                log::error!("epoll_wait failed: {error}");
+                // The application has closed a descriptor that is not its own. Trying again would keep a processor busy
+                // for ever.
+                log::error!(
+                    "the worker cannot go on, its descriptors are gone (os.closerange?): epoll_wait failed: {error}"
+                );
+                self.stopping.store(end::BROKEN, Ordering::Release);
                 0
             }
         }
@@ -411,7 +431,7 @@ impl Responder {
             if *leads {
                 return self.call_watched(connection, leader, leads);
             }
-            return (leader.serve)(connection);
+            return leader.answer(connection);
         }
         let mean = Duration::from_nanos(u64::from(self.mean.load(Ordering::Relaxed)));
         if *leads && (self.parallel || mean > LONG) {
@@ -424,7 +444,7 @@ impl Responder {
         let answered = if *leads {
             self.call_watched(connection, leader, leads)
         } else {
-            (leader.serve)(connection)
+            leader.answer(connection)
         };
         self.count_time(begun.elapsed());
         answered
@@ -444,7 +464,7 @@ impl Responder {
         };
         self.running.store(running, Ordering::Release);
         self.baton.begin_run();
-        let mut answered = (leader.serve)(connection);
+        let mut answered = leader.answer(connection);
         *leads = self.baton.end_run(leader.turn);
         if !*leads {
             answered.registered = false;

@@ -64,6 +64,8 @@ pub struct Plan {
     pub startup_timeout: Duration,
     /// How long a worker that was told to end may take.
     pub graceful_timeout: Duration,
+    /// How long a request may take. Workers see to it themselves, unless they are stopped.
+    pub request_timeout: Option<Duration>,
     /// Whether workers are forked from a template that has imported the application.
     pub preload: bool,
     /// Whether changes of the application's files are a reload.
@@ -202,6 +204,7 @@ impl<'a> Master<'a> {
                 Stage::Ending if self.workers.is_empty() => break,
                 Stage::Ending => {}
             }
+            self.watch_for_frozen(now);
             self.enforce_deadlines(now);
             let status = self.service.wants_status(now).then(|| self.describe());
             self.service.tell(now, status);
@@ -209,6 +212,7 @@ impl<'a> Master<'a> {
             self.obey_signals();
             self.read_all();
             self.reap();
+            self.forget_unborn();
         }
         self.read_all();
         self.ending
@@ -272,6 +276,7 @@ impl<'a> Master<'a> {
         for worker in &self.workers {
             by(worker.deadline(self.plan.startup_timeout));
         }
+        by(self.next_frozen(now));
         if self.stage == Stage::Serving {
             by(self.listening.has_files().then_some(self.next_look));
             by(self.plan.watch_files.then_some(self.next_files));

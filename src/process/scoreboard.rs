@@ -281,8 +281,13 @@ impl Seat {
             .store(gettid().as_raw(), Ordering::Relaxed);
     }
 
-    /// A request begins. `parts` are put together with a space between the first and the others: method, then URI.
-    pub fn begin(&self, method: &[u8], uri: [&[u8]; 2]) {
+    /// Its number, from 0.
+    pub fn number(&self) -> usize {
+        self.thread
+    }
+
+    /// A request begins. Gives when, which is [`Running::begun`].
+    pub fn begin(&self, method: &[u8], uri: [&[u8]; 2]) -> u64 {
         let thread = self.thread();
         let length = method.len() + 1 + uri[0].len() + uri[1].len();
         let mut bytes = [0; SHOWN];
@@ -299,10 +304,12 @@ impl Seat {
         }
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         thread.length.store(length, Ordering::Relaxed);
-        thread.begun.store(now(), Ordering::Release);
+        let begun = now();
+        thread.begun.store(begun, Ordering::Release);
         let worker = self.place.worker();
         worker.requests.fetch_add(1, Ordering::Relaxed);
         worker.busy.fetch_add(1, Ordering::Relaxed);
+        begun
     }
 
     /// The request has ended. Gives how many the worker has begun.

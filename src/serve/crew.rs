@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::exit::{Exit, Usage};
 use super::worker::Worker;
-use super::{fastcgi, logging, python};
+use super::{logging, python};
 use crate::cli::{ApplicationOptions, Cli, ProcessOptions, ResponderOptions};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
@@ -49,7 +49,7 @@ impl<'a> FastcgiCrew<'a> {
             responder,
             allow: allow_list(responder)?,
             limits: limits(responder)?,
-            handoff: has_master.then(fastcgi::handoff).transpose()?,
+            handoff: has_master.then(handoff).transpose()?,
             explain: false,
             cli,
         })
@@ -186,7 +186,7 @@ impl<'a> FastcgiCrew<'a> {
                         files.push_str(file);
                     }
                 }
-                send(channel, &Message::Files(files));
+                send_files(channel, &files);
                 let text = format!("{told}\n\n{traceback}");
                 send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
                 Exit::of(&error) as i32
@@ -246,8 +246,7 @@ impl Crew for FastcgiCrew<'_> {
             Err(error) => return self.code(Err(error), channel.as_ref()),
         };
         if self.process.reload {
-            let files = wsgi::imported_files();
-            send(channel.as_ref(), &Message::Files(files));
+            send_files(channel.as_ref(), &wsgi::imported_files());
         }
         let threads = loaded.0.freeze();
         if threads > 0 {
@@ -267,13 +266,15 @@ impl Crew for FastcgiCrew<'_> {
             match forked {
                 Ok(Side::Template) => {}
                 Ok(Side::Worker(post)) => {
+                    // The template's: an order that it has not read is void when it dies only if nobody else has them.
+                    drop((orders, channel));
                     let channel = post.channel.try_clone().ok();
                     let listeners = post.listeners;
                     let worked = Worker::new(self, post.number, post.place, post.channel)
                         .and_then(|worker| worker.work(listeners, Some(loaded)));
                     return self.code(worked, channel.as_ref());
                 }
-                Err(error) => log::error!("a worker cannot be made: {error}"),
+                Err(error) => log::error!("{error}"),
             }
         }
         process::end_at_once(0)
@@ -285,6 +286,25 @@ fn send(channel: Option<&Channel>, message: &Message) {
         // A master that has died is noticed where it is waited for.
         let _ = channel.send(message);
     }
+}
+
+/// The channel on which workers pass connections on.
+fn handoff() -> anyhow::Result<Handoff> {
+    Handoff::pair().context("the channel between workers cannot be made")
+}
+
+/// Sends the names of files, one a line, in as many messages as they need: a message has to fit its socket.
+pub(super) fn send_files(channel: Option<&Channel>, files: &str) {
+    const MOST: usize = 64 * 1024;
+    let mut message = String::new();
+    for file in files.lines() {
+        if message.len() + file.len() > MOST {
+            send(channel, &Message::Files(std::mem::take(&mut message)));
+        }
+        message.push_str(file);
+        message.push('\n');
+    }
+    send(channel, &Message::Files(message));
 }
 
 /// Who may connect over TCP.

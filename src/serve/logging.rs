@@ -38,7 +38,14 @@ pub fn start(cli: &Cli) -> anyhow::Result<()> {
         Some(Door::Fastcgi(options)) => (&options.application.general, true),
         None => (&cli.general, std::env::var_os("REQUEST_METHOD").is_none()),
     };
-    let opened = open(options.log_file.as_deref());
+    // What 'check' has to say is for who asks.
+    let file = match &cli.door {
+        Some(Door::Check(_)) => None,
+        _ => options.log_file.as_deref(),
+    };
+    // The process goes there only when there is a log to say in that it cannot.
+    let folder = options.chdir.as_deref().unwrap_or(Path::new(""));
+    let opened = open(file.map(|file| folder.join(file)).as_deref());
     let level = options.log_level;
     let pid = std::process::id();
     env_logger::Builder::new()

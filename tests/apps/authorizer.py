@@ -21,7 +21,7 @@ def application(environ, start_response):
         realm = ("WWW-Authenticate", 'Basic realm="the authorizer"')
         return answer("401 Unauthorized", realm, body=b"who are you?")
     if name == "kim" or (name, role) == ("lee", "AUTHENTICATOR"):
-        fields = [("X-Seen-By", "authorizer")]
+        fields = [("X-Seen-By", "authorizer"), ("Variable-REMOTE_USER", name)]
         # Where Apache asks both, it joins what both say of the same name.
         if role != "AUTHORIZER":
             asked = f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}|{environ['QUERY_STRING']}"

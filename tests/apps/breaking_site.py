@@ -60,6 +60,15 @@ def breaks(environ, start_response, length):
     raise RuntimeError("broke on purpose")
 
 
+def breaks_later(environ, start_response, length):
+    """When the test lets go of the named pipe."""
+    start_response("200 OK", [TEXT])
+    yield b"x" * length
+    with open(environ["HTTP_X_PIPE"]) as pipe:
+        pipe.read()
+    raise RuntimeError("broke on purpose")
+
+
 def breaks_a_promise(environ, start_response, length):
     start_response("200 OK", [TEXT, ("Content-Length", str(2 * length))])
     yield b"x" * length

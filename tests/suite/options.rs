@@ -303,6 +303,9 @@ fn a_mistake_in_the_file_is_told_with_its_place_and_the_way_out() {
             &["line 2", "max-body", "'10x'", "64K", "leave the line out"],
         ),
         ("workers = 0", &["workers", "'0'", "1..=1000"]),
+        ("workers = 'many'", &["workers", "'many'", "1..=1000"]),
+        ("threads = 2.5", &["threads", "'2.5'", "1..=512"]),
+        ("max-requests-jitter = -1", &["'-1'", "no number in 0..="]),
         (
             "max-requests = 0",
             &["max-requests", "'0'", "leave the option out"],
@@ -511,6 +514,32 @@ fn check_takes_what_fastcgi_takes_and_shows_every_setting() {
         assert!(!line[column..].starts_with(' '), "{line}");
         assert_eq!(&line[column - 2..column], "  ", "{line}");
     }
+}
+
+/// What is wrong is for who asks, and not for the log of the service, which may not be there yet.
+#[test]
+fn check_says_what_is_wrong_where_it_was_asked() {
+    let site = Site::new("log-file = 'site.log'");
+    let output = check("no_such_module");
+    let output = output.options(["--config", &site.name()]).cwd(site.path());
+    let output = output.run();
+    assert_eq!(output.code, 3, "{output:#?}");
+    assert!(output.stderr.contains("no_such_module"), "{output:#?}");
+    assert!(!site.path().join("site.log").exists());
+}
+
+/// As its help says of every path.
+#[test]
+fn the_log_file_is_seen_from_the_folder_of_chdir() {
+    let site = Site::new("");
+    let output = Cgi::bare("no_such_module").door("fastcgi").cwd("/");
+    let output = output.env("WSGI_GATEWAY_BIND", site.path().join("a.sock"));
+    let output = output.env("WSGI_GATEWAY_CHDIR", site.path());
+    let output = output.options(["--log-file", "site.log"]).run();
+    assert_eq!(output.code, 3, "{output:#?}");
+    let log = std::fs::read_to_string(site.path().join("site.log")).unwrap();
+    assert!(log.contains("no_such_module"), "{log}");
+    assert!(output.stderr.is_empty(), "{output:#?}");
 }
 
 #[test]

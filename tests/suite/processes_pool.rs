@@ -195,9 +195,23 @@ fn ps_says_who_is_who() {
     );
 }
 
-/// A request does not wait for another one while there is a worker that has nothing to do.
+/// A request does not wait for another one while there is a worker that has nothing to do: not for as long as anybody
+/// would notice. A machine that has other things to do may be in the way of that now and then, but not each time.
 #[test]
 fn nobody_waits_for_a_slow_request_while_another_worker_idles() {
+    let mut waits = Vec::new();
+    while waits.len() < 5 {
+        let longest = longest_wait_beside_a_slow_request();
+        assert!(longest < Duration::from_secs(1), "{longest:?}");
+        if longest < Duration::from_millis(50) {
+            return;
+        }
+        waits.push(longest);
+    }
+    panic!("each time somebody waited: {waits:?}");
+}
+
+fn longest_wait_beside_a_slow_request() -> Duration {
     let release = Release::new("serves text");
     let gateway = release.start(2, &[]);
     let mut kept: Vec<_> = (0..8)
@@ -223,8 +237,7 @@ fn nobody_waits_for_a_slow_request_while_another_worker_idles() {
     sleeper.response(1).expect(200);
     let longest = latencies.iter().max().unwrap();
     eprintln!("{} requests, the longest took {longest:?}", latencies.len());
-    // On a quiet machine a few milliseconds; who waited for the sleeper waited for seconds.
-    assert!(*longest < Duration::from_secs(1), "{longest:?}");
+    *longest
 }
 
 /// The same when the requests come while the worker is at its first long one, on connections that it has.

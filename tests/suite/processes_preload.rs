@@ -182,6 +182,27 @@ fn a_template_that_dies_is_replaced_and_nobody_notices() {
     assert_eq!(lines(imports(&gateway)).len(), 2);
 }
 
+/// What was asked of a template that dies is asked of the next one: the worker's place is not lost, and nobody waits for
+/// the end of a worker that never was.
+#[test]
+fn a_template_that_dies_takes_no_worker_s_place_with_it() {
+    let gateway = start(&["--workers", "2"], &[]);
+    let workers = gateway.wait_until_ready(2);
+    let first = template(&gateway).expect("a template");
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", gateway.pid()));
+    let before = descriptors.unwrap().count();
+    send(first, Signal::SIGSTOP);
+    send(workers[0], Signal::SIGKILL);
+    gateway.wait_for_line(&["ended: killed by signal SIGKILL"]);
+    gateway.wait_for("an order for a worker", || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", gateway.pid()));
+        (descriptors.unwrap().count() == before).then_some(())
+    });
+    send(first, Signal::SIGKILL);
+    gateway.wait_for_count(READY, 3);
+    assert_eq!(gateway.terminate().code, 0);
+}
+
 /// Nobody waits for a worker, and still the machine is not kept busy.
 #[test]
 fn templates_that_die_one_after_another_are_made_more_and_more_slowly() {

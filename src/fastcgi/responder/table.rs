@@ -13,9 +13,14 @@ use super::super::connection::{Connection, Unread};
 use super::super::custody::{Custody, Possession};
 use super::super::handoff::Note;
 use super::super::listener::{Accepted, Listener};
-use super::upkeep::{PAUSE, SWEEP};
 use super::{Idle, Responder, Source};
 use crate::gateway::forked;
+
+/// How often deadlines are looked at while there are connections.
+pub(super) const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long nothing is taken after the process ran out of descriptors or connections.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// How often the same trouble with new connections is told.
 const COMPLAINT: Duration = Duration::from_secs(10);

@@ -1,9 +1,11 @@
 //! The Authorizer role (FastCGI section 6.3) where web servers have it, started with the files of `conf/authorizer`: lighttpd's
-//! mod_fastcgi, and the three questions of Apache's mod_fcgid. Before each, a WSGI application says who may go on.
+//! mod_fastcgi, the three questions of Apache's mod_fcgid, and mod_authnz_fcgi. Before each, a WSGI application says who may go on.
 
-use super::{Conf, Folder, Server, apache, gateway, lighttpd, program};
-use crate::client::{AUTHORIZER, Connection, Request};
-use crate::gateway::Gateway;
+use std::fs;
+
+use super::{Conf, Folder, Server, apache, conf, gateway, installed, lighttpd, program};
+use crate::client::{AUTHORIZER, Connection, Request, fetch};
+use crate::gateway::{Gateway, apps};
 use crate::http::{Client, Page};
 
 /// What the guarded application says of a body of 3 MB of the letter x.
@@ -99,7 +101,7 @@ fn nobody_passes_an_authorizer_that_is_not_there() {
 
 #[test]
 fn apache_asks_for_passwords_and_then_for_rights() {
-    let Some(server) = guarded_apache() else {
+    let Some(server) = guarded_apache(&app("authorizer")) else {
         return;
     };
     let get = |target: &str, name: &str| ask(&server, "GET", target, name, b"");
@@ -135,7 +137,7 @@ fn apache_asks_for_passwords_and_then_for_rights() {
 
 #[test]
 fn apache_asks_whether_a_request_may_go_on() {
-    let Some(server) = guarded_apache() else {
+    let Some(server) = guarded_apache(&app("authorizer")) else {
         return;
     };
     let get = |target: &str, name: &str| ask(&server, "GET", target, name, b"");
@@ -156,6 +158,84 @@ fn apache_asks_whether_a_request_may_go_on() {
         }
     }
     assert_eq!(get("/open.txt", "").text(), "for all\n");
+}
+
+#[test]
+fn apache_asks_an_authorizer_that_runs_by_itself() {
+    if program("apache2").is_none() {
+        return;
+    }
+    let authorizer = authorizer_by_tcp("authorizer");
+    let Some(server) = guarded_apache_before(&authorizer) else {
+        return;
+    };
+    let get = |target: &str, name: &str| ask(&server, "GET", target, name, b"");
+    for place in ["private", "members"] {
+        let page = get(&format!("/{place}/a.txt"), "kim");
+        assert_eq!((page.status, page.text().as_str()), (200, "a file\n"));
+        assert_eq!(page.field("Variable-REMOTE_USER"), None);
+        let target = format!("/{place}/app/a%20b?x=1");
+        let page = ask(&server, "POST", &target, "kim", BODY);
+        let mut seen = told(&format!("/{place}/app"));
+        if place == "members" {
+            // That is of the second question's answer.
+            seen = seen.replace("'staff, caf\\xe9'", "None");
+        }
+        assert_eq!(page.text(), seen);
+        for (name, method, body) in [("raises", "GET", &b""[..]), ("mute", "POST", BODY)] {
+            assert_eq!(ask(&server, method, &target, name, body).status, 500);
+        }
+    }
+    // With AuthType it is Apache that refuses; without, what the application says goes to the client.
+    for name in ["", "someone", "lee", "robin"] {
+        assert_eq!(get("/private/a.txt", name).status, 401, "{name}");
+    }
+    let page = get("/members/a.txt", "");
+    assert_eq!((page.status, page.text().as_str()), (401, "who are you?"));
+    let realm = "Basic realm=\"the authorizer\"";
+    assert_eq!(page.field("WWW-Authenticate"), Some(realm));
+    let page = get("/members/a.txt", "someone");
+    assert_eq!(
+        (page.status, page.text().as_str()),
+        (403, "not you, someone")
+    );
+    let page = get("/members/a.txt", "robin");
+    let location = "/login?next=/members/a.txt";
+    assert_eq!((page.status, page.field("Location")), (302, Some(location)));
+
+    assert_eq!(get("/members/a.txt", "dies").status, 500);
+    assert_eq!(get("/members/a.txt", "kim").status, 200);
+    assert_eq!(authorizer.terminate().code, 0);
+    for place in ["private", "members"] {
+        let page = get(&format!("/{place}/a.txt"), "kim");
+        assert_eq!(page.status, 500);
+    }
+}
+
+/// The application that stands beside the configurations.
+#[test]
+fn the_example_lets_those_in_who_know_the_password() {
+    let text = fs::read_to_string(conf("authorizer/authorizer.py")).unwrap();
+    let text = text.replace("change me", "secret");
+    let check = |server: &Server| {
+        let get = |name| ask(server, "GET", "/private/a.txt", name, b"").status;
+        assert_eq!([get("kim"), get("someone"), get("")], [200, 401, 401]);
+    };
+    let folder = Folder::new();
+    let path = folder.write("authorizer.py", &text);
+    let path = path.to_str().unwrap();
+    if program("lighttpd").is_some() {
+        let (authorizer, guarded) = (gateway(path, &[]), gateway("guarded", &[]));
+        check(&guarded_lighttpd(&authorizer, &guarded));
+        // Where applications stand it is of no use to anybody.
+        let request = Request::get("/").param("HTTP_AUTHORIZATION", "Basic a2ltOnNlY3JldA==");
+        fetch(authorizer.socket(), &request).expect(404);
+    }
+    if let Some(server) = guarded_apache(&text) {
+        check(&server);
+        let authorizer = authorizer_by_tcp(path);
+        check(&guarded_apache_before(&authorizer).unwrap());
+    }
 }
 
 /// lighttpd decides at the Status which fields of an Authorizer's head are the client's: all of them come after it.
@@ -218,7 +298,7 @@ fn guarded_lighttpd(authorizer: &Gateway, guarded: &Gateway) -> Server {
     lighttpd::start(|start| {
         let folder = &start.folder;
         write_files(folder);
-        let text = std::fs::read(folder.app("guarded")).unwrap();
+        let text = fs::read(folder.app("guarded")).unwrap();
         folder.write("files/private/program.cgi", text);
         Conf::read("authorizer/lighttpd.conf")
             .put(
@@ -237,24 +317,62 @@ fn guarded_lighttpd(authorizer: &Gateway, guarded: &Gateway) -> Server {
     })
 }
 
-/// Apache with the application of conf/shared-hosting/app.cgi behind the authorizer.
-fn guarded_apache() -> Option<Server> {
+/// Apache that starts the authorizer, an application of the tests or the one of conf/authorizer.
+fn guarded_apache(authorizer: &str) -> Option<Server> {
     apache::serve("event", "cgid", 1, |folder| {
-        write_files(folder);
-        folder.app("authorizer");
-        folder.app("guarded");
+        folder.write("authorizer.py", authorizer);
         let gateway = folder.gateway_program();
-        folder.write_program(
-            "app.cgi",
-            format!("#!{gateway}\nfrom guarded import application\n"),
-        );
         let conf = Conf::read("authorizer/apache-fcgid.conf")
             .put_all("/usr/local/bin/wsgi-gateway", gateway)
-            .put_all("/srv/site/authorizer.py", folder.at("authorizer.py"))
-            .put_all("/srv/site/files", folder.at("files"))
-            .put_all("/srv/app", folder.at("").trim_end_matches('/'));
-        vec![conf.text().to_owned()]
+            .put_all("/srv/site/authorizer.py", folder.at("authorizer.py"));
+        vec![guarded_site(conf, folder)]
     })
+}
+
+/// Apache that asks an authorizer which runs by itself.
+fn guarded_apache_before(authorizer: &Gateway) -> Option<Server> {
+    let module = installed("/usr/lib/apache2/modules/mod_authnz_fcgi.so")?;
+    apache::serve("event", "cgid", 1, |folder| {
+        let conf = Conf::read("authorizer/apache-authnz-fcgi.conf").put(
+            "fcgi://127.0.0.1:9100/",
+            format!("fcgi://{}/", authorizer.address()),
+        );
+        let site = guarded_site(conf, folder);
+        vec![format!(
+            "LoadModule authnz_fcgi_module {}\n{site}",
+            module.display()
+        )]
+    })
+}
+
+/// A site of Apache's with the files and the application that are guarded.
+fn guarded_site(conf: Conf, folder: &Folder) -> String {
+    write_files(folder);
+    folder.app("guarded");
+    folder.write_program(
+        "app.cgi",
+        format!(
+            "#!{}\nfrom guarded import application\n",
+            folder.gateway_program()
+        ),
+    );
+    conf.put_all("/srv/site/files", folder.at("files"))
+        .put_all("/srv/app", folder.at("").trim_end_matches('/'))
+        .text()
+        .to_owned()
+}
+
+/// An application of the tests.
+fn app(name: &str) -> String {
+    fs::read_to_string(apps().join(format!("{name}.py"))).unwrap()
+}
+
+/// A gateway that Apache can ask: mod_authnz_fcgi knows TCP only.
+fn authorizer_by_tcp(app: &str) -> Gateway {
+    Gateway::builder(app)
+        .bind_tcp()
+        .args(["--allow", "127.0.0.1", "--workers", "2"])
+        .start()
 }
 
 /// What the guarded application says that it was told, for `/a%20b?x=1` below its path: with two variables of the authorizer's.
