@@ -53,6 +53,8 @@ pub(crate) struct Tally {
 pub(crate) struct Running {
     started: AtomicUsize,
     served: AtomicUsize,
+    /// Clients that have had an answer.
+    acquainted: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -116,7 +118,8 @@ impl Load {
         self.start(|running| {
             // Also when the work panics, or the clients would go on for ever.
             let stop = StopAtEnd(&running.stop);
-            running.wait_for_served(self.clients);
+            running
+                .wait_until(|running| running.acquainted.load(Ordering::Acquire) == self.clients);
             let result = work(running);
             if self.ends_when_refused {
                 // They go by themselves.
@@ -163,6 +166,9 @@ impl Load {
                 tally.failed.push("never answered, or not FastCGI".into());
             }
             if tally.served > answered {
+                if answered == 0 {
+                    running.acquainted.fetch_add(1, Ordering::AcqRel);
+                }
                 running.served.fetch_add(1, Ordering::AcqRel);
             } else if self.ends_when_refused {
                 break;
@@ -222,24 +228,24 @@ impl Drop for StopAtEnd<'_> {
 }
 
 impl Running {
-    /// Waits until so many requests have been answered since the load began.
+    /// Waits until so many more have been answered.
     #[track_caller]
-    pub(crate) fn wait_for_served(&self, count: usize) {
+    pub(crate) fn wait_for_more(&self, count: usize) {
+        let enough = self.served() + count;
+        self.wait_until(|running| running.served() >= enough);
+    }
+
+    #[track_caller]
+    fn wait_until(&self, is_so: impl Fn(&Running) -> bool) {
         let deadline = Instant::now() + DEADLINE;
-        while self.served() < count {
+        while !is_so(self) {
             assert!(
                 Instant::now() < deadline,
-                "{} answers, and never {count}",
+                "stuck after {} answers",
                 self.served()
             );
             thread::sleep(Duration::from_millis(1));
         }
-    }
-
-    /// Waits until so many more have been answered.
-    #[track_caller]
-    pub(crate) fn wait_for_more(&self, count: usize) {
-        self.wait_for_served(self.served() + count);
     }
 
     fn served(&self) -> usize {
