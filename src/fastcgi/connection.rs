@@ -13,6 +13,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use super::Shared;
 use super::claim::Claim;
+use super::custody::{Custody, Possession};
 use super::limits::LINGER;
 use super::pairs::{Pairs, write_pair};
 use super::parser::{Event, Parser};
@@ -39,6 +40,8 @@ pub struct Connection {
     pub(super) used: bool,
     /// Whether it came from another worker, which may still have a copy of its descriptor.
     pub(super) travelled: bool,
+    /// Whether another process could go on with it should this one be killed.
+    pub(super) custody: Custody,
     /// Whether the responder was full when it came: its request gets a 503 page.
     turned_away: bool,
     /// We are done and only wait for the web server to close.
@@ -98,6 +101,7 @@ impl Connection {
             registered: false,
             used: false,
             travelled: false,
+            custody: Custody::default(),
             turned_away,
             lingering: false,
             broken: false,
@@ -187,6 +191,7 @@ impl Connection {
 
     /// Reads what is here, once, and says what the connection needs next. `scratch` is the thread's reading buffer.
     pub(super) fn readable(&mut self, scratch: &mut [u8]) -> Step {
+        self.custody.note(Possession::InUse);
         let count = loop {
             match recv(self.socket.as_raw_fd(), scratch, MsgFlags::empty()) {
                 Ok(count) => break count,
@@ -473,7 +478,8 @@ impl Connection {
                 self.refuse(id, ProtocolStatus::RequestComplete);
                 !self.broken
             }
-            // An error in the middle of the response: a clean end would tell the client that it has everything.
+            // An error in the middle of the response: a clean end would tell the client that it has everything. See also
+            // `break_off`.
             Sent::Nothing | Sent::Part | Sent::Failed => false,
         };
         let authorizer = request.role == Role::Authorizer;

@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 use super::head::decimal;
 use super::mount::Mount;
-use super::paths::{PathRule, Paths, Sent};
+use super::paths::{PathRule, Paths};
+use super::sent::Sent;
 use super::variables::Variables;
 
 /// What happens to a variable of this name.

@@ -9,6 +9,7 @@ mod meta;
 mod mount;
 mod page;
 mod paths;
+mod sent;
 mod url;
 mod variables;
 

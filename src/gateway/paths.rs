@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use super::mount::{Mount, rest_below};
+use super::sent::Sent;
 use super::url::{decoded, is_normal, normal, path_of, position, spells};
 
 /// What made SCRIPT_NAME and PATH_INFO what they are. The letters are those of the tests' tables.
@@ -17,8 +18,11 @@ pub enum PathRule {
     AsSent,
     /// A. Apache with `AllowEncodedSlashes NoDecode` leaves `%2F`, and only that, undecoded.
     EncodedSlash,
-    /// B. Apache went from the URL to a script by `RewriteRule` in a `.htaccess`, or by `FallbackResource`: the mount is
-    /// the folder in which the script lies.
+    /// A. nginx escapes what a pattern has caught when `set` puts it into a variable (`set $path_info $1`), and Apache
+    /// leaves PATH_INFO as it was asked for with `proxy-fcgi-pathinfo=1`.
+    Encoded,
+    /// B. Apache went from the URL to a script by `RewriteRule` in a `.htaccess`, and Apache or lighttpd by
+    /// `FallbackResource`, an error page or an index file: the mount is the folder in which the script lies.
     Redirected,
     /// C. nginx with its stock parameters, and HAProxy: the whole path is in SCRIPT_NAME, and no PATH_INFO.
     WholePath,
@@ -29,26 +33,16 @@ pub enum PathRule {
     /// E. A rewrite in nginx, lighttpd or Apache's server configuration, and Caddy's `handle_path`: PATH_INFO is the end of
     /// the URL's path, and SCRIPT_NAME is not what stands before it.
     Before,
-    /// F. A front controller without PATH_INFO (Caddy's `php_fastcgi`, an index file), a path that was cut within a segment
-    /// (Caddy's `split`), a whole URL as path (h2o), or no path at all: the URL's path is PATH_INFO.
+    /// F. A front controller without PATH_INFO (Caddy's `php_fastcgi`, nginx's `try_files`, `fastcgi_index`), a path that was
+    /// cut within a segment (Caddy's `split`), a whole URL as path (h2o), or no path at all: the URL's path is PATH_INFO.
     Whole,
+    /// G. nginx's and Caddy's configurations can say `SCRIPT_NAME /app` beside a PATH_INFO that is the whole path (as in
+    /// nginx's `uwsgi_params`), or beside none.
+    NamedMount,
     /// The operator's `--mount`.
     Mount,
     /// The request is not under `--mount`: the application does not see it.
     OutsideMount,
-}
-
-/// What decides, as sent.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sent<'a> {
-    pub(super) script_name: &'a [u8],
-    pub(super) path_info: Option<&'a [u8]>,
-    pub(super) request_uri: Option<&'a [u8]>,
-    pub(super) script_filename: &'a [u8],
-    pub(super) redirect_url: &'a [u8],
-    pub(super) server_software: &'a [u8],
-    /// Whether the web server ran a program for this request, so that SCRIPT_NAME can be where that program lies.
-    pub(super) by_program: bool,
 }
 
 /// SCRIPT_NAME and PATH_INFO for the application, and why.
@@ -69,8 +63,11 @@ impl<'a> Paths<'a> {
         };
         let paths = as_sent.with_slashes(sent, spelled);
         match mount {
-            Some(mount) => paths.under(mount, spelled),
-            None => paths.split(sent).compared(sent, spelled),
+            Some(mount) => paths.under(sent, mount, spelled),
+            None => paths
+                .with_escapes_undone(sent, spelled)
+                .split(sent, spelled)
+                .compared(sent, spelled),
         }
     }
 
@@ -105,7 +102,7 @@ impl<'a> Paths<'a> {
         } else {
             &self.script_name
         };
-        if !path.contains(&b'%') || !is_apache(sent) {
+        if !path.contains(&b'%') || !sent.is_apache() {
             return self;
         }
         let (Some(asked), Some(slashes)) = (spelled.map(decoded), slashes_decoded(path)) else {
@@ -121,45 +118,107 @@ impl<'a> Paths<'a> {
         }
     }
 
-    /// Rule C: a FastCGI web server that knows no scripts has no PATH_INFO to send.
-    fn split(self, sent: &Sent<'a>) -> Self {
-        if sent.path_info.is_some() || self.script_name.is_empty() {
+    /// Rule A, where more than slashes is encoded: once by Apache, up to twice by nginx.
+    fn with_escapes_undone(self, sent: &Sent<'_>, spelled: Option<&[u8]>) -> Self {
+        let is_suspect = sent.is_apache() || sent.is_configured_by_hand();
+        let (true, true, Some(spelled)) = (is_suspect, self.path_info.contains(&b'%'), spelled)
+        else {
+            return self;
+        };
+        let asked = decoded(spelled);
+        let clean = normal(&asked);
+        let is_asked = |path: &[u8]| asked.ends_with(path) || clean.ends_with(path);
+        if is_asked(&self.path_info) {
             return self;
         }
-        if is_apache(sent) {
-            // mod_fcgid and SetHandler name the script's file there, which no URL ends with: the script itself was
-            // asked for, and PATH_INFO is empty.
-            let below = decoded(below_the_backend(sent.script_filename));
-            // Where rule A has decoded the slashes of SCRIPT_NAME, they are still encoded here.
-            let slashes = slashes_decoded(&below).map_or(Cow::Borrowed(&*below), Cow::Owned);
-            // With `nocanon` it is as the client spelled it.
-            let front = [&below, &normal(&below), &slashes]
-                .into_iter()
-                .find_map(|below| {
-                    let front = self.script_name.strip_suffix(&**below)?;
-                    below.starts_with(b"/").then_some(front.len())
-                });
-            return match front {
-                Some(front) => {
-                    let (front, below) = self.script_name.split_at(front);
-                    Self::new(front.to_vec(), below.to_vec(), PathRule::ProxyPass)
-                }
-                None => self,
-            };
+        let once = decoded(&self.path_info);
+        let twice = decoded(&once);
+        let path = [&once, &twice].into_iter().find(|path| is_asked(path));
+        match path.map(|path| path.to_vec()) {
+            Some(path) => Self::new(self.script_name, path, PathRule::Encoded),
+            None => self,
         }
-        let is_whole = if sent.by_program {
+    }
+
+    /// Rules C and G: a FastCGI web server that knows no scripts has no PATH_INFO to send, or the same in both.
+    fn split(self, sent: &Sent<'a>, spelled: Option<&[u8]>) -> Self {
+        if self.script_name.is_empty() {
+            return self;
+        }
+        let asked = spelled.map(decoded);
+        let clean = asked.as_deref().map(normal);
+        if let (Some(spelled), Some(clean)) = (spelled, &clean) {
+            if let Some(below) = self.below_a_named_mount(sent, spelled, clean) {
+                return Self::new(self.script_name, below, PathRule::NamedMount);
+            }
+        }
+        if sent.is_apache() {
+            return self.split_by_the_backend(sent);
+        }
+        if sent.path_info.is_some() {
+            return self;
+        }
+        let is_front_controller = is_script(&self.script_name)
+            && clean.is_some_and(|clean| is_rewritten(&clean, &self.script_name));
+        let is_whole = if is_front_controller {
+            false
+        } else if sent.by_program {
             // fcgiwrap hands on what nginx sends. Where SCRIPT_NAME is the program's own name, that was asked for.
-            is_nginx(sent)
+            sent.is_nginx()
                 && last_segment(&self.script_name) != last_segment(sent.script_filename)
                 && !sent.script_filename.is_empty()
         } else {
             // lighttpd leaves PATH_INFO out for the script's own URL.
-            !sent.server_software.starts_with(b"lighttpd")
+            !sent.is_lighttpd()
         };
         if is_whole {
             Self::new(&b""[..], self.script_name, PathRule::WholePath)
         } else {
             self
+        }
+    }
+
+    /// Rule C for Apache: what is below the mount ends SCRIPT_FILENAME.
+    fn split_by_the_backend(self, sent: &Sent<'a>) -> Self {
+        if self.is_split_below(sent) {
+            let joined = self.joined().into_owned();
+            let below = decoded(sent.below_the_backend()).len();
+            let (front, below) = joined.split_at(joined.len() - below);
+            return Self::new(front.to_vec(), below.to_vec(), PathRule::ProxyPass);
+        }
+        if sent.path_info.is_some() {
+            return self;
+        }
+        // mod_fcgid and SetHandler name the script's file there, which no URL ends with: the script itself was
+        // asked for, and PATH_INFO is empty.
+        let below = decoded(sent.below_the_backend());
+        // Where rule A has decoded the slashes of SCRIPT_NAME, they are still encoded here.
+        let slashes = slashes_decoded(&below).map_or(Cow::Borrowed(&*below), Cow::Owned);
+        // With `nocanon` it is as the client spelled it.
+        let front = [&below, &normal(&below), &slashes]
+            .into_iter()
+            .find_map(|below| {
+                let front = self.script_name.strip_suffix(&**below)?;
+                below.starts_with(b"/").then_some(front.len())
+            });
+        match front {
+            Some(front) => {
+                let (front, below) = self.script_name.split_at(front);
+                Self::new(front.to_vec(), below.to_vec(), PathRule::ProxyPass)
+            }
+            // ProxyPassMatch ^/(.*\.py(/.*)?)$ fcgi://host/srv/www/$1: below the back end lies the script's file.
+            None if sent.script_filename.starts_with(b"proxy:")
+                && below.ends_with(&self.script_name) =>
+            {
+                match end_of_script(&self.script_name) {
+                    Some(end) => {
+                        let (script, rest) = self.script_name.split_at(end);
+                        Self::new(script.to_vec(), rest.to_vec(), PathRule::ProxyPass)
+                    }
+                    None => self,
+                }
+            }
+            None => self,
         }
     }
 
@@ -174,14 +233,25 @@ impl<'a> Paths<'a> {
         let asked = decoded(spelled);
         let clean = normal(&asked);
         let rewritten = is_rewritten(&clean, &self.script_name);
-        if rewritten && !sent.redirect_url.is_empty() && is_apache(sent) {
+        let to_a_file = sent.is_apache() && !sent.redirect_url.is_empty()
+            || self.path_info.is_empty() && (sent.is_apache() || sent.is_lighttpd());
+        if rewritten && to_a_file {
             if let Some(redirected) = self.redirected(&clean) {
                 return redirected;
             }
         }
         let paths = self.with_slash_moved();
         let path_info = &*paths.path_info;
-        let is_nowhere = path_info.is_empty() && (rewritten || paths.script_name.is_empty());
+        let is_stripped = path_info.is_empty() && paths.script_name.is_empty();
+        if is_stripped && sent.path_info.is_some() && sent.is_caddy() && is_mount(&clean) {
+            // `uri strip_prefix` left nothing of the mount's own URL.
+            return Self::new(clean.into_owned(), &b""[..], PathRule::Before);
+        }
+        // The name of a script that nobody asked for is in PATH_INFO where nginx copies $fastcgi_script_name to it.
+        let is_front_controller = is_script(path_info)
+            && (paths.script_name.is_empty() || *paths.script_name == *path_info)
+            && !clean.ends_with(path_info);
+        let is_nowhere = is_stripped || path_info.is_empty() && rewritten || is_front_controller;
         if is_nowhere || !is_path_info(path_info) {
             return Self::new(&b""[..], clean.into_owned(), PathRule::Whole);
         }
@@ -199,10 +269,44 @@ impl<'a> Paths<'a> {
             .into_iter()
             .filter_map(|whole| whole.strip_suffix(path_info))
             .find(|before| is_mount(before));
-        match before {
-            Some(before) => Self::new(before.to_vec(), paths.path_info, PathRule::Before),
+        if let Some(before) = before {
+            return Self::new(before.to_vec(), paths.path_info, PathRule::Before);
+        }
+        // A rewrite can read what it puts together as a URL once more, as `redirected` has it.
+        let path = path_of(&clean).unwrap_or_default();
+        let mut slashes = (0..path.len()).filter(|&at| path[at] == b'/');
+        match slashes.find(|&at| is_mount(&path[..at]) && spells(&path[at..], b"", path_info)) {
+            Some(at) => Self::new(clean[..at].to_vec(), clean[at..].to_vec(), PathRule::Before),
             None => paths,
         }
+    }
+
+    /// Rule G: what is below SCRIPT_NAME, where that is the mount and PATH_INFO is not what is below it.
+    fn below_a_named_mount(
+        &self,
+        sent: &Sent<'_>,
+        spelled: &[u8],
+        clean: &[u8],
+    ) -> Option<Vec<u8>> {
+        let path_info = &*self.path_info;
+        let whole = if path_info.is_empty() {
+            sent.is_configured_by_hand().then_some(clean)?
+        } else {
+            let is_whole = path_info == clean || spells(spelled, b"", path_info);
+            (is_whole && (sent.is_configured_by_hand() || sent.is_caddy())).then_some(path_info)?
+        };
+        let below = rest_below(whole, &self.script_name)?;
+        (is_mount(&self.script_name) && !below.is_empty()).then(|| below.to_vec())
+    }
+
+    /// Whether Apache has split the path below where `RewriteRule ... [P]` in a `.htaccess` put the application: it looks
+    /// for a file, and the first segment that is none ends SCRIPT_NAME. What is below the mount is in SCRIPT_FILENAME.
+    fn is_split_below(&self, sent: &Sent<'_>) -> bool {
+        let below = decoded(sent.below_the_backend());
+        sent.script_filename.starts_with(b"proxy:")
+            && !self.path_info.is_empty()
+            && below.len() > self.path_info.len()
+            && self.joined().ends_with(&below)
     }
 
     /// Rule B. PATH_INFO, where there is one, must be what was asked for, since a rule may have made another path of it.
@@ -213,8 +317,14 @@ impl<'a> Paths<'a> {
         let rest = rest_below(clean, folder)?;
         let path_info = normal(&self.path_info);
         let read_again = decoded(path_of(rest).unwrap_or_default());
-        let is_asked =
-            path_info.is_empty() || path_info == rest || path_info == normal(&read_again);
+        // With the flag B a space is a plus.
+        let escaped = rest
+            .iter()
+            .map(|&byte| if byte == b' ' { b'+' } else { byte });
+        let is_asked = path_info.is_empty()
+            || path_info == rest
+            || path_info == normal(&read_again)
+            || path_info.iter().copied().eq(escaped);
         is_asked.then(|| Self::new(folder.to_vec(), rest.to_vec(), PathRule::Redirected))
     }
 
@@ -241,7 +351,8 @@ impl<'a> Paths<'a> {
 
     /// What `--mount` makes of it: the path that was asked for, as the web server cleaned it, counts, and not where the web
     /// server split it or what it made of it. Only where a rewrite leads into the mount, what it led to.
-    fn under(self, mount: &'a Mount, spelled: Option<&[u8]>) -> Self {
+    fn under(self, sent: &Sent<'_>, mount: &'a Mount, spelled: Option<&[u8]>) -> Self {
+        let is_lighttpd = sent.is_lighttpd();
         let sent = self.joined();
         let asked = spelled
             .filter(|spelled| !spells(spelled, b"", &sent))
@@ -252,10 +363,20 @@ impl<'a> Paths<'a> {
             .as_deref()
             .is_some_and(|clean| is_rewritten(clean, &self.script_name));
         let path_info = rewritten.then_some(&*self.path_info);
+        // The name of a script is where a rewrite led to, and not what was asked for.
+        let names_script = self.path_info.is_empty() && is_script(&self.script_name);
+        let led_to = (!names_script).then_some(&*sent);
+        let says_mount = !mount.prefix().is_empty() && *self.script_name == *mount.prefix();
         let candidates = match &clean {
-            Some(clean) if rewritten || *clean != sent_clean => {
-                [Some(&**clean), Some(&*sent), path_info]
+            // lighttpd's `strip-request-uri` takes the mount out of the URL.
+            Some(clean) if says_mount && is_lighttpd && *self.path_info == **clean => {
+                [Some(&*sent), None, None]
             }
+            // nginx's `location /app` is for /appx too, and Caddy's `/app*` for /APP; SCRIPT_NAME is /app for all of them.
+            Some(clean) if says_mount && rewritten && begins_like(clean, mount.prefix()) => {
+                [None, None, None]
+            }
+            Some(clean) if rewritten || *clean != sent_clean => [Some(&**clean), led_to, path_info],
             _ => [Some(&*sent), Some(&*sent_clean), None],
         };
         let rest = candidates
@@ -291,6 +412,12 @@ fn is_rewritten(clean: &[u8], script_name: &[u8]) -> bool {
     rest_below(clean, script_name).is_none()
 }
 
+/// Whether a path begins with the letters of a mount, in upper or lower case.
+fn begins_like(path: &[u8], mount: &[u8]) -> bool {
+    path.get(..mount.len())
+        .is_some_and(|front| front.eq_ignore_ascii_case(mount))
+}
+
 /// Whether this can be a mount: empty, or a path in which a web server has nothing to clean. Caddy and HAProxy split
 /// `/x/../app/z` and `//app/z` as they come.
 fn is_mount(path: &[u8]) -> bool {
@@ -301,12 +428,19 @@ fn is_path_info(path: &[u8]) -> bool {
     matches!(path, [] | [b'/', ..])
 }
 
-fn is_apache(sent: &Sent<'_>) -> bool {
-    sent.server_software.starts_with(b"Apache")
+/// Whether a path ends with a script's name, as far as names tell.
+fn is_script(path: &[u8]) -> bool {
+    [&b".py"[..], b".cgi", b".fcgi", b".wsgi", b".php"]
+        .iter()
+        .any(|ending| path.ends_with(ending))
 }
 
-fn is_nginx(sent: &Sent<'_>) -> bool {
-    sent.server_software.starts_with(b"nginx/")
+/// Where the first segment ends that is a script's name.
+fn end_of_script(path: &[u8]) -> Option<usize> {
+    let slashes = (1..path.len()).filter(|&at| path[at] == b'/');
+    slashes
+        .chain([path.len()])
+        .find(|&end| is_script(&path[..end]))
 }
 
 /// A path in which each `%2F` is the slash that it stands for; `None` where there is none.
@@ -324,313 +458,9 @@ fn slashes_decoded(path: &[u8]) -> Option<Vec<u8>> {
     (out.len() < path.len()).then_some(out)
 }
 
-/// The path below the back end's URL in SCRIPT_FILENAME: `proxy:fcgi://host:port/path`, or the path alone where
-/// `ProxyFCGIBackendType GENERIC` is set.
-fn below_the_backend(script_filename: &[u8]) -> &[u8] {
-    let url = script_filename
-        .strip_prefix(b"proxy:")
-        .unwrap_or(script_filename);
-    match position(url, b"://") {
-        Some(scheme) => {
-            let host = &url[scheme + 3..];
-            let path = host.iter().position(|&byte| byte == b'/');
-            path.map_or(b"", |path| &host[path..])
-        }
-        None => url,
-    }
-}
-
 fn last_segment(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{PathRule, Paths, Sent};
-    use crate::gateway::Mount;
-
-    fn sent(variables: &[(&str, &'static str)], by_program: bool) -> Sent<'static> {
-        let mut sent = Sent {
-            by_program,
-            ..Sent::default()
-        };
-        for (name, value) in variables {
-            let value = value.as_bytes();
-            match *name {
-                "SN" => sent.script_name = value,
-                "PI" => sent.path_info = Some(value),
-                "RU" => sent.request_uri = Some(value),
-                "SF" => sent.script_filename = value,
-                "RED" => sent.redirect_url = value,
-                _ => sent.server_software = value,
-            }
-        }
-        sent
-    }
-
-    /// `tests/captures/` has what the rules make of real requests; this says which rule it is.
-    #[test]
-    fn each_rule_is_for_the_server_that_needs_it() {
-        use PathRule::{
-            AsSent, Before, EncodedSlash, ProxyPass, Redirected, TrailingSlash, Whole, WholePath,
-        };
-        const APACHE: (&str, &str) = ("SW", "Apache/2.4");
-        const NGINX: (&str, &str) = ("SW", "nginx/1.22.1");
-        for (variables, script_name, path_info, rule) in [
-            (
-                &[("SN", ""), ("PI", "/a b"), ("RU", "/a%20b?x"), NGINX][..],
-                "",
-                "/a b",
-                AsSent,
-            ),
-            (&[("SN", ""), ("PI", "/z"), NGINX], "", "/z", AsSent),
-            (
-                &[("SN", "/app"), ("PI", "/z"), ("RU", "/app//z")],
-                "/app",
-                "/z",
-                AsSent,
-            ),
-            (
-                &[("SN", "/app"), ("RU", "/app"), APACHE],
-                "/app",
-                "",
-                AsSent,
-            ),
-            (
-                &[("SN", ""), ("PI", "/a%2Fb"), ("RU", "/a%2Fb"), APACHE],
-                "",
-                "/a/b",
-                EncodedSlash,
-            ),
-            // The client asked for the letters "%2F".
-            (
-                &[("SN", ""), ("PI", "/a%2Fb"), ("RU", "/a%252Fb"), APACHE],
-                "",
-                "/a%2Fb",
-                AsSent,
-            ),
-            (
-                &[
-                    ("SN", "/s/app.cgi"),
-                    ("PI", "/a b"),
-                    ("RU", "/s/a%2520b"),
-                    ("RED", "/s/a%20b"),
-                    APACHE,
-                ],
-                "/s",
-                "/a%20b",
-                Redirected,
-            ),
-            (
-                &[("SN", "/app.cgi"), ("RU", "/z"), ("RED", "/z"), APACHE],
-                "",
-                "/z",
-                Redirected,
-            ),
-            // The rewrite leads to another path: what it says holds.
-            (
-                &[
-                    ("SN", "/app.cgi"),
-                    ("PI", "/new"),
-                    ("RU", "/old"),
-                    ("RED", "/old"),
-                    APACHE,
-                ],
-                "/app.cgi",
-                "/new",
-                AsSent,
-            ),
-            (
-                &[("SN", "/app/z"), ("RU", "/app/z"), NGINX],
-                "",
-                "/app/z",
-                WholePath,
-            ),
-            (&[("SN", "/z"), ("RU", "/z")], "", "/z", WholePath),
-            (&[("SN", "/z"), NGINX], "", "/z", WholePath),
-            (
-                &[("SN", "/new"), ("RU", "/old"), NGINX],
-                "",
-                "/new",
-                WholePath,
-            ),
-            (
-                &[
-                    ("SN", "/app/z"),
-                    ("RU", "/app/z"),
-                    ("SF", "proxy:fcgi://h:9/z"),
-                    APACHE,
-                ],
-                "/app",
-                "/z",
-                ProxyPass,
-            ),
-            // AllowEncodedSlashes NoDecode.
-            (
-                &[
-                    ("SN", "/app/a%2Fb"),
-                    ("RU", "/app/a%2Fb"),
-                    ("SF", "proxy:fcgi://h:9/a%252Fb"),
-                    APACHE,
-                ],
-                "/app",
-                "/a/b",
-                ProxyPass,
-            ),
-            (
-                &[
-                    ("SN", "/app.fcgi"),
-                    ("RU", "/app.fcgi"),
-                    ("SF", "/srv/www/app.fcgi"),
-                    APACHE,
-                ],
-                "/app.fcgi",
-                "",
-                AsSent,
-            ),
-            (
-                &[("SN", "/app"), ("RU", "/app"), ("SW", "lighttpd/1.4.69")],
-                "/app",
-                "",
-                AsSent,
-            ),
-            (
-                &[("SN", "/app.cgi/"), ("RU", "/app.cgi/")],
-                "",
-                "/app.cgi/",
-                WholePath,
-            ),
-            (
-                &[("SN", "/"), ("RU", "/"), ("SW", "lighttpd/1.4.69")],
-                "",
-                "/",
-                TrailingSlash,
-            ),
-            (
-                &[("SN", "/index.cgi"), ("PI", "/z"), ("RU", "/z"), NGINX],
-                "",
-                "/z",
-                Before,
-            ),
-            (
-                &[
-                    ("SN", ""),
-                    ("PI", "/z"),
-                    ("RU", "/app/z"),
-                    ("SW", "Caddy/v2"),
-                ],
-                "/app",
-                "/z",
-                Before,
-            ),
-            (
-                &[
-                    ("SN", "/x/../app"),
-                    ("PI", "/z"),
-                    ("RU", "/x/../app/z"),
-                    ("SW", "Caddy/v2"),
-                ],
-                "/app",
-                "/z",
-                Before,
-            ),
-            (
-                &[
-                    ("SN", "/index.php"),
-                    ("PI", ""),
-                    ("RU", "/z"),
-                    ("SW", "Caddy/v2"),
-                ],
-                "",
-                "/z",
-                Whole,
-            ),
-            (
-                &[
-                    ("SN", "/app"),
-                    ("PI", "x"),
-                    ("RU", "/appx"),
-                    ("SW", "Caddy/v2"),
-                ],
-                "",
-                "/appx",
-                Whole,
-            ),
-            (&[("SN", "/app"), ("PI", "x")], "/app", "/x", Whole),
-            (&[("RU", "/z")], "", "/z", Whole),
-            (&[("SN", ""), ("RU", "*")], "", "", AsSent),
-        ] {
-            let paths = Paths::of(&sent(variables, false), None);
-            let expected = Paths::new(script_name.as_bytes(), path_info.as_bytes(), rule);
-            assert_eq!(paths, expected, "{variables:?}");
-        }
-    }
-
-    #[test]
-    fn a_program_can_lie_where_script_name_says() {
-        for (variables, path_info, rule) in [
-            (
-                &[("SN", "/z"), ("SF", "/srv/app.cgi")][..],
-                "/z",
-                PathRule::WholePath,
-            ),
-            (
-                &[("SN", "/app.cgi"), ("SF", "/srv/app.cgi")],
-                "",
-                PathRule::AsSent,
-            ),
-            (&[("SN", "/app.cgi")], "", PathRule::AsSent),
-        ] {
-            let mut sent = sent(variables, true);
-            sent.server_software = b"nginx/1.22.1";
-            let paths = Paths::of(&sent, None);
-            assert_eq!(
-                (&*paths.path_info, paths.rule),
-                (path_info.as_bytes(), rule)
-            );
-        }
-    }
-
-    /// However the web server split it, and whatever it made of it.
-    #[test]
-    fn under_a_mount_what_was_asked_for_counts() {
-        let mount = Mount::parse("/app").unwrap();
-        for (script_name, path_info, uri, expected) in [
-            ("/app", "/z", Some("/app/z"), Some("/z")),
-            ("", "/app/z", Some("/app/z"), Some("/z")),
-            ("/app/z", "", Some("/app/z"), Some("/z")),
-            ("/app/z", "", None, Some("/z")),
-            ("/app", "", Some("/app"), Some("")),
-            ("/app", "/", Some("/app"), Some("")),
-            ("/index.cgi", "/app/z", Some("/app/z"), Some("/z")),
-            ("", "/z", Some("/app/z"), Some("/z")),
-            ("//app", "/z", Some("//app/z"), Some("/z")),
-            ("", "/app//z", Some("/app//z"), Some("//z")),
-            ("/app/a b", "/a%20b", Some("/app/a%20b"), Some("/a b")),
-            // A rewrite leads into the mount, and so does a proxy that took it away and says so.
-            ("/app/z", "", Some("/old"), Some("/z")),
-            ("/app", "/z", Some("/z"), Some("/z")),
-            ("/appx", "", Some("/appx"), None),
-            ("", "/x/app/z", Some("/x/app/z"), None),
-            ("/x", "/app/z", Some("/x/app/z"), None),
-            ("/x", "/app/z", None, None),
-            ("", "/app/../z", Some("/app/../z"), None),
-            ("", "/APP/z", Some("/APP/z"), None),
-            ("", "/", Some("/"), None),
-            ("", "", None, None),
-        ] {
-            let sent = Sent {
-                script_name: script_name.as_bytes(),
-                path_info: Some(path_info.as_bytes()),
-                request_uri: uri.map(str::as_bytes),
-                ..Sent::default()
-            };
-            let paths = Paths::of(&sent, Some(&mount));
-            let got = match paths.rule {
-                PathRule::OutsideMount => None,
-                _ => Some(&*paths.path_info),
-            };
-            assert_eq!(got, expected.map(str::as_bytes), "{sent:?}");
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //! know of.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -27,6 +27,9 @@ pub trait Crew {
 
     /// A worker has died and others serve: what it was told of but had not taken yet is for them to look for.
     fn worker_died(&self);
+
+    /// Has the workers take over a connection whose own has died; `false` when that has to be tried again.
+    fn take_over(&self, connection: BorrowedFd<'_>) -> bool;
 
     /// The life of a worker. Gives its exit code.
     fn work(&self, post: Post) -> i32;
@@ -88,6 +91,7 @@ impl Birth<'_> {
     /// Becomes the process. To be called first thing in it.
     pub(super) fn settle(&self) -> Result<(), String> {
         signals::leave_in_child();
+        signals::let_pass();
         set_title(&self.title);
         self.crew.speak_through(self.channel);
         redirect(self.output)

@@ -1,13 +1,13 @@
 //! What the processes of the FastCGI door do: a worker serves, the template imports and is forked.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
 
 use super::exit::{Exit, Usage};
 use super::worker::Worker;
-use super::{fastcgi, logging, python};
+use super::{logging, python};
 use crate::cli::{ApplicationOptions, Cli, ProcessOptions, ResponderOptions};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
@@ -49,7 +49,7 @@ impl<'a> FastcgiCrew<'a> {
             responder,
             allow: allow_list(responder)?,
             limits: limits(responder)?,
-            handoff: has_master.then(fastcgi::handoff).transpose()?,
+            handoff: has_master.then(handoff).transpose()?,
             explain: false,
             cli,
         })
@@ -143,7 +143,7 @@ impl<'a> FastcgiCrew<'a> {
 
     /// Serves in this process, which has no master.
     pub(super) fn work_alone(&self, listeners: Vec<Bound>) -> i32 {
-        let worked = Scoreboard::new(1, self.threads())
+        let worked = Scoreboard::new(1, self.threads(), 0)
             .context("there is no memory for the scoreboard")
             .and_then(|board| Worker::alone(self, board.place(0))?.work(listeners, None));
         self.code(worked, None)
@@ -186,7 +186,7 @@ impl<'a> FastcgiCrew<'a> {
                         files.push_str(file);
                     }
                 }
-                send(channel, &Message::Files(files));
+                send_files(channel, &files);
                 let text = format!("{told}\n\n{traceback}");
                 send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
                 Exit::of(&error) as i32
@@ -217,6 +217,12 @@ impl Crew for FastcgiCrew<'_> {
         }
     }
 
+    fn take_over(&self, connection: BorrowedFd<'_>) -> bool {
+        self.handoff
+            .as_ref()
+            .is_none_or(|handoff| handoff.give(connection))
+    }
+
     fn work(&self, post: Post) -> i32 {
         let channel = post.channel.try_clone().ok();
         let listeners = post.listeners;
@@ -240,8 +246,7 @@ impl Crew for FastcgiCrew<'_> {
             Err(error) => return self.code(Err(error), channel.as_ref()),
         };
         if self.process.reload {
-            let files = wsgi::imported_files();
-            send(channel.as_ref(), &Message::Files(files));
+            send_files(channel.as_ref(), &wsgi::imported_files());
         }
         let threads = loaded.0.freeze();
         if threads > 0 {
@@ -261,7 +266,7 @@ impl Crew for FastcgiCrew<'_> {
             match forked {
                 Ok(Side::Template) => {}
                 Ok(Side::Worker(post)) => {
-                    // What is on its way to the template is lost with the template, and with nobody else.
+                    // The template's: an order that it has not read is void when it dies only if nobody else has them.
                     drop((orders, channel));
                     let channel = post.channel.try_clone().ok();
                     let listeners = post.listeners;
@@ -281,6 +286,25 @@ fn send(channel: Option<&Channel>, message: &Message) {
         // A master that has died is noticed where it is waited for.
         let _ = channel.send(message);
     }
+}
+
+/// The channel on which workers pass connections on.
+fn handoff() -> anyhow::Result<Handoff> {
+    Handoff::pair().context("the channel between workers cannot be made")
+}
+
+/// Sends the names of files, one a line, in as many messages as they need: a message has to fit its socket.
+pub(super) fn send_files(channel: Option<&Channel>, files: &str) {
+    const MOST: usize = 64 * 1024;
+    let mut message = String::new();
+    for file in files.lines() {
+        if message.len() + file.len() > MOST {
+            send(channel, &Message::Files(std::mem::take(&mut message)));
+        }
+        message.push_str(file);
+        message.push('\n');
+    }
+    send(channel, &Message::Files(message));
 }
 
 /// Who may connect over TCP.

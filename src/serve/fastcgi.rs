@@ -10,7 +10,6 @@ use super::crew::FastcgiCrew;
 use super::exit::{Exit, Usage};
 use super::{logging, python};
 use crate::cli::{ApplicationOptions, Cli, FastcgiOptions, ProcessOptions, ResponderOptions};
-use crate::fastcgi::Handoff;
 use crate::process::{
     self, Address, Ending, Identity, Listening, Master, PidFile, Plan, SocketOwner,
 };
@@ -134,9 +133,11 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
         min,
         max,
         threads: crew.threads(),
+        connections: crew.limits.connections,
         idle_timeout: process.idle_timeout,
         startup_timeout: process.startup_timeout,
         graceful_timeout: process.graceful_timeout,
+        request_timeout: process.request_timeout,
         preload: process.preload && !crew.is_explaining(),
         watch_files: process.reload && !crew.is_explaining(),
         show_trouble: process.reload && crew.is_debugging(),
@@ -153,9 +154,4 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
         Ending::CannotLoad => Exit::CannotLoad,
         Ending::Failed(code) => Exit::from_code(code),
     })
-}
-
-/// The channel on which workers pass connections on.
-pub(super) fn handoff() -> anyhow::Result<Handoff> {
-    Handoff::pair().context("the channel between workers cannot be made")
 }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::crew::FastcgiCrew;
+use super::crew::{FastcgiCrew, send_files};
+use super::custody::Master;
 use super::logging;
-use crate::fastcgi::{Answered, Claim, Idle, Listener, Responder};
+use crate::fastcgi::{Answered, Claim, Custodian, Idle, Listener, Responder};
 use crate::gateway::Page;
 use crate::process::{
     self, Channel, Message, Place, Received, Running, Signal, Signals, StackPipe, StackSignals,
@@ -21,6 +22,11 @@ use crate::wsgi;
 
 /// How long a worker whose master has died may still answer: nobody watches it any more.
 const ORPHANED: Duration = Duration::from_millis(400);
+
+/// How long a worker that was told to end by somebody else than its master goes on serving until it does: who sends
+/// SIGTERM to all processes of a service means the end of all, and then the master says so. What waits to be let in is
+/// nobody's any more where a worker has shut its doors before that word comes.
+const MASTER_S_WORD: Duration = Duration::from_millis(250);
 
 /// How often a worker with a stuck thread looks whether the other threads are done.
 const STUCK: Duration = Duration::from_millis(20);
@@ -102,6 +108,15 @@ impl Duty {
         self.channel.is_some()
     }
 
+    /// Who has copies of the connections that the worker keeps.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(super) fn custodian(&self) -> io::Result<Option<Box<dyn Custodian>>> {
+        let channel = self.channel.as_ref().map(Channel::try_clone).transpose()?;
+        Ok(channel.map(|channel| Box::new(Master::new(self.place.clone(), channel)) as Box<_>))
+    }
+
     /// Has Python write stacks when it is asked to, from here on.
     pub(super) fn prepare_stacks(&self) {
         process::die_of_faults();
@@ -113,9 +128,13 @@ impl Duty {
         }
     }
 
-    /// The worker serves from here on.
+    /// From here on this is what the worker serves with.
     pub(super) fn serve(&self, responder: &Arc<Responder>) {
         let _ = self.responder.set(Arc::clone(responder));
+    }
+
+    /// The worker has all that it needs to serve.
+    pub(super) fn is_ready(&self) {
         match &self.channel {
             Some(_) => self.tell(&Message::Ready),
             None => log::info!("ready on standard input"),
@@ -135,6 +154,11 @@ impl Duty {
             // A master that has died is noticed by the minder.
             let _ = channel.send(message);
         }
+    }
+
+    /// Tells of the files that the application consists of, one a line.
+    pub(super) fn tell_files(&self, files: &str) {
+        send_files(self.channel.as_ref(), files);
     }
 
     /// All threads are in requests. Must not block.
@@ -209,6 +233,7 @@ pub(super) fn start(signals: Signals, duty: &Arc<Duty>) -> io::Result<()> {
         signals,
         duty: Arc::clone(duty),
         slow: HashMap::new(),
+        leaves: None,
         end_by: None,
         stuck: Vec::new(),
         was_orphaned: false,
@@ -224,6 +249,8 @@ struct Minder {
     duty: Arc<Duty>,
     /// The request of each thread that the slow log has told of, by its beginning.
     slow: HashMap<usize, u64>,
+    /// When it begins to end by itself.
+    leaves: Option<Instant>,
     /// When the process ends whatever it still does.
     end_by: Option<Instant>,
     /// Requests that nobody waits for any more, by thread and beginning.
@@ -239,6 +266,7 @@ impl Minder {
                 self.obey(signal);
             }
             self.hear();
+            self.leave_when_due();
             self.watch_requests();
             self.watch_lifetime();
             self.end_when_due();
@@ -268,6 +296,7 @@ impl Minder {
         if !self.stuck.is_empty() {
             by(now + STUCK);
         }
+        self.leaves.into_iter().for_each(&mut by);
         if limits.request.is_none() && limits.slow.is_none() {
             return next;
         }
@@ -300,7 +329,8 @@ impl Minder {
         match signal {
             Signal::Terminate if self.duty.has_master() => {
                 self.duty.tell(&Message::Leaving("SIGTERM".to_owned()));
-                self.stop(Idle::Pass);
+                let now = Instant::now();
+                self.leaves.get_or_insert(now + MASTER_S_WORD);
             }
             Signal::Terminate => {
                 log::info!("told to end: finishing what is in flight");
@@ -329,7 +359,13 @@ impl Minder {
                         Listener { socket, tcp }
                     });
                     if let Some(responder) = self.duty.responder.get() {
-                        responder.replace_listeners(listeners.collect());
+                        let listeners: Vec<Listener> = listeners.collect();
+                        // The numbers of the old ones are about to be those of other files.
+                        process::keep_in_children();
+                        for listener in &listeners {
+                            process::close_in_children(&listener.socket);
+                        }
+                        responder.replace_listeners(listeners);
                     }
                 }
                 Received::Message(Message::Trouble(text)) => self.duty.set_trouble(text),
@@ -438,6 +474,13 @@ impl Minder {
             && self.duty.responder.get().is_some()
         {
             self.duty.retire("--max-lifetime");
+        }
+    }
+
+    fn leave_when_due(&mut self) {
+        if self.leaves.is_some_and(|at| Instant::now() >= at) {
+            self.leaves = None;
+            self.stop(Idle::Pass);
         }
     }
 

@@ -3,6 +3,7 @@
 mod cgi;
 mod check;
 mod crew;
+mod custody;
 mod exit;
 mod fastcgi;
 mod logging;

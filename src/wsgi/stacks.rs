@@ -41,6 +41,12 @@ pub fn lock_is_free(within: Duration) -> bool {
     asked.is_err() || told.recv_timeout(within).is_ok()
 }
 
+/// How many modules Python has imported.
+pub fn imported_count() -> usize {
+    let count = |py: Python<'_>| -> PyResult<usize> { py.import("sys")?.getattr("modules")?.len() };
+    Python::attach(count).unwrap_or_default()
+}
+
 /// The files of the modules that Python has imported, one a line; none where it could not be started.
 pub fn imported_files() -> String {
     let list = |py: Python<'_>| -> PyResult<Vec<String>> {

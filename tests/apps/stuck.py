@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import os
+import signal
 import threading
 import time
 
@@ -37,6 +38,10 @@ def is_slow():
     time.sleep(1)  # stuck: is_slow
 
 
+def stops():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def naps():
     time.sleep(0.7)
 
@@ -55,7 +60,7 @@ def streams(path):
 
 STUCK = {
     f"/{way.__name__}": way
-    for way in (sleeps, spins, deadlocks, keeps_the_lock_of_python, sleeps_in_c, is_slow, naps)
+    for way in (sleeps, spins, deadlocks, keeps_the_lock_of_python, sleeps_in_c, is_slow, stops, naps)
 }
 
 

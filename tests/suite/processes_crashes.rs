@@ -39,29 +39,6 @@ fn a_killed_worker_costs_no_more_than_what_it_was_serving() {
     ]);
 }
 
-/// On kept connections the web server may have sent more than the worker had begun with; that it sees closed without a
-/// byte, and sends again. Nothing is answered by halves but what was being answered.
-#[test]
-fn a_killed_worker_cuts_no_kept_connection_of_another() {
-    let release = Release::new("serves text");
-    let gateway = release.start(2, &[]);
-    let worker = gateway.workers()[0];
-    let load = Load::on(&gateway, "/").on_kept_connections();
-    let ((), tally) = load.during(|load| {
-        send(worker, Signal::SIGKILL);
-        load.wait_for_more(50);
-        gateway.wait_for_count(READY, 3);
-        load.wait_for_more(50);
-    });
-    eprintln!("{tally}");
-    assert!(tally.failed.len() <= 1 && tally.refused == 0, "{tally}");
-    // Each client had one connection at that time.
-    assert!(tally.unanswered <= 8, "{tally}");
-    // What the application was called for and nobody heard of: one thread's.
-    let unheard = release.requests() - tally.served as u64;
-    assert!(unheard <= 1, "{unheard} calls without an answer, {tally}");
-}
-
 #[test]
 fn the_log_says_what_a_worker_was_serving_when_it_died() {
     let release = Release::new("serves text");

@@ -68,6 +68,25 @@ fn is_stuck(function: &str) {
     told(&gateway, &path, gone[0]);
 }
 
+/// A worker that is stopped sees to no deadline: its master does.
+#[test]
+fn a_stopped_worker_is_replaced() {
+    let options = ["--workers", "2", "--request-timeout", "200ms"];
+    let gateway = Gateway::start("stuck.py", &options);
+    let workers = gateway.wait_until_ready(2);
+    let mut stuck = Connection::open(gateway.socket());
+    let pid = stuck.request(&Request::get("/").keep()).expect(200).text();
+    let pid: u32 = pid.parse().unwrap();
+    assert!(workers.contains(&pid));
+    stuck.write(&Request::get("/stops").bytes());
+    assert_eq!(stuck.response(1).end, None);
+    let line = gateway.wait_for_line(&["does not see to --request-timeout"]);
+    assert!(line.contains("GET /stops"), "{line}");
+    gateway.wait_for_line(&[&format!("(pid {pid})"), "ended: killed by signal SIGKILL"]);
+    gateway.wait_for_count(READY, 3);
+    gateway.wait_for_workers(2);
+}
+
 #[test]
 fn a_request_that_sleeps_is_ended() {
     is_stuck("sleeps");

@@ -6,14 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::super::connection::{Connection, Step, Unread};
 use super::super::handoff::Note;
-use super::table::Table;
+use super::table::{PAUSE, SWEEP, Table};
 use super::{Idle, Responder};
-
-/// How often deadlines are looked at while there are connections.
-pub(super) const SWEEP: Duration = Duration::from_secs(1);
-
-/// How long nothing is taken after the process ran out of descriptors or connections.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// How soon what the handoff channel had no room for is tried again.
 const RETRY: Duration = Duration::from_millis(10);

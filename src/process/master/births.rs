@@ -1,6 +1,7 @@
 //! Making processes.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
@@ -12,6 +13,7 @@ use super::super::output::Output;
 use super::super::scoreboard::Place;
 use super::super::signals::end_at_once;
 use super::Master;
+use super::custody::Copies;
 use super::generations::Template;
 use super::workers::{State, Worker};
 
@@ -117,12 +119,18 @@ impl Master<'_> {
             identity: &self.plan.identity,
         };
         let code = match birth.settle() {
-            Ok(()) => self.crew.work(Post {
-                number,
-                channel,
-                place,
-                listeners: std::mem::take(&mut self.listening).into_sockets(),
-            }),
+            Ok(()) => {
+                let listeners = std::mem::take(&mut self.listening).into_sockets();
+                let crew = self.crew;
+                live(|| {
+                    crew.work(Post {
+                        number,
+                        channel,
+                        place,
+                        listeners,
+                    })
+                })
+            }
             Err(error) => failed(&error),
         };
         exit(code)
@@ -142,10 +150,11 @@ impl Master<'_> {
             crew: self.crew,
             identity: &self.plan.identity,
         };
-        let code = match birth.settle() {
+        let settled = birth.settle();
+        let code = match settled {
             Ok(()) => {
-                // Should the master be killed while the application is imported. A change of the user, which is over
-                // here, undoes it (prctl(2)).
+                // Should the master be killed while the application is imported. Behind what --user does, which undoes
+                // this (PR_SET_PDEATHSIG in prctl(2)).
                 let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
                 if getppid() != master {
                     end_at_once(0);
@@ -153,7 +162,7 @@ impl Master<'_> {
                 let name = self.plan.name.clone();
                 let listeners = std::mem::take(&mut self.listening).into_sockets();
                 let orders = Orders::new(channel, name, self.board.clone(), listeners);
-                self.crew.prepare(orders)
+                live(|| self.crew.prepare(orders))
             }
             Err(error) => failed(&error),
         };
@@ -165,6 +174,7 @@ impl Master<'_> {
     fn leave_master(&mut self) {
         self.workers.clear();
         self.strays.clear();
+        self.copies = Copies::default();
         self.current = None;
         self.candidate = None;
     }
@@ -178,6 +188,14 @@ impl Master<'_> {
 fn failed(error: &str) -> i32 {
     log::error!("{error}");
     1
+}
+
+/// Does the work of a new process. A panic ends there and not in the master's part of the stack, whose owner is another
+/// process.
+fn live(life: impl FnOnce() -> i32) -> i32 {
+    /// As Rust has it for a main() that panics.
+    const PANICKED: i32 = 101;
+    catch_unwind(AssertUnwindSafe(life)).unwrap_or(PANICKED)
 }
 
 /// Ends the process as main() would, without going back into the master's part of the stack.

@@ -356,6 +356,7 @@ impl Master<'_> {
             let found = stamp(std::fs::metadata(&path));
             self.files.entry(path).or_insert(found);
         }
+        log::debug!("{} files are watched", self.files.len());
     }
 
     /// Reloads when a file of the application has changed.

@@ -19,9 +19,14 @@ use tempfile::TempDir;
 
 use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
+mod accelerated;
 mod apache;
+mod authorizer;
 mod caddy;
+mod cuts;
 mod django;
+mod explained;
+mod explanation;
 mod h2o;
 mod haproxy;
 mod haproxy_lives;
@@ -29,12 +34,15 @@ mod hgweb;
 mod larger;
 mod lighttpd;
 mod matrix;
+mod mistaken;
+mod mistaken_apache;
 mod nginx;
 mod oracle;
 mod requests;
 mod sites;
 mod small;
 mod systemd;
+mod unspoken;
 
 /// A program by its name, also where PATH does not have the administrator's programs; `None` after saying that the test is skipped.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
