@@ -124,7 +124,11 @@ impl Search<'_> {
                 "fastcgi_param SCRIPT_NAME /app;",
             );
         }
-        if self.request.path_rule == PathRule::Before && !script_name.is_empty() {
+        let is_encoded = self.server == Server::Apache(Module::ProxyFcgi)
+            && path_info.as_deref().is_some_and(has_escape)
+            && self.filled("REQUEST_URI").is_some_and(has_escape)
+            && !script_name.is_empty();
+        if self.request.path_rule == PathRule::Before && !script_name.is_empty() && !is_encoded {
             self.note(
                 format!(
                     "SCRIPT_NAME '{}' was sent, and the URL does not begin with it: the web server has rewritten the URL, or a proxy in \
@@ -135,12 +139,9 @@ impl Search<'_> {
                 &*format!("--mount {}", readable(&script_name)),
             );
         }
-        if let Server::Apache(module) = self.server {
+        if matches!(self.server, Server::Apache(_)) {
             let is_at_once = path_info.is_none() && script_name == b"/";
-            let encoded = path_info.as_deref().is_some_and(has_escape)
-                && self.filled("REQUEST_URI").is_some_and(has_escape)
-                && !script_name.is_empty();
-            if module == Module::ProxyFcgi && encoded {
+            if is_encoded {
                 self.wrong(
                     "PATH_INFO is still percent-encoded, and SCRIPT_NAME is cut at the wrong place: proxy-fcgi-pathinfo is set to 1.",
                     "SetEnvIf Request_URI . proxy-fcgi-pathinfo=unescape",
@@ -153,13 +154,23 @@ impl Search<'_> {
                 );
             }
         }
-        if self.server == Server::Lighttpd && !self.gateway.by_program && !is_mounted {
-            // That of a URL of one segment is in `unseen`.
-            if self.request.path_rule == PathRule::TrailingSlash {
+        let is_cut_late = self.request.path_rule == PathRule::TrailingSlash && !is_mounted;
+        if self.server == Server::Lighttpd && !self.gateway.by_program && is_cut_late {
+            // At other URLs the variables could be right: `unseen`.
+            if script_name == b"/" {
                 self.wrong(
-                    "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\", and the application is not \
-                     at the root then but somewhere else for each path.",
+                    "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\": the application would be \
+                     somewhere else for each path.",
                     "\"fix-root-scriptname\" => \"enable\"",
+                );
+            } else {
+                let path = readable(script_name.strip_suffix(b"/").unwrap_or(&script_name));
+                self.wrong(
+                    format!(
+                        "lighttpd puts the next segment of the path into SCRIPT_NAME, too, where a path of fastcgi.server ends in a slash \
+                         (\"{path}/\"): the application would be somewhere else for each path."
+                    ),
+                    &*format!("fastcgi.server = ( \"{path}\" => (("),
                 );
             }
         }

@@ -229,18 +229,6 @@ impl Connection {
         self.write_all(&self.open().out)
     }
 
-    /// The application answers from here on, unless it was answered in its place.
-    fn take_claim(&mut self) -> io::Result<()> {
-        let Some(claim) = &self.claim else {
-            return Ok(());
-        };
-        let taken = claim.take();
-        if taken.is_err() {
-            self.open_mut().sent = Sent::Failed;
-        }
-        taken
-    }
-
     /// Tells the web server that no more of a begun response comes, when the application has failed in the middle of it. To be
     /// called by the thread that ran the application: it waits as long as any other part of a response may take.
     ///
@@ -258,6 +246,18 @@ impl Connection {
             let _ = self.write_all(&self.open().out);
         }
         self.open_mut().sent = Sent::Failed;
+    }
+
+    /// The application answers from here on, unless it was answered in its place.
+    fn take_claim(&mut self) -> io::Result<()> {
+        let Some(claim) = &self.claim else {
+            return Ok(());
+        };
+        let taken = claim.take();
+        if taken.is_err() {
+            self.open_mut().sent = Sent::Failed;
+        }
+        taken
     }
 
     fn check_wanted(&self) -> io::Result<()> {

@@ -10,6 +10,7 @@ use super::head::decimal;
 use super::mount::Mount;
 use super::paths::{PathRule, Paths};
 use super::sent::Sent;
+use super::url::query_of;
 use super::variables::Variables;
 
 /// What happens to a variable of this name.
@@ -164,7 +165,7 @@ impl<'a> Request<'a> {
     pub fn of(sent: &[Option<&'a [u8]>; Meta::COUNT], circumstances: Circumstances<'a>) -> Self {
         let get = |meta: Meta| sent[meta as usize];
         let filled = |meta: Meta| get(meta).filter(|value| !value.is_empty());
-        let host = filled(Meta::HttpHost).map(without_port);
+        let name_in = |meta: Meta| get(meta).map(without_port).filter(|name| !name.is_empty());
         // Not SERVER_PORT, not X-Forwarded-Proto: neither says what the client typed.
         let https = is_yes(get(Meta::Https))
             || get(Meta::RequestScheme).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
@@ -192,12 +193,14 @@ impl<'a> Request<'a> {
             https,
             path_info: paths.path_info,
             path_rule: paths.rule,
-            query_string: get(Meta::QueryString).unwrap_or_default(),
+            // Left out by HAProxy where there is none, and by nginx where its configuration forgets it.
+            query_string: get(Meta::QueryString)
+                .or_else(|| query_of(get(Meta::RequestUri)?))
+                .unwrap_or_default(),
             request_method: filled(Meta::RequestMethod).unwrap_or(b"GET"),
             script_name: paths.script_name,
-            server_name: filled(Meta::ServerName)
-                .map(without_port)
-                .or(host)
+            server_name: name_in(Meta::ServerName)
+                .or_else(|| name_in(Meta::HttpHost))
                 .or(filled(Meta::ServerAddr))
                 .unwrap_or(b"localhost"),
             server_port: filled(Meta::ServerPort).unwrap_or(if https { b"443" } else { b"80" }),
@@ -218,7 +221,7 @@ impl Request<'_> {
 /// Whether a variable such as HTTPS says yes.
 fn is_yes(value: Option<&[u8]>) -> bool {
     value.is_some_and(|value| {
-        [&b"on"[..], b"1", b"true", b"https"]
+        [&b"on"[..], b"1", b"true", b"yes", b"https"]
             .iter()
             .any(|yes| value.eq_ignore_ascii_case(yes))
     })
@@ -293,6 +296,7 @@ mod tests {
             (&[("HTTPS", "1")], true),
             (&[("HTTPS", "true")], true),
             (&[("HTTPS", "https")], true),
+            (&[("HTTPS", "yes")], true),
             (&[("HTTPS", "off")], false),
             (&[("HTTPS", "off"), ("REQUEST_SCHEME", "http")], false),
             (&[("HTTPS", ""), ("REQUEST_SCHEME", "https")], true),
@@ -304,6 +308,20 @@ mod tests {
     }
 
     #[test]
+    fn the_query_is_in_the_url_where_the_server_does_not_say_it() {
+        for (sent, query) in [
+            (&[("REQUEST_URI", "/a?b?c#d")][..], "b?c"),
+            (&[("REQUEST_URI", "/a?b"), ("QUERY_STRING", "")], ""),
+            (&[("REQUEST_URI", "/a?b"), ("QUERY_STRING", "c")], "c"),
+            (&[("REQUEST_URI", "/a#b?c")], ""),
+            (&[("REQUEST_URI", "/a")], ""),
+            (&[], ""),
+        ] {
+            assert_eq!(request(sent).query_string, query.as_bytes(), "{sent:?}");
+        }
+    }
+
+    #[test]
     fn the_server_has_a_name_and_a_port_whatever_is_missing() {
         let some = request(&[("SERVER_NAME", "a.example:8080"), ("SERVER_PORT", "8080")]);
         assert_eq!(some.server_name, b"a.example");
@@ -311,6 +329,12 @@ mod tests {
         let host = request(&[("SERVER_NAME", ""), ("HTTP_HOST", "b.example:81")]);
         assert_eq!(host.server_name, b"b.example");
         assert_eq!(host.server_port, b"80");
+        let odd = request(&[
+            ("SERVER_NAME", ":80"),
+            ("HTTP_HOST", ":80"),
+            ("SERVER_ADDR", "10.0.0.1"),
+        ]);
+        assert_eq!(odd.server_name, b"10.0.0.1");
         let none = request(&[("HTTPS", "on")]);
         assert_eq!(none.server_name, b"localhost");
         assert_eq!(none.server_port, b"443");

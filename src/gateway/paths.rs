@@ -158,11 +158,7 @@ impl<'a> Paths<'a> {
         if sent.path_info.is_some() {
             return self;
         }
-        let is_front_controller = is_script(&self.script_name)
-            && clean.is_some_and(|clean| is_rewritten(&clean, &self.script_name));
-        let is_whole = if is_front_controller {
-            false
-        } else if sent.by_program {
+        let is_whole = if sent.by_program {
             // fcgiwrap hands on what nginx sends. Where SCRIPT_NAME is the program's own name, that was asked for.
             sent.is_nginx()
                 && last_segment(&self.script_name) != last_segment(sent.script_filename)
@@ -171,10 +167,12 @@ impl<'a> Paths<'a> {
             // lighttpd leaves PATH_INFO out for the script's own URL.
             !sent.is_lighttpd()
         };
-        if is_whole {
-            Self::new(&b""[..], self.script_name, PathRule::WholePath)
-        } else {
-            self
+        match clean {
+            _ if !is_whole => self,
+            Some(clean) if is_script(&self.script_name) && *clean != *self.script_name => {
+                Self::new(&b""[..], clean.into_owned(), PathRule::Whole)
+            }
+            _ => Self::new(&b""[..], self.script_name, PathRule::WholePath),
         }
     }
 
@@ -206,17 +204,21 @@ impl<'a> Paths<'a> {
                 let (front, below) = self.script_name.split_at(front);
                 Self::new(front.to_vec(), below.to_vec(), PathRule::ProxyPass)
             }
-            // ProxyPassMatch ^/(.*\.py(/.*)?)$ fcgi://host/srv/www/$1: below the back end lies the script's file.
-            None if sent.script_filename.starts_with(b"proxy:")
-                && below.ends_with(&self.script_name) =>
-            {
-                match end_of_script(&self.script_name) {
-                    Some(end) => {
-                        let (script, rest) = self.script_name.split_at(end);
-                        Self::new(script.to_vec(), rest.to_vec(), PathRule::ProxyPass)
-                    }
-                    None => self,
-                }
+            None => self.split_behind_the_script(sent, &below),
+        }
+    }
+
+    /// Rule C for `ProxyPass /app fcgi://host/srv/app.fcgi` and `ProxyPassMatch ^/(.*\.py(/.*)?)$ fcgi://host/srv/www/$1`: below
+    /// the back end lies a script, and the application's path behind it.
+    fn split_behind_the_script(self, sent: &Sent<'_>, below: &[u8]) -> Self {
+        let front = end_of_script(below)
+            .filter(|_| sent.script_filename.starts_with(b"proxy:"))
+            .and_then(|end| self.script_name.strip_suffix(&below[end..]))
+            .map(<[u8]>::len);
+        match front {
+            Some(front) => {
+                let (front, below) = self.script_name.split_at(front);
+                Self::new(front.to_vec(), below.to_vec(), PathRule::ProxyPass)
             }
             None => self,
         }
@@ -251,6 +253,14 @@ impl<'a> Paths<'a> {
         let is_front_controller = is_script(path_info)
             && (paths.script_name.is_empty() || *paths.script_name == *path_info)
             && !clean.ends_with(path_info);
+        if !is_path_info(path_info) {
+            // location ~ ^/app/(.*)$ { ... SCRIPT_NAME /app; PATH_INFO $1 }
+            let below = rest_below(&clean, &paths.script_name).unwrap_or_default();
+            if below.strip_prefix(b"/") == Some(path_info) && is_mount(&paths.script_name) {
+                let below = below.to_vec();
+                return Self::new(paths.script_name, below, PathRule::NamedMount);
+            }
+        }
         let is_nowhere = is_stripped || path_info.is_empty() && rewritten || is_front_controller;
         if is_nowhere || !is_path_info(path_info) {
             return Self::new(&b""[..], clean.into_owned(), PathRule::Whole);
@@ -288,6 +298,11 @@ impl<'a> Paths<'a> {
         spelled: &[u8],
         clean: &[u8],
     ) -> Option<Vec<u8>> {
+        if is_script(&self.script_name) {
+            // A rewrite leads all URLs to the script, and /site.py/z is one of them: it must not become another name for /z, which
+            // the web server may guard.
+            return None;
+        }
         let path_info = &*self.path_info;
         let whole = if path_info.is_empty() {
             sent.is_configured_by_hand().then_some(clean)?

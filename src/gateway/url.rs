@@ -18,6 +18,14 @@ pub(super) fn path_of(uri: &[u8]) -> Option<&[u8]> {
     Some(&path[..end.unwrap_or(path.len())])
 }
 
+/// The query in REQUEST_URI, and `None` where there is none.
+pub(super) fn query_of(uri: &[u8]) -> Option<&[u8]> {
+    let end = uri.iter().position(|&byte| byte == b'#');
+    let uri = &uri[..end.unwrap_or(uri.len())];
+    let mark = uri.iter().position(|&byte| byte == b'?')?;
+    Some(&uri[mark + 1..])
+}
+
 /// Whether this spelling of a path means `front` and `rest` together, once its escapes are decoded.
 pub(super) fn spells(spelled: &[u8], front: &[u8], rest: &[u8]) -> bool {
     let length = front.len() + rest.len();

@@ -25,7 +25,7 @@ pub use address::Address;
 pub use channel::{Channel, Message, Received};
 pub use crew::{Crew, Order, Orders, Post, Side};
 pub use custody::{Custody, Deposit, Possession};
-pub use forks::{close_in_children, keep_in_children, watch_forks};
+pub use forks::{close_in_children, keep_in_children, watch_forks, without_forks};
 pub use identity::Identity;
 pub use listener::{
     Bound, SocketFile, SocketOwner, bind, inherited, is_listening, is_tcp, raise_descriptor_limit,

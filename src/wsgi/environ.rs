@@ -17,6 +17,9 @@ use crate::gateway::{Circumstances, Meta, Mount, PathRule, Request, Rule, Variab
 /// Names beyond these are forgotten after their request: a client can send any.
 const MAX_SLOTS: usize = 512;
 
+/// Bytes of names and values beyond which they are all forgotten after their request: a client can send long ones too.
+const MAX_HELD: usize = 1024 * 1024;
+
 /// How the application is run, as `environ` tells it.
 #[derive(Clone, Debug)]
 pub struct Mode {
@@ -40,6 +43,8 @@ pub(super) struct Environ {
     /// The slots in the template, and those of the request before.
     present: Vec<usize>,
     previous: Vec<usize>,
+    /// The bytes that the slots' names and values take.
+    held: usize,
     /// Counts requests; a slot whose stamp it is was set in this one.
     stamp: u64,
     https: Option<bool>,
@@ -89,6 +94,7 @@ impl Environ {
             by_name: HashMap::new(),
             present: Vec::new(),
             previous: Vec::new(),
+            held: 0,
             stamp: 0,
             https: None,
             mount: mode.mount.clone().map(Arc::new),
@@ -150,7 +156,7 @@ impl Environ {
             }
         }
         let environ = template.copy()?;
-        if self.slots.len() > MAX_SLOTS {
+        if self.slots.len() > MAX_SLOTS || self.held > MAX_HELD {
             self.forget(py)?;
         }
         Ok(Made {
@@ -201,8 +207,10 @@ impl Environ {
             self.template
                 .bind(py)
                 .set_item(&slot.key, native(py, value))?;
+            let held = slot.value.capacity();
             slot.value.clear();
             slot.value.extend_from_slice(value);
+            self.held += slot.value.capacity() - held;
             slot.present = true;
         }
         if slot.stamp != self.stamp {
@@ -234,6 +242,7 @@ impl Environ {
 
     fn add(&mut self, py: Python<'_>, name: &[u8]) -> usize {
         let at = self.slots.len();
+        self.held += name.len();
         self.slots.push(Slot {
             name: name.into(),
             key: native(py, name).unbind(),
@@ -261,6 +270,7 @@ impl Environ {
         }
         self.slots = Vec::new();
         self.by_name = HashMap::new();
+        self.held = 0;
         self.add_metas(py);
         Ok(())
     }

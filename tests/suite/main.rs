@@ -36,6 +36,7 @@ mod python_interpreter;
 mod wsgi_applications;
 mod wsgi_doors;
 mod wsgi_environ;
+mod wsgi_environ_odd;
 mod wsgi_pep3333;
 
 mod processes_crashes;

@@ -144,6 +144,32 @@ fn an_application_that_crashes_at_every_request_does_not_busy_the_machine() {
 
 // ---- What the system refuses
 
+/// A worker needs more threads than its first, which had said that it was ready and then waited for nothing.
+#[test]
+fn a_worker_that_cannot_have_its_threads_ends() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("only root can be somebody who has no other processes");
+        return;
+    }
+    let release = Release::new("serves text");
+    let uid = 61_235;
+    release.give_to(uid);
+    let builder = release.builder();
+    let folder = builder.folder();
+    let source = crate::gateway::apps().join("released.py");
+    fs::copy(source, folder.path().join("released.py")).unwrap();
+    // Enough for master, worker, minder and watchdog.
+    let exit = builder
+        .cwd(folder.path())
+        .uid(uid)
+        .shell("exec prlimit --nproc=4:4 \"$@\"")
+        .args(["--threads", "4"])
+        .run();
+    assert_eq!(exit.code, 1, "{}", exit.log);
+    assert!(exit.log.contains("TasksMax="), "{}", exit.log);
+    assert!(!exit.log.contains(READY), "{}", exit.log);
+}
+
 #[test]
 fn a_worker_that_cannot_be_made_is_told_and_tried_again() {
     fork_fails(&[], |gateway| gateway.pid());

@@ -53,6 +53,41 @@ fn twenty_reloads_half_of_them_broken_lose_nothing() {
     deploys_under_load(|number| number % 2 == 1);
 }
 
+/// Workers of older code that still finish long requests take up places; a deploy that comes then is done later.
+#[test]
+fn a_reload_that_finds_no_place_is_put_off() {
+    const PUT_OFF: &str = "reload: put off";
+    let release = Release::new("serves 0");
+    let gateway = release.start(1, &[]);
+    let mut held = Vec::new();
+    loop {
+        // The only worker of this code is busy from here on.
+        held.push(Held::new(&gateway, &format!("fifo-{}", held.len())));
+        release.deploy(&format!("serves {}", held.len()));
+        gateway.signal(Signal::SIGHUP);
+        let is_put_off = gateway.wait_for("the reload", || {
+            let log = gateway.log();
+            let is_put_off = log.contains(PUT_OFF);
+            let is_done = log.matches("reload: done").count() == held.len();
+            (is_put_off || is_done).then_some(is_put_off)
+        });
+        if is_put_off {
+            break;
+        }
+        assert!(held.len() < 64, "{}", gateway.log());
+    }
+    let newest = held.len().to_string();
+    assert_eq!(held.remove(0).finish(), "0");
+    gateway.wait_for("the newest code", || {
+        (text(&gateway) == newest).then_some(())
+    });
+    assert!(!gateway.log().contains("reload: failed"));
+    for (number, held) in held.into_iter().enumerate() {
+        assert_eq!(held.finish(), (number + 1).to_string());
+    }
+    assert_eq!(gateway.terminate().code, 0);
+}
+
 /// Somebody's deploy script sends more than one, and each may come in the middle of another.
 #[test]
 fn a_burst_of_reloads_ends_with_the_newest_code() {

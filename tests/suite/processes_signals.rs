@@ -1,6 +1,7 @@
 //! What operators and init systems do with the process: signals, a PID file, users, and other people's children.
 
 use std::fs;
+use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
 
@@ -52,6 +53,31 @@ fn sigterm_waits_for_a_request_and_for_no_idle_connection() {
         assert_eq!(connection.read_to_eof(), b"");
     }
     assert_eq!(gateway.wait().code, 0);
+}
+
+/// A balancer's check finds the port closed while requests are still running, also in a worker that has no thread left to close it.
+/// Who had connected before is answered.
+#[test]
+fn sigterm_closes_the_port_before_the_requests_have_ended() {
+    let release = Release::new("serves text");
+    for workers in ["1", "2"] {
+        let builder = release.builder().args(["--workers", workers]).bind_tcp();
+        let gateway = builder.start();
+        let address = gateway.address();
+        let held: Vec<_> = ["a", "b"][..workers.parse().unwrap()]
+            .iter()
+            .map(|name| Held::on(Connection::tcp(address), &gateway, name))
+            .collect();
+        let mut early = Connection::tcp(address);
+        early.write(&Request::get("/").bytes());
+        gateway.signal(Signal::SIGTERM);
+        gateway.wait_for("a closed port", || TcpStream::connect(address).err());
+        for held in held {
+            assert_eq!(held.finish(), "text");
+        }
+        early.response(1).expect(200);
+        assert_eq!(gateway.wait().code, 0);
+    }
 }
 
 #[test]

@@ -26,6 +26,11 @@ impl Responder {
         if let Some(idle) = stopping.filter(|_| table.draining != stopping && !waits) {
             self.drain(&mut table, idle);
         }
+        if waits && !table.listeners.is_empty() {
+            // But nobody else comes in: a balancer is to find the port closed, and to turn to other hosts.
+            self.accept_all(&mut table);
+            table.listeners.clear();
+        }
         self.arrange(&mut table);
         if table.waiting.is_empty() && table.paused.is_none() {
             let open = self.shared.open.load(Ordering::Relaxed);

@@ -276,6 +276,24 @@ fn each_rule_is_for_the_server_that_needs_it() {
             "/x/",
             Whole,
         ),
+        // Neither is a way around what the web server guards: /z is not asked for.
+        (
+            &[("SN", "/site.py"), ("RU", "/site.py/z"), NGINX],
+            "",
+            "/site.py/z",
+            Whole,
+        ),
+        (
+            &[
+                ("SN", "/site.py"),
+                ("PI", "/site.py/z"),
+                ("RU", "/site.py/z"),
+                NGINX,
+            ],
+            "",
+            "/site.py/z",
+            Before,
+        ),
         // What was put together was read as a URL once more.
         (
             &[
@@ -325,6 +343,23 @@ fn each_rule_is_for_the_server_that_needs_it() {
             "/site.py",
             "/z",
             ProxyPass,
+        ),
+        (
+            &[
+                ("SN", "/app/z"),
+                ("RU", "/app/z"),
+                ("SF", "proxy:fcgi://h:9/srv/app.fcgi/z"),
+                APACHE,
+            ],
+            "/app",
+            "/z",
+            ProxyPass,
+        ),
+        (
+            &[("SN", "/app"), ("PI", "z"), ("RU", "/app/z"), NGINX],
+            "/app",
+            "/z",
+            NamedMount,
         ),
         // uri strip_prefix left nothing.
         (

@@ -179,7 +179,8 @@ impl Master<'_> {
         self.candidate = None;
     }
 
-    fn free_number(&self) -> Option<u32> {
+    /// A place that no worker has, not even one on its way out.
+    pub(super) fn free_number(&self) -> Option<u32> {
         let most = u32::try_from(self.board.places()).unwrap_or(u32::MAX);
         (1..=most).find(|number| self.workers.iter().all(|worker| worker.number != *number))
     }

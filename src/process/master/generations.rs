@@ -99,6 +99,15 @@ impl Master<'_> {
             self.reload_again = true;
             return;
         }
+        if self.free_number().is_none() {
+            if !std::mem::replace(&mut self.reload_again, true) {
+                log::warn!(
+                    "reload: put off ({why}): {} workers still finish long requests, and one of them has to end first",
+                    self.workers.len()
+                );
+            }
+            return;
+        }
         log::info!("reload: begun ({why})");
         self.service.reloading();
         self.begin_generation(now);
@@ -107,8 +116,9 @@ impl Master<'_> {
     /// Goes on with the candidate: its first worker, then the change.
     pub(super) fn further_candidate(&mut self, now: Instant) {
         let Some(candidate) = &mut self.candidate else {
-            if std::mem::take(&mut self.reload_again) {
-                self.reload(now, "SIGHUP during the last reload");
+            if self.reload_again && self.free_number().is_some() {
+                self.reload_again = false;
+                self.reload(now, "asked for before");
             }
             return;
         };

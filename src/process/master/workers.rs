@@ -128,23 +128,20 @@ impl Master<'_> {
         self.read_templates();
     }
 
-    fn read_worker(&mut self, index: usize) {
+    /// Reads what a worker has said, as much as is its turn; whether there may be more of its messages.
+    fn read_worker(&mut self, index: usize) -> bool {
         let number = self.workers[index].number;
-        let mut before = self.workers[index].hung_up;
-        for _ in 0..AT_ONCE {
-            if before {
-                break;
-            }
+        let mut heard = 0;
+        while heard < AT_ONCE && !self.workers[index].hung_up {
             match self.workers[index].channel.receive() {
                 Received::Message(message) => self.hear(index, message),
                 Received::Nothing => break,
-                Received::Closed => {
-                    self.workers[index].hung_up = true;
-                    before = true;
-                }
+                Received::Closed => self.workers[index].hung_up = true,
             }
+            heard += 1;
         }
         self.workers[index].output.read(|line| tell(number, line));
+        heard == AT_ONCE
     }
 
     /// Gives up workers that never came to be: the template that was to fork them has ended, or was refused a process. No
@@ -350,7 +347,10 @@ impl Master<'_> {
     }
 
     fn bury(&mut self, index: usize, died: Died) {
+        /// More than the channel holds is a child's of the worker.
+        const TURNS: usize = 16;
         let now = Instant::now();
+        let _ = (0..TURNS).any(|_| !self.read_worker(index));
         let mut worker = self.workers.remove(index);
         worker.output.read(|line| tell(worker.number, line));
         let running = worker.place.running();

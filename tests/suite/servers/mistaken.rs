@@ -256,6 +256,26 @@ fn lines_that_are_missing_in_lighttpd() {
     let told = Explained::of(&ask(server.address(), "/a/b", &[]));
     assert_eq!((told.findings, told.unseen), (vec![], vec![fix.to_owned()]));
 
+    let prefix = Conf::read("lighttpd-prefix.conf");
+    let path = "fastcgi.server = ( \"/app\" => ((";
+    let slash = |line: &str| {
+        let gateway = explaining(&[]);
+        let line = match line {
+            "" => "fastcgi.server = ( \"/app/\" => ((",
+            line => line,
+        };
+        let server = lighttpd::external(&prefix.clone().put(path, line), &gateway);
+        (server, Some(gateway))
+    };
+    Mistake {
+        name: "slash",
+        serve: &slash,
+        target: "/app/",
+        fields: &[],
+        line: path,
+    }
+    .check();
+
     let tls = |line: &str| {
         let gateway = explaining(&[]);
         let modules = "server.modules += ( \"mod_fastcgi\" )";

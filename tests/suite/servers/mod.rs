@@ -260,9 +260,17 @@ impl Server {
     }
 
     fn try_start(ports: usize, command: &impl Fn(&Start) -> Command) -> Option<Server> {
+        // The kernel may give the same port again: a free one is not held.
+        let mut addresses = Vec::new();
+        while addresses.len() < ports {
+            let address = free_port("127.0.0.1:0");
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         let start = Start {
             folder: Folder::new(),
-            addresses: (0..ports).map(|_| free_port("127.0.0.1:0")).collect(),
+            addresses,
         };
         let mut command = command(&start);
         let log = File::create(start.folder.path().join("log")).unwrap();
