@@ -151,13 +151,10 @@ impl Master<'_> {
             identity: &self.plan.identity,
         };
         let settled = birth.settle();
-        // Should the master be killed while the application is imported. Behind what --user does, which undoes this
-        // (PR_SET_PDEATHSIG in prctl(2)).
-        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
         let code = match settled {
             Ok(()) => {
-                // Should the master be killed while the application is imported. A change of the user, which is over
-                // here, undoes it (prctl(2)).
+                // Should the master be killed while the application is imported. Behind what --user does, which undoes
+                // this (PR_SET_PDEATHSIG in prctl(2)).
                 let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
                 if getppid() != master {
                     end_at_once(0);

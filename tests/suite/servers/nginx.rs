@@ -190,6 +190,27 @@ fn the_error_page_comes_through() {
     });
 }
 
+/// The worker that is stuck ends at once, and with it the connection.
+#[test]
+fn a_request_that_takes_too_long_gets_a_page() {
+    if program("nginx").is_none() {
+        return;
+    }
+    for kind in KINDS {
+        let gateway = gateway("stuck.py", &["--request-timeout", "300ms"]);
+        let nginx = start(&kind.of(Conf::read("nginx.conf")), &gateway);
+        // A body is not read, and one of them is more than fits into a socket.
+        for (method, body) in [("GET", 0), ("POST", 1_000), ("POST", 2_000_000)] {
+            let mut client = Client::open(nginx.address());
+            let page = client.fetch(method, "/sleeps", &pattern(body));
+            assert_eq!((page.status, page.whole), (504, true), "{kind:?}, {body}");
+            assert!(page.text().contains("did not answer in time"), "{body}");
+        }
+        let page = Client::open(nginx.address()).fetch("GET", "/", b"");
+        assert_eq!(page.status, 200);
+    }
+}
+
 #[test]
 fn an_error_in_mid_body_is_seen_as_a_cut() {
     with_each(&KINDS, |site| {
