@@ -17,6 +17,7 @@ present() {
     ca-certificates) [[ -s /etc/ssl/certs/ca-certificates.crt ]] ;;
     gcc) command -v cc ;;
     libapache2-mod-fcgid) [[ -e /usr/lib/apache2/modules/mod_fcgid.so ]] ;;
+    libapache2-mod-xsendfile) [[ -e /usr/lib/apache2/modules/mod_xsendfile.so ]] ;;
     python3-dev) [[ -x /usr/bin/python3-config ]] ;;
     python3-venv) [[ -x $PYO3_PYTHON ]] && "$PYO3_PYTHON" -c 'import ensurepip' ;;
     rustfmt) cargo fmt --version ;;

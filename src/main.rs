@@ -11,10 +11,10 @@ fn main() -> ExitCode {
     for warning in &cli.warnings {
         log::warn!("{warning}");
     }
-    match started.and_then(|()| serve::run(cli)) {
+    match started.and_then(|()| serve::run(&cli)) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            log::error!("{error:#}");
+            log::error!("{}", cli.with_origins(&format!("{error:#}")));
             serve::Exit::of(&error).into()
         }
     }

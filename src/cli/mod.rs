@@ -14,12 +14,13 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use file::ConfigFile;
 pub use process::ProcessOptions;
 pub use settings::{Origin, Told};
 
 use crate::gateway::Mount;
 use settings::Settings;
-use values::{duration, level, mode, size, switch};
+use values::{duration, level, mode, number, size, switch};
 
 /// CGI and FastCGI gateway between web servers and Python WSGI applications.
 ///
@@ -60,6 +61,10 @@ pub struct Cli {
     /// All settings in force and where they were told; none for a CGI request, which is not to wait for that.
     #[arg(skip)]
     pub told: Vec<Told>,
+
+    /// The file of `--config`.
+    #[arg(skip)]
+    pub file: Option<ConfigFile>,
 
     /// What is to be said about the settings when there is a log to say it in.
     #[arg(skip)]
@@ -170,7 +175,7 @@ pub struct FastcgiOptions {
     pub explain: bool,
 
     /// Connections that may wait to be taken.
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(i32).range(1..=65535))]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = number::<i32>(1..=65535))]
     pub backlog: i32,
 
     #[command(flatten)]
@@ -190,7 +195,7 @@ pub struct FastcgiOptions {
 #[derive(Args, Clone, Debug)]
 pub struct ResponderOptions {
     /// Application threads.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number::<u16>(1..=512))]
     pub threads: u16,
 
     /// Bytes of a request's body that are read before a thread is given to it.
@@ -206,7 +211,7 @@ pub struct ResponderOptions {
     pub max_body: Option<u64>,
 
     /// Open connections; above it, 503.
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = number::<u32>(1..=1_000_000))]
     pub max_connections: u32,
 
     /// Time for a request's variables to come whole; above it, 408.
@@ -291,6 +296,7 @@ impl Cli {
         let mut cli = Self::from_arg_matches_mut(&mut matches)?;
         cli.told = in_force;
         cli.warnings = warnings;
+        cli.file = settings.file;
         if !cgi {
             cli.check().map_err(settings::wrong)?;
         }
@@ -307,8 +313,13 @@ impl Cli {
         process.check(|key| self.origin(key))
     }
 
-    /// Where the option of this key was told, for an error that only who obeys it can find.
-    pub fn origin(&self, key: &str) -> Origin {
+    /// An error that only who obeys an option can find, with where the option was told behind its name.
+    pub fn with_origins(&self, error: &str) -> String {
+        settings::with_origins(&self.told, error)
+    }
+
+    /// Where the option of this key was told.
+    fn origin(&self, key: &str) -> Origin {
         let told = self.told.iter().find(|told| told.key == key);
         told.map_or(Origin::Default, |told| told.origin.clone())
     }

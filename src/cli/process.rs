@@ -6,19 +6,19 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::settings::Origin;
-use super::values::{duration, limit, mode, size_limit, switch, time_limit};
+use super::values::{duration, limit, mode, number, size_limit, switch, time_limit};
 
 /// The processes of the FastCGI door. Where standard input is the listening socket, the web server manages the
 /// processes, and this one is the only worker unless `workers` says otherwise.
 #[derive(Args, Clone, Debug)]
 pub struct ProcessOptions {
-    /// The most worker processes [default: the number of CPUs; 1 when the web server starts this program].
-    #[arg(long, value_name = "MAX", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// The most worker processes [default: the number of CPUs, or MIN if more; 1 when the web server starts this program].
+    #[arg(long, value_name = "MAX", value_parser = number::<u16>(1..=1000))]
     pub workers: Option<u16>,
 
     /// The fewest worker processes: below --workers, they come with the load; 0 starts the first with a request
     /// [default: as many as --workers].
-    #[arg(long, value_name = "MIN", value_parser = clap::value_parser!(u16).range(..=1000))]
+    #[arg(long, value_name = "MIN", value_parser = number::<u16>(0..=1000))]
     pub min_workers: Option<u16>,
 
     /// Time without a request after which a worker above --min-workers ends.
@@ -35,7 +35,7 @@ pub struct ProcessOptions {
     pub max_requests: Option<u64>,
 
     /// The most by which each worker's --max-requests is lessened by chance, so that not all are replaced at once.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::<u64>(0..=1_000_000_000))]
     pub max_requests_jitter: u64,
 
     /// Time after which a worker is replaced [default: no limit].
@@ -51,7 +51,8 @@ pub struct ProcessOptions {
         default_missing_value = "yes", default_value = "no", hide_default_value = true, value_parser = switch)]
     pub reload: bool,
 
-    /// Time for a request, after which Python's stacks are logged and its worker is replaced [default: no limit].
+    /// Time for a request, after which its client gets 504, Python's stacks are logged and its worker is replaced
+    /// [default: no limit].
     #[arg(long, value_name = "TIME", value_parser = time_limit)]
     pub request_timeout: Option<Duration>,
 

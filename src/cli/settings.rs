@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::file;
+use super::file::ConfigFile;
 
 /// What the name of every variable begins with that is one of ours.
 const PREFIX: &str = "WSGI_GATEWAY_";
@@ -100,7 +100,11 @@ fn variable(key: &str) -> String {
 
 /// What environment and file say.
 #[derive(Default)]
-pub(super) struct Settings(BTreeMap<String, Setting>);
+pub(super) struct Settings {
+    told: BTreeMap<String, Setting>,
+    /// The file, if there is one.
+    pub(super) file: Option<ConfigFile>,
+}
 
 impl Settings {
     /// What the environment says, which beats the file that it or the command line names.
@@ -137,9 +141,11 @@ impl Settings {
         let path = |id| door.get_one::<PathBuf>(id).map(PathBuf::as_path);
         if let Some(config) = path("config") {
             let config = path("chdir").unwrap_or(Path::new("")).join(config);
-            for (key, setting) in file::read(&config, &known).map_err(wrong)? {
-                settings.0.entry(key).or_insert(setting);
+            let file = ConfigFile::read(&config).map_err(wrong)?;
+            for (key, setting) in file.settings(&known).map_err(wrong)? {
+                settings.told.entry(key).or_insert(setting);
             }
+            settings.file = Some(file);
         }
         Ok(settings)
     }
@@ -173,7 +179,7 @@ impl Settings {
             ))
         })?;
         let origin = Origin::Variable(text.into_owned());
-        self.0.insert(key, Setting { origin, values });
+        self.told.insert(key, Setting { origin, values });
         Ok(())
     }
 
@@ -184,15 +190,15 @@ impl Settings {
 
     /// Whether there is one of this key.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+        self.told.contains_key(key)
     }
 
     /// The command with these settings in place of its defaults.
     pub(super) fn under(&self, command: Command) -> Command {
-        if self.0.is_empty() {
+        if self.told.is_empty() {
             return command;
         }
-        let set = |option: Arg| match self.0.get(key(&option)) {
+        let set = |option: Arg| match self.told.get(key(&option)) {
             Some(setting) => option
                 .required(false)
                 .default_values(setting.values.clone()),
@@ -212,7 +218,7 @@ impl Settings {
         if matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine) {
             return Origin::CommandLine;
         }
-        self.0
+        self.told
             .get(key(option))
             .map_or(Origin::Default, |setting| setting.origin.clone())
     }
@@ -231,6 +237,23 @@ impl Settings {
         });
         told.collect()
     }
+}
+
+/// Puts behind the first mention of each option where it was told, if it was.
+pub(super) fn with_origins(told: &[Told], text: &str) -> String {
+    let mut text = text.to_owned();
+    for Told { key, origin, .. } in told.iter().filter(|told| told.origin != Origin::Default) {
+        let option = format!("--{key}");
+        let ends = text.match_indices(&option).map(|(at, _)| at + option.len());
+        let in_word = |sign: char| sign == '-' || sign.is_ascii_alphanumeric();
+        let whole = ends
+            .into_iter()
+            .find(|end| !text[*end..].starts_with(in_word));
+        if let Some(end) = whole {
+            text.insert_str(end, &format!(" ({origin})"));
+        }
+    }
+    text
 }
 
 /// The value in words.

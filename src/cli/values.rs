@@ -1,5 +1,6 @@
 //! Durations and sizes as operators write them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Reads `10s`, `300ms`, `1.5s`, `2m`, `1h`.
@@ -66,6 +67,17 @@ pub(super) fn limit(text: &str) -> Result<u64, String> {
     }
 }
 
+/// What reads a number within these bounds.
+pub(super) fn number<N: TryFrom<u64>>(
+    bounds: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<N, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        let number = number.and_then(|number| N::try_from(number).ok());
+        number.ok_or_else(|| format!("'{text}' is no number in {bounds:?}"))
+    }
+}
+
 fn nothing(text: &str) -> String {
     format!("'{text}' would let nothing through: leave the option out for its default")
 }
@@ -97,7 +109,7 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, level, limit, mode, size, size_limit, switch, time_limit};
+    use super::{duration, level, limit, mode, number, size, size_limit, switch, time_limit};
 
     #[test]
     fn values_are_read_with_their_units() {
@@ -121,6 +133,17 @@ mod tests {
             );
         }
         assert!(mode("999").is_err() && mode("10000").is_err());
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        let threads = number::<u16>(1..=512);
+        assert_eq!((threads("1"), threads("512")), (Ok(1), Ok(512)));
+        for bad in ["", "0", "513", "-1", "1.5", "70000", "many"] {
+            let error = threads(bad).unwrap_err();
+            assert_eq!(error, format!("'{bad}' is no number in 1..=512"));
+        }
+        assert!(number::<u16>(0..=100_000)("70000").is_err());
     }
 
     #[test]

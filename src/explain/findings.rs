@@ -1,8 +1,11 @@
-//! What is wrong with a set-up, or will be one day: in a sentence, with the line that changes it.
+//! What a request shows to be wrong with the set-up, or not as it might be: in a sentence, with the line that changes it. What it cannot
+//! show is in `unseen`.
 
 use super::Gateway;
-use super::server::{Module, Server};
+use super::asked::Check;
+use super::server::{Module, Server, is_set_handler};
 use super::shown::readable;
+use super::unseen::{authorization_line, mount_of};
 use crate::gateway::{PathRule, Request, Rule, Variables};
 
 /// One thing to know about the set-up.
@@ -42,7 +45,7 @@ pub(super) fn of(
     search.names();
     search.host();
     search.authorization();
-    search.limits();
+    search.bodies();
     let mut found = search.found;
     found.sort_by_key(|finding| !finding.is_wrong);
     found
@@ -75,7 +78,7 @@ impl Search<'_> {
         self.variables.get(name.as_bytes()).is_some()
     }
 
-    /// Where the application lies, where the variables do not tell.
+    /// Where the application lies, where the web server could tell and does not.
     fn mount(&mut self) {
         if let Some(mount) = self.gateway.mount {
             if self.request.path_rule == PathRule::OutsideMount {
@@ -87,40 +90,15 @@ impl Search<'_> {
             }
             return;
         }
-        let path = readable(&self.request.path_info);
-        let first = path.split('/').nth(1).unwrap_or_default();
-        let example = match path.matches('/').count() {
-            // A file of the root's.
-            0 | 1 => "--mount /app".to_owned(),
-            _ => format!("--mount /{first}"),
-        };
-        let is_at_root = self.request.script_name.is_empty();
-        let why = match (self.server, self.request.path_rule) {
-            (Server::Nginx | Server::Unknown, PathRule::WholePath) => {
-                "The web server sends no PATH_INFO, as nginx does with its stock parameters. The application is taken to be at \
-                 the root; in a location such as /app/ the variables are the same, and the prefix would be missing in its URLs."
-            }
-            (Server::HAProxy, PathRule::WholePath) => {
-                "HAProxy sends no PATH_INFO here: 'path-info' is not set, did not match, or matched nothing. The application is \
-                 taken to be at the root."
-            }
-            (Server::H2o, _) => {
-                "h2o sends the same variables for an application at the root and for one under a prefix (paths: \"/app\"). This one \
-                 is taken to be at the root."
-            }
-            (Server::Caddy, PathRule::AsSent) if is_at_root => {
-                "Caddy sends the same variables for an application at the root and for one under 'handle /app*'. This one is taken \
-                 to be at the root."
-            }
-            (Server::Apache(Module::ProxyFcgi), PathRule::ProxyPass) if is_at_root => {
-                "ProxyPass sends the same variables for an application at the root and for one whose prefix is in the fcgi:// URL \
-                 too (ProxyPass /app fcgi://.../app). This one is taken to be at the root."
-            }
-            _ => return,
-        };
+        let is_known = !matches!(self.server, Server::Nginx | Server::Unknown);
+        if is_known || self.request.path_rule != PathRule::WholePath {
+            return;
+        }
         self.note(
-            format!("{why} If it is under a prefix, say so to the gateway."),
-            &*example,
+            "The web server sends no PATH_INFO, as nginx does with its stock parameters. The application is taken to be at the root; in a \
+             location such as /app/ the variables are the same, and the prefix would be missing in its URLs. If it is under a prefix, say \
+             so to the gateway.",
+            &*mount_of(&self.request.path_info),
         );
     }
 
@@ -146,7 +124,11 @@ impl Search<'_> {
                 "fastcgi_param SCRIPT_NAME /app;",
             );
         }
-        if self.request.path_rule == PathRule::Before && !script_name.is_empty() {
+        let is_encoded = self.server == Server::Apache(Module::ProxyFcgi)
+            && path_info.as_deref().is_some_and(has_escape)
+            && self.filled("REQUEST_URI").is_some_and(has_escape)
+            && !script_name.is_empty();
+        if self.request.path_rule == PathRule::Before && !script_name.is_empty() && !is_encoded {
             self.note(
                 format!(
                     "SCRIPT_NAME '{}' was sent, and the URL does not begin with it: the web server has rewritten the URL, or a proxy in \
@@ -157,41 +139,38 @@ impl Search<'_> {
                 &*format!("--mount {}", readable(&script_name)),
             );
         }
-        if let Server::Apache(module) = self.server {
-            let file = self.filled("SCRIPT_FILENAME").unwrap_or_default();
-            let is_proxy = file.starts_with(b"proxy:");
-            let is_script = is_proxy && !file.ends_with(&script_name);
-            let encoded = path_info.as_deref().is_some_and(has_escape)
-                && self.filled("REQUEST_URI").is_some_and(has_escape)
-                && !script_name.is_empty();
-            if module == Module::ProxyFcgi && encoded {
+        if matches!(self.server, Server::Apache(_)) {
+            let is_at_once = path_info.is_none() && script_name == b"/";
+            if is_encoded {
                 self.wrong(
                     "PATH_INFO is still percent-encoded, and SCRIPT_NAME is cut at the wrong place: proxy-fcgi-pathinfo is set to 1.",
                     "SetEnvIf Request_URI . proxy-fcgi-pathinfo=unescape",
                 );
-            } else if module == Module::ProxyFcgi && is_script && path_info.is_some() && !is_mounted
-            {
-                self.note(
-                    "SetHandler with 'proxy:' splits the path at the first file that is missing below DocumentRoot, which is wrong \
-                     everywhere but below a file of the script's own name.",
-                    "ProxyPass \"/\" \"unix:/run/wsgi-gateway/app.sock|fcgi://localhost/\"",
-                );
-            }
-            if is_proxy {
-                self.note(
-                    "SCRIPT_FILENAME begins with 'proxy:': that is how mod_proxy_fcgi says where it leads. The gateway needs it for \
-                     the mount and opens no file of that name.",
-                    None,
+            } else if is_set_handler(self.variables) && is_at_once && !is_mounted {
+                self.wrong(
+                    "SetHandler with 'proxy:' splits the path at the first file that is missing below DocumentRoot: for an application \
+                     that has the whole site, the first segment of each path would be missing.",
+                    "ProxyPass \"/\" \"unix:/run/wsgi-gateway.sock|fcgi://localhost/\"",
                 );
             }
         }
-        if self.server == Server::Lighttpd && !self.gateway.by_program && !is_mounted {
-            let is_one_segment = script_name.iter().filter(|&&byte| byte == b'/').count() == 1;
-            if self.request.path_rule == PathRule::TrailingSlash || is_one_segment {
-                self.note(
-                    "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\". If the application is at \
-                     the root, that is wrong.",
+        let is_cut_late = self.request.path_rule == PathRule::TrailingSlash && !is_mounted;
+        if self.server == Server::Lighttpd && !self.gateway.by_program && is_cut_late {
+            // At other URLs the variables could be right: `unseen`.
+            if script_name == b"/" {
+                self.wrong(
+                    "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\": the application would be \
+                     somewhere else for each path.",
                     "\"fix-root-scriptname\" => \"enable\"",
+                );
+            } else {
+                let path = readable(script_name.strip_suffix(b"/").unwrap_or(&script_name));
+                self.wrong(
+                    format!(
+                        "lighttpd puts the next segment of the path into SCRIPT_NAME, too, where a path of fastcgi.server ends in a slash \
+                         (\"{path}/\"): the application would be somewhere else for each path."
+                    ),
+                    &*format!("fastcgi.server = ( \"{path}\" => (("),
                 );
             }
         }
@@ -216,15 +195,12 @@ impl Search<'_> {
                 odd.push(readable(name));
             }
         }
-        if !repeated.is_empty() {
+        // With nginx it is the way to say something else than its fastcgi_params.
+        if !repeated.is_empty() && self.server != Server::Nginx {
             let names = repeated.join(", ");
-            let change = (self.server == Server::Nginx).then(|| {
-                format!("# remove 'include fastcgi_params;' or the fastcgi_param lines of {names}")
-            });
             self.note(
-                format!("{names} came more than once: the last value counts. A line of the configuration says again what an included \
-                         file says already."),
-                change.as_deref(),
+                format!("{names} came more than once: the last value counts."),
+                None,
             );
         }
         if !odd.is_empty() {
@@ -233,7 +209,7 @@ impl Search<'_> {
                 None,
             );
         }
-        if self.has("HTTP_PROXY") {
+        if self.filled("HTTP_PROXY").is_some() {
             let change = match self.server {
                 Server::Nginx => Some("fastcgi_param HTTP_PROXY \"\";"),
                 Server::Caddy => Some("request_header -Proxy"),
@@ -267,10 +243,15 @@ impl Search<'_> {
         let says_https = forwarded.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
         if says_https && !self.request.https {
             let change = match self.server {
-                Server::Nginx => "fastcgi_param HTTPS on;",
-                Server::Apache(_) => "SetEnvIf X-Forwarded-Proto ^https$ HTTPS=on",
-                Server::Lighttpd => "server.modules += (\"mod_extforward\")",
-                _ => "HTTPS=on",
+                Server::Nginx => Some("fastcgi_param HTTPS on;"),
+                Server::Apache(_) => Some("SetEnvIf X-Forwarded-Proto ^https$ HTTPS=on"),
+                Server::Caddy => Some("env HTTPS on"),
+                Server::HAProxy => Some("set-param HTTPS %[str(on)]"),
+                Server::Lighttpd => Some(
+                    "server.modules += ( \"mod_setenv\" ) \
+                     $REQUEST_HEADER[\"X-Forwarded-Proto\"] == \"https\" { setenv.add-environment = ( \"HTTPS\" => \"on\" ) }",
+                ),
+                _ => None,
             };
             self.wrong(
                 "X-Forwarded-Proto says https, and the web server says http: the application builds http:// URLs. The gateway believes the web \
@@ -278,54 +259,44 @@ impl Search<'_> {
                 change,
             );
         }
-        let has_user = self.filled("REMOTE_USER").is_some() && self.filled("AUTH_TYPE").is_none();
-        if self.server == Server::Nginx && has_user {
+        let has_user = self.filled("REMOTE_USER").is_some();
+        let has_type = self.filled("AUTH_TYPE").is_some();
+        if self.server == Server::Nginx && has_user && !has_type {
             self.wrong(
                 "REMOTE_USER comes without AUTH_TYPE: nginx takes it from the Authorization header that the client sent, and unless \
-                 auth_basic is on nobody has checked the password. An application that trusts it lets everybody in.",
+                 auth_basic is on nobody has checked the password. An application that trusts it lets everybody in. (With auth_basic, \
+                 'fastcgi_param AUTH_TYPE Basic;' says that it was checked.)",
                 "fastcgi_param REMOTE_USER \"\";",
+            );
+        }
+        if self.server == Server::HAProxy && has_user {
+            self.wrong(
+                "HAProxy takes REMOTE_USER and AUTH_TYPE from the Authorization header that the client sent, and unless 'http-request \
+                 auth' is on nobody has checked the password. An application that trusts them lets everybody in.",
+                "set-param REMOTE_USER %[str()]",
             );
         }
     }
 
+    /// Whether the header arrived that the client was asked for.
     fn authorization(&mut self) {
-        if self.request.authorization.is_some() {
-            return;
+        let is_asked = Check::of(self.variables) == Some(Check::Authorization);
+        if is_asked && self.request.authorization.is_none() {
+            self.wrong(
+                "This page asks for a name and a password, and no Authorization header has arrived. If you were asked and gave some, the \
+                 web server keeps it for itself: applications that check passwords or tokens themselves need it.",
+                authorization_line(self.server),
+            );
         }
-        let (text, change) = match self.server {
-            Server::Apache(_) => (
-                "No Authorization header has arrived: Apache keeps it for itself unless it is told to pass it on. (It may be that the client \
-                 sent none.) An application that checks passwords or tokens itself needs it.",
-                "CGIPassAuth On",
-            ),
-            Server::HAProxy => (
-                "No Authorization header has arrived: HAProxy keeps it for itself unless it is told to pass it on. (It may be that the \
-                 client sent none.)",
-                "pass-header Authorization",
-            ),
-            _ => return,
-        };
-        self.note(text, change);
     }
 
-    /// What the web server will refuse one day.
-    fn limits(&mut self) {
-        match self.server {
-            Server::Nginx => self.note(
-                "nginx takes at most 4 KB of response headers: a large cookie or many headers become 502, and its log says 'upstream sent too \
-                 big header'.",
-                "fastcgi_buffer_size 32k; fastcgi_buffers 8 32k;",
-            ),
-            Server::Apache(Module::Fcgid) => self.note(
-                "mod_fcgid refuses request bodies of more than 128 KB with 500 unless it is told otherwise, and the application never sees \
-                 them.",
-                "FcgidMaxRequestLen 1073741824",
-            ),
-            Server::Small if self.filled("HTTP_TRANSFER_ENCODING").is_some() => self.note(
+    /// What the application will not see of a body.
+    fn bodies(&mut self) {
+        if self.server == Server::Small && self.filled("HTTP_TRANSFER_ENCODING").is_some() {
+            self.note(
                 "The body comes in chunks, and this web server hands them to CGI programs as they are: the application sees no body.",
                 None,
-            ),
-            _ => {}
+            );
         }
         let is_bodied = [&b"POST"[..], b"PUT", b"PATCH"].contains(&self.request.request_method);
         if self.gateway.by_program && is_bodied && self.filled("CONTENT_LENGTH").is_none() {

@@ -73,7 +73,19 @@ fn write_to(report: &Report<'_>, out: &mut String) -> fmt::Result {
     if report.findings.is_empty() {
         out.write_str("<li>Nothing is wrong.</li>\n")?;
     }
-    out.write_str("</ul>\n<h2>Variables, in the order sent</h2>\n<table>\n")?;
+    out.write_str("</ul>\n")?;
+    if !report.unseen.is_empty() {
+        out.write_str("<h2>What this request cannot show</h2>\n<ul>\n")?;
+        for unseen in &report.unseen {
+            write!(out, "<li>{}", Escaped(&unseen.text))?;
+            if let Some(look) = unseen.look {
+                write!(out, " <a href=\"{look}\">Try it.</a>")?;
+            }
+            writeln!(out, "<code>{}</code></li>", Escaped(&unseen.change))?;
+        }
+        out.write_str("</ul>\n")?;
+    }
+    out.write_str("<h2>Variables, in the order sent</h2>\n<table>\n")?;
     for variable in &report.variables {
         row(out, variable)?;
     }

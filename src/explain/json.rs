@@ -30,6 +30,13 @@ pub(super) fn write(report: &Report<'_>) -> String {
             ("change", maybe(finding.change.as_deref())),
         ])
     });
+    let unseen = report.unseen.iter().map(|unseen| {
+        object(&[
+            ("text", string(&unseen.text)),
+            ("look", maybe(unseen.look)),
+            ("change", string(&unseen.change)),
+        ])
+    });
     let mount = report.mount.map(|mount| native(mount.prefix()));
     let mut text = object(&[
         (
@@ -46,6 +53,7 @@ pub(super) fn write(report: &Report<'_>) -> String {
         ("why", string(why)),
         ("url", native(&report.url)),
         ("findings", array(findings)),
+        ("unseen", array(unseen)),
         ("variables", array(variables)),
         ("left_out", report.left_out.to_string()),
         ("added", array(added)),

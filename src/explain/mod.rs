@@ -1,9 +1,10 @@
 //! `explain`: answers a request itself, in the application's place, with what the web server sent, what became of it, and
 //! what is wrong with the set-up. Needs no Python, so that it works when that is what is wrong.
 //!
-//! `report` finds out, `server`, `findings` and `shown` each know a part of that; `html`, `json` and `text` only write it
-//! down. Cookies and other secrets are hidden, and of a process's environment only what a web server puts there is shown.
+//! `report` finds out, `server`, `findings`, `unseen` and `shown` each know a part of that; `html`, `json` and `text` only write it
+//! down, as `asked`. Cookies and other secrets are hidden, and of a process's environment only what a web server puts there is shown.
 
+mod asked;
 mod findings;
 mod html;
 mod json;
@@ -11,8 +12,10 @@ mod report;
 mod server;
 mod shown;
 mod text;
+mod unseen;
 
-use crate::gateway::{Exchange, Head, Mount, Variables};
+use crate::gateway::{Exchange, Head, Mount};
+use asked::{Check, Format};
 use report::Report;
 
 /// What is known of the gateway itself.
@@ -37,12 +40,16 @@ pub fn answer<E: Exchange>(mut exchange: Box<E>, gateway: Gateway<'_>) -> Box<E>
     let is_head = variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
     // An Authorizer's 200 lets the client in (FastCGI section 6.3).
     let is_authorizer = variables.get(b"FCGI_ROLE") == Some(b"AUTHORIZER");
+    let check = Check::of(variables);
+    let is_asked = check == Some(Check::Authorization) && report.request.authorization.is_none();
     let status = if is_authorizer {
         "403 Forbidden"
+    } else if is_asked {
+        "401 Unauthorized"
     } else {
         "200 OK"
     };
-    let head = head(status, kind, body.len());
+    let head = head(status, kind, body.len(), check);
     let body = if is_head { &[][..] } else { body.as_bytes() };
     if let Err(error) = exchange.send(Some(&head), &[body], true) {
         log::debug!("the web server has gone: {error}");
@@ -51,9 +58,9 @@ pub fn answer<E: Exchange>(mut exchange: Box<E>, gateway: Gateway<'_>) -> Box<E>
 }
 
 /// A page that nobody keeps, indexes, frames or runs anything in.
-fn head(status: &str, kind: &str, length: usize) -> Head {
+fn head(status: &str, kind: &str, length: usize, check: Option<Check>) -> Head {
     let length = length.to_string();
-    let fields = [
+    let mut fields = vec![
         ("Content-Type", kind),
         ("Content-Length", &length),
         ("Cache-Control", "no-store"),
@@ -66,6 +73,17 @@ fn head(status: &str, kind: &str, length: usize) -> Head {
         ),
         ("Vary", "Accept"),
     ];
+    if status.starts_with("401") {
+        fields.push((
+            "WWW-Authenticate",
+            "Basic realm=\"any name and any password\"",
+        ));
+    }
+    // More than nginx takes by itself, less than HAProxy's buffer, and in lines that are not too long for Apache.
+    let long = "x".repeat(1000);
+    if check == Some(Check::Head) {
+        fields.extend([("X-Check-Head", long.as_str()); 12]);
+    }
     let head = Head::new(status.as_bytes()).and_then(|mut head| {
         for (name, value) in fields {
             head.field(name.as_bytes(), value.as_bytes())?;
@@ -73,36 +91,4 @@ fn head(status: &str, kind: &str, length: usize) -> Head {
         Ok(head)
     });
     head.expect("the gateway's own pages are well-formed")
-}
-
-/// How the explanation is written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Html,
-    Json,
-    Text,
-}
-
-impl Format {
-    /// What the client asks for: `?format=json`, else by its Accept header. What a terminal shows is plain text.
-    fn of(variables: &Variables) -> Self {
-        let query = variables.get(b"QUERY_STRING").unwrap_or_default();
-        for word in query.split(|&byte| byte == b'&') {
-            match word {
-                b"format=html" => return Self::Html,
-                b"format=json" => return Self::Json,
-                b"format=text" => return Self::Text,
-                _ => {}
-            }
-        }
-        let accept = variables.get(b"HTTP_ACCEPT").unwrap_or_default();
-        let accepts = |kind: &[u8]| accept.windows(kind.len()).any(|part| part == kind);
-        if accepts(b"text/html") {
-            Self::Html
-        } else if accepts(b"application/json") {
-            Self::Json
-        } else {
-            Self::Text
-        }
-    }
 }

@@ -3,7 +3,8 @@
 use super::Gateway;
 use super::findings::{self, Finding};
 use super::server::Server;
-use super::shown::{hidden, is_of_a_web_server, is_secret};
+use super::shown::{has_credentials, hidden, is_of_a_web_server, is_secret};
+use super::unseen::{self, Unseen};
 use crate::gateway::{Circumstances, Meta, Mount, PathRule, Request, Rule, Variables};
 
 /// The explanation of one request.
@@ -22,6 +23,7 @@ pub(super) struct Report<'a> {
     /// Variables that the application sees although they were not sent.
     pub(super) added: Vec<(&'static str, Vec<u8>)>,
     pub(super) findings: Vec<Finding>,
+    pub(super) unseen: Vec<Unseen>,
 }
 
 /// One variable as sent.
@@ -54,7 +56,7 @@ impl<'a> Report<'a> {
             .filter(|(_, (name, _))| !gateway.by_program || is_of_a_web_server(name))
             .map(|(at, (name, value))| Variable {
                 name,
-                value: if is_secret(name) {
+                value: if is_secret(name) || !is_of_a_web_server(name) && has_credentials(value) {
                     Value::Hidden(hidden(name, value))
                 } else {
                     Value::Shown(value)
@@ -72,6 +74,7 @@ impl<'a> Report<'a> {
             variables: shown,
             added: added(variables, &request),
             findings: findings::of(variables, server, &request, gateway),
+            unseen: unseen::of(variables, server, &request, gateway),
             request,
         }
     }
@@ -149,6 +152,10 @@ fn note(
             Some("not passed on: the variable without HTTP_ is the one that counts".to_owned())
         }
         Rule::Drop => Some("not passed on: not the name of a variable".to_owned()),
+        _ if name == b"SCRIPT_FILENAME" && value.starts_with(b"proxy:") => Some(
+            "'proxy:' is how mod_proxy_fcgi says where it leads: the gateway needs it for the mount, and opens no file of that name"
+                .to_owned(),
+        ),
         Rule::Join(_) if is_repeated || is_again => Some("joined into one value".to_owned()),
         _ if is_repeated => Some("not passed on: sent again below".to_owned()),
         _ => {

@@ -85,6 +85,9 @@ impl Server {
                 "mod_fcgid, a script that RewriteRule or FallbackResource leads to"
             }
             Self::Apache(Module::Fcgid) => "mod_fcgid",
+            Self::Apache(Module::ProxyFcgi) if is_set_handler(variables) => {
+                "mod_proxy_fcgi by SetHandler"
+            }
             Self::Apache(Module::ProxyFcgi) if rule == PathRule::ProxyPass => {
                 "mod_proxy_fcgi by ProxyPass"
             }
@@ -115,4 +118,13 @@ impl Server {
             Self::Unknown => "not known to this program",
         }
     }
+}
+
+/// Whether it is Apache's `SetHandler proxy:`, which looks the path up in the file system first: what `ProxyPass` makes of it has nothing
+/// of the document root.
+pub(super) fn is_set_handler(variables: &Variables) -> bool {
+    let file = variables.get(b"SCRIPT_FILENAME").unwrap_or_default();
+    let root = variables.get(b"DOCUMENT_ROOT").unwrap_or_default();
+    let has_root = root.len() > 1 && file.windows(root.len()).any(|part| part == root);
+    file.starts_with(b"proxy:") && has_root
 }

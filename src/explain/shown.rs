@@ -88,6 +88,17 @@ pub(super) fn is_secret(name: &[u8]) -> bool {
         || name.ends_with(b"_AUTH")
 }
 
+/// Whether a value is the URL of something that takes a name or a password: what a web server is told to set (`SetEnv DATABASE_URL`) and
+/// sends with each request.
+pub(super) fn has_credentials(value: &[u8]) -> bool {
+    let Some(scheme) = value.windows(3).position(|part| part == b"://") else {
+        return false;
+    };
+    let rest = &value[scheme + 3..];
+    let end = rest.iter().position(|byte| b"/?#".contains(byte));
+    rest[..end.unwrap_or(rest.len())].contains(&b'@')
+}
+
 /// What stands for a secret: enough to see that it has arrived.
 pub(super) fn hidden(name: &[u8], value: &[u8]) -> String {
     // "Basic", "Bearer", "Digest" ...: that much is no secret, and often the question.
@@ -130,7 +141,7 @@ fn turns_text(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{hidden, is_of_a_web_server, is_secret, readable};
+    use super::{has_credentials, hidden, is_of_a_web_server, is_secret, readable};
 
     #[test]
     fn names_tell_what_is_secret() {
@@ -173,6 +184,20 @@ mod tests {
             ("HTTP_COOKIE", "a=1; b=2", "(hidden, 8 bytes)"),
         ] {
             assert_eq!(hidden(name.as_bytes(), value.as_bytes()), shown);
+        }
+    }
+
+    #[test]
+    fn the_url_of_a_database_is_a_secret() {
+        for url in [
+            "postgres://a:b@db/x",
+            "https://key@host",
+            "redis://:p@h:1?x",
+        ] {
+            assert!(has_credentials(url.as_bytes()), "{url}");
+        }
+        for text in ["", "://", "http://host/@", "a@b", "postgres:///x?a=b@c"] {
+            assert!(!has_credentials(text.as_bytes()), "{text}");
         }
     }
 

@@ -41,6 +41,13 @@ fn write_to(report: &Report<'_>, out: &mut String) -> std::fmt::Result {
     if report.findings.is_empty() {
         writeln!(out, "none")?;
     }
+    if !report.unseen.is_empty() {
+        writeln!(out, "\nWHAT THIS REQUEST CANNOT SHOW")?;
+    }
+    for unseen in &report.unseen {
+        writeln!(out, "- {}", unseen.text)?;
+        writeln!(out, "    {}", unseen.change)?;
+    }
     writeln!(out, "\nWHAT THE WEB SERVER SENT, IN ORDER")?;
     for variable in &report.variables {
         let value = match &variable.value {

@@ -12,6 +12,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use super::Shared;
+use super::claim::Claim;
+use super::custody::{Custody, Possession};
 use super::limits::LINGER;
 use super::pairs::{Pairs, write_pair};
 use super::parser::{Event, Parser};
@@ -38,6 +40,8 @@ pub struct Connection {
     pub(super) used: bool,
     /// Whether it came from another worker, which may still have a copy of its descriptor.
     pub(super) travelled: bool,
+    /// Whether another process could go on with it should this one be killed.
+    pub(super) custody: Custody,
     /// Whether the responder was full when it came: its request gets a 503 page.
     turned_away: bool,
     /// We are done and only wait for the web server to close.
@@ -46,6 +50,8 @@ pub struct Connection {
     broken: bool,
     /// How long each wait to send may be.
     pub(super) patience: Duration,
+    /// Who answers the open request, where somebody watches how long it takes.
+    pub(super) claim: Option<Arc<Claim>>,
 }
 
 /// What came of parsing.
@@ -95,10 +101,12 @@ impl Connection {
             registered: false,
             used: false,
             travelled: false,
+            custody: Custody::default(),
             turned_away,
             lingering: false,
             broken: false,
             patience,
+            claim: None,
         })
     }
 
@@ -162,8 +170,28 @@ impl Connection {
         (method, uri)
     }
 
+    /// The open request may be answered through this from here on, until nobody watches it any more. `begun` is the
+    /// watcher's name for it.
+    pub fn watched(&mut self, claim: &Arc<Claim>, begun: u64) {
+        if let Some(request) = &self.request {
+            claim.open(begun, request.id, &self.socket);
+            self.claim = Some(Arc::clone(claim));
+        }
+    }
+
+    /// The application is done with the request.
+    pub fn unwatched(&mut self) {
+        let claim = self.claim.take();
+        if claim.is_some_and(|claim| !claim.close()) {
+            if let Some(request) = &mut self.request {
+                request.sent = Sent::Failed;
+            }
+        }
+    }
+
     /// Reads what is here, once, and says what the connection needs next. `scratch` is the thread's reading buffer.
     pub(super) fn readable(&mut self, scratch: &mut [u8]) -> Step {
+        self.custody.note(Possession::InUse);
         let count = loop {
             match recv(self.socket.as_raw_fd(), scratch, MsgFlags::empty()) {
                 Ok(count) => break count,
@@ -410,7 +438,9 @@ impl Connection {
     /// Sends a few bytes outside any request's response, without waiting: the thread that polls for all may be the one
     /// that is here, and a web server that asks and does not read the answers is not worth it.
     fn reply(&mut self, bytes: &[u8]) {
-        if let Err(error) = write_all(self.socket.as_fd(), bytes, Duration::ZERO) {
+        let may = self.claim.as_ref().map_or(Ok(()), |claim| claim.take());
+        let sent = may.and_then(|()| write_all(self.socket.as_fd(), bytes, Duration::ZERO));
+        if let Err(error) = sent {
             log::debug!("a reply could not be sent: {error}");
             self.broken = true;
         }
@@ -448,7 +478,8 @@ impl Connection {
                 self.refuse(id, ProtocolStatus::RequestComplete);
                 !self.broken
             }
-            // An error in the middle of the response: a clean end would tell the client that it has everything.
+            // An error in the middle of the response: a clean end would tell the client that it has everything. See also
+            // `break_off`.
             Sent::Nothing | Sent::Part | Sent::Failed => false,
         };
         let authorizer = request.role == Role::Authorizer;

@@ -15,13 +15,14 @@ use nix::sys::uio::{pread, readv};
 
 use super::connection::{Connection, Parsed};
 use super::record::{
-    HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, write_end_request, write_record,
+    HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_break,
+    write_end_request, write_record, write_stderr,
 };
 use super::request::{Request, Sent};
 use super::socket::{wait, write_pieces};
 use crate::gateway::{Exchange, FileSpan, Head, Variables};
 
-/// The most text in one STDERR record: HAProxy 2.6 dies of larger ones.
+/// The most text in one STDERR record: HAProxy dies of one that is larger than its buffer of 16 KiB. See also `write_stderr`.
 const MAX_STDERR: usize = 8 * 1024;
 
 /// The most text that waits in the log for the end of its line.
@@ -83,6 +84,7 @@ impl Connection {
 
     /// Begins the next thing to send: what the sender has not sent, then what was reported.
     pub(super) fn begin_out(&mut self) -> io::Result<()> {
+        self.take_claim()?;
         let request = self.open_mut();
         request.out.clear();
         if let Some(stream) = request.stream.take() {
@@ -91,11 +93,18 @@ impl Connection {
                 .inspect_err(|_| request.sent = Sent::Failed)?;
         }
         for piece in request.reports.chunks(MAX_STDERR) {
-            write_record(&mut request.out, RecordType::Stderr, request.id, piece);
+            write_stderr(&mut request.out, request.id, piece);
             request.reported = true;
         }
         request.reports.clear();
         Ok(())
+    }
+
+    /// Remembers what the head that leaves says of the body.
+    fn note(&mut self, head: Option<&Head>) {
+        if let Some(head) = head {
+            self.open_mut().has_length = head.content_length().is_some() || head.is_bodiless();
+        }
     }
 
     /// Sends `request.out`, then remembers how far the response is.
@@ -220,6 +229,37 @@ impl Connection {
         self.write_all(&self.open().out)
     }
 
+    /// Tells the web server that no more of a begun response comes, when the application has failed in the middle of it. To be
+    /// called by the thread that ran the application: it waits as long as any other part of a response may take.
+    ///
+    /// A response of known length is left alone: with that every web server's client can tell, and the close that follows leaves
+    /// it what has come so far, of which nginx drops some at a break.
+    pub(super) fn break_off(&mut self) {
+        let lacks_its_end = |request: &Request| request.lacks_its_end() && !request.aborted;
+        if !self.request.as_deref().is_some_and(lacks_its_end) {
+            return;
+        }
+        if self.begin_out().is_ok() {
+            let request = self.open_mut();
+            write_break(&mut request.out, request.id);
+            // What fails here has failed for a web server that has gone.
+            let _ = self.write_all(&self.open().out);
+        }
+        self.open_mut().sent = Sent::Failed;
+    }
+
+    /// The application answers from here on, unless it was answered in its place.
+    fn take_claim(&mut self) -> io::Result<()> {
+        let Some(claim) = &self.claim else {
+            return Ok(());
+        };
+        let taken = claim.take();
+        if taken.is_err() {
+            self.open_mut().sent = Sent::Failed;
+        }
+        taken
+    }
+
     fn check_wanted(&self) -> io::Result<()> {
         if self.open().aborted {
             return Err(io::ErrorKind::ConnectionAborted.into());
@@ -314,20 +354,22 @@ impl Exchange for Connection {
     fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
         self.check_wanted()?;
         self.begin_out()?;
+        self.note(head);
         let total = blocks.iter().map(|block| block.len()).sum::<usize>();
         if total > SMALL {
             let mut bytes = Vec::new();
             if let Some(head) = head {
-                head.write_status_last(&mut bytes);
+                write_head(head, self.open_mut().role, &mut bytes);
             }
             return self.send_large(bytes, blocks, last);
         }
         let request = self.open_mut();
-        let (id, reported, out) = (request.id, request.reported, &mut request.out);
+        let (id, role, reported) = (request.id, request.role, request.reported);
+        let out = &mut request.out;
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_LENGTH]);
         if let Some(head) = head {
-            head.write_status_last(out);
+            write_head(head, role, out);
         }
         for block in blocks {
             out.extend_from_slice(block);
@@ -380,10 +422,11 @@ impl Exchange for Connection {
     fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()> {
         self.check_wanted()?;
         self.begin_out()?;
+        self.note(head);
         let request = self.open_mut();
         if let Some(head) = head {
             let mut bytes = Vec::new();
-            head.write_status_last(&mut bytes);
+            write_head(head, request.role, &mut bytes);
             for piece in bytes.chunks(MAX_CONTENT) {
                 write_record(&mut request.out, RecordType::Stdout, request.id, piece);
             }
@@ -440,8 +483,17 @@ pub(super) fn log_report(line: &[u8]) {
     log::error!(target: "wsgi.errors", "{}", String::from_utf8_lossy(line));
 }
 
+/// A head as the web server wants it: lighttpd lets nothing of an Authorizer's head through to the client before it has read a Status
+/// other than 200 (section 6.3); for a Responder see `Head::write_status_last`.
+fn write_head(head: &Head, role: Role, out: &mut Vec<u8>) {
+    match role {
+        Role::Authorizer => head.write_status_first(out),
+        _ => head.write_status_last(out),
+    }
+}
+
 /// The end of STDOUT, of STDERR if anything was `reported` on it, and of the request (sections 5.3 and 5.5).
-fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
+pub(super) fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
     write_record(out, RecordType::Stdout, id, &[]);
     if reported {
         write_record(out, RecordType::Stderr, id, &[]);

@@ -94,6 +94,11 @@ impl Handoff {
         }
     }
 
+    /// Gives the workers a kept connection whose own has died, without a wait; `false` when there is no room now.
+    pub fn give(&self, connection: BorrowedFd<'_>) -> bool {
+        self.send(Some(connection), Note::USED).is_ok()
+    }
+
     /// Sends, without a wait.
     ///
     /// # Errors

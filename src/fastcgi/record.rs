@@ -156,6 +156,40 @@ pub fn write_record(out: &mut Vec<u8>, kind: RecordType, id: u16, content: &[u8]
     out.extend_from_slice(content);
 }
 
+/// Writes a record of STDERR (section 5.3) with padding behind its content: up to the next multiple of 8, and always at least
+/// one byte.
+///
+/// The padding is there for HAProxy before its fix "mux-fcgi: Don't swap trash and dbuf when handling STDERR records", such as
+/// the 2.6.12 of Debian 12. When a text without padding is the last of what it has read so far, it swaps the buffer that it
+/// read into with one that is not from the same pool, and the whole process dies of that: of any report that an application
+/// flushes a moment before it goes on. With padding the text is never last, for HAProxy waits until the padding is here, too.
+pub fn write_stderr(out: &mut Vec<u8>, id: u16, text: &[u8]) {
+    let length = u16::try_from(text.len()).expect("callers split text into records");
+    let padding = [8, 7, 6, 5, 4, 3, 2, 1][text.len() % 8];
+    let header = Header {
+        kind: RecordType::Stderr,
+        id,
+        content: length,
+        padding,
+    };
+    out.extend_from_slice(&header.bytes());
+    out.extend_from_slice(text);
+    out.resize(out.len() + usize::from(padding), 0);
+}
+
+/// Writes what no FastCGI stream has, so that the web server gives the response up: the header of a record of STDOUT in version
+/// 0 that announces content. None follows, but the end of the connection.
+///
+/// The end of the connection alone is taken by nginx for the end of the response, if neither a Content-Length nor both
+/// `fastcgi_keep_conn` and buffering tell it otherwise, and its client gets a whole page. This header is an error for it ("upstream
+/// sent unsupported FastCGI protocol version"). What servers that do not look at the version see is a record that is cut; without
+/// content HAProxy would see the end of STDOUT, and of half a header it waits for the rest.
+pub fn write_break(out: &mut Vec<u8>, id: u16) {
+    let mut header = Header::new(RecordType::Stdout, id, 8).bytes();
+    header[0] = 0;
+    out.extend_from_slice(&header);
+}
+
 /// Writes an END_REQUEST record (section 5.5). `app_status` is what a CGI program would have exited with.
 pub fn write_end_request(out: &mut Vec<u8>, id: u16, app_status: u32, status: ProtocolStatus) {
     let mut body = [0; 8];
@@ -166,7 +200,7 @@ pub fn write_end_request(out: &mut Vec<u8>, id: u16, app_status: u32, status: Pr
 
 #[cfg(test)]
 mod tests {
-    use super::{Header, ProtocolStatus, RecordType, write_end_request};
+    use super::{Header, ProtocolStatus, RecordType, write_break, write_end_request, write_stderr};
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     #[test]
@@ -187,6 +221,26 @@ mod tests {
         let mut out = Vec::new();
         write_end_request(&mut out, 258, 1, ProtocolStatus::CantMpxConn);
         assert_eq!(out, [1, 3, 1, 2, 0, 8, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_text_never_comes_without_padding() {
+        for (text, header, padding) in [
+            (&b"seven b"[..], [1, 7, 0, 2, 0, 7, 1, 0], 1),
+            (b"eight by", [1, 7, 0, 2, 0, 8, 8, 0], 8),
+            (b"nine byte", [1, 7, 0, 2, 0, 9, 7, 0], 7),
+        ] {
+            let mut out = Vec::new();
+            write_stderr(&mut out, 2, text);
+            assert_eq!(out, [&header, text, &vec![0; padding]].concat());
+        }
+    }
+
+    #[test]
+    fn a_break_is_no_record() {
+        let mut out = Vec::new();
+        write_break(&mut out, 258);
+        assert_eq!(out, [0, 6, 1, 2, 0, 8, 0, 0]);
     }
 
     proptest! {

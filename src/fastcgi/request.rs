@@ -34,6 +34,8 @@ pub(super) struct Request {
     /// Text for the log whose line is not whole.
     pub(super) log_line: Vec<u8>,
     pub(super) sent: Sent,
+    /// Whether the head told how long the body is, so that whoever gets less can tell.
+    pub(super) has_length: bool,
     /// When a block of the body last left or was handed to the sender.
     pub(super) last_block: Option<Instant>,
     /// Blocks on their way through the sender.
@@ -69,6 +71,7 @@ impl Request {
             reported: false,
             log_line: Vec::new(),
             sent: Sent::Nothing,
+            has_length: false,
             last_block: None,
             stream: None,
         })
@@ -98,6 +101,7 @@ impl Request {
         self.aborted = false;
         self.reported = false;
         self.sent = Sent::Nothing;
+        self.has_length = false;
         self.last_block = None;
         self.stream = None;
     }
@@ -113,6 +117,12 @@ impl Request {
 
     pub(super) fn takes_body(&self, id: u16) -> bool {
         id == self.id && !self.body_ended
+    }
+
+    /// Whether the response has begun and not ended, and the client has no other way to tell that than by its end.
+    pub(super) fn lacks_its_end(&self) -> bool {
+        let is_head = || self.variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
+        self.sent == Sent::Part && !self.has_length && !is_head()
     }
 
     pub(super) fn push_body(&mut self, piece: &[u8]) {

@@ -19,6 +19,8 @@
 //!   descriptor only wakes the one who waits. So it does not matter which leader gets that event.
 //! - Whether what has just become idle is still wanted is looked at under the table's lock, under which draining begins:
 //!   nothing slips in behind the one look at all who wait.
+//! - A copy of a kept connection may be in custody (`custody`) for the case that this process is killed. Its custodian does
+//!   nothing with it while we live, and afterwards only with what we had nothing of a request from.
 //! - A new connection or message wakes one of the processes that wait (EPOLLEXCLUSIVE). When that one then cannot take
 //!   it, `handoff::rouse` wakes another.
 
@@ -42,7 +44,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::baton::Baton;
 use super::connection::{Connection, Step};
 use super::listener::Listener;
-use super::{AllowList, Handoff, Limits, Shared};
+use super::{AllowList, Custodian, Handoff, Limits, Shared};
 use table::Table;
 
 /// A mean wall time of requests above which the baton is passed before the application is called.
@@ -60,6 +62,7 @@ pub struct Responder {
     /// Whether threads run Python code at the same time, so that polling alone is what a leader should do.
     parallel: bool,
     handoff: Option<Handoff>,
+    custodian: Option<Box<dyn Custodian>>,
     epoll: Epoll,
     wake: EventFd,
     baton: Baton,
@@ -126,15 +129,22 @@ struct Leader<'a> {
     serve: &'a mut dyn FnMut(Box<Connection>) -> Box<Connection>,
 }
 
+impl Leader<'_> {
+    /// Has the application answer the request, and the web server be told when that failed half-way.
+    fn answer(&mut self, connection: Box<Connection>) -> Box<Connection> {
+        let mut answered = (self.serve)(connection);
+        answered.break_off();
+        answered
+    }
+}
+
 /// Has the other threads return when one panics, so that the process ends and is not left without a leader.
 struct EndsOnPanic<'a>(&'a Responder);
 
 impl Drop for EndsOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.stopping.store(end::BROKEN, Ordering::Release);
-            self.0.baton.end();
-            self.0.notify();
+            self.0.give_up();
         }
     }
 }
@@ -160,6 +170,7 @@ impl Responder {
             threads,
             parallel,
             handoff,
+            custodian: None,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             baton: Baton::new(threads),
@@ -175,6 +186,12 @@ impl Responder {
         responder.epoll.add(&responder.wake, wake)?;
         responder.open_doors(&mut responder.table())?;
         Ok(responder)
+    }
+
+    /// The same responder, whose kept connections are in custody.
+    pub fn entrusting(mut self, custodian: Option<Box<dyn Custodian>>) -> Self {
+        self.custodian = custodian;
+        self
     }
 
     /// Serves requests until the responder has drained. Every application thread calls this once; `serve` has the
@@ -227,6 +244,14 @@ impl Responder {
             Idle::Pass | Idle::Close => end::CLOSE,
         };
         self.stopping.fetch_max(idle, Ordering::AcqRel);
+        self.notify();
+    }
+
+    /// Ends at once, with nothing answered or passed on: every [`Responder::run`] returns after its request, and
+    /// [`Responder::watch`], also where none has begun. For a process that cannot go on.
+    pub fn give_up(&self) {
+        self.stopping.store(end::BROKEN, Ordering::Release);
+        self.baton.end();
         self.notify();
     }
 
@@ -319,7 +344,12 @@ impl Responder {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(error) => {
-                log::error!("epoll_wait failed: {error}");
+                // The application has closed a descriptor that is not its own. Trying again would keep a processor busy
+                // for ever.
+                log::error!(
+                    "the worker cannot go on, its descriptors are gone (os.closerange?): epoll_wait failed: {error}"
+                );
+                self.stopping.store(end::BROKEN, Ordering::Release);
                 0
             }
         }
@@ -401,7 +431,7 @@ impl Responder {
             if *leads {
                 return self.call_watched(connection, leader, leads);
             }
-            return (leader.serve)(connection);
+            return leader.answer(connection);
         }
         let mean = Duration::from_nanos(u64::from(self.mean.load(Ordering::Relaxed)));
         if *leads && (self.parallel || mean > LONG) {
@@ -414,7 +444,7 @@ impl Responder {
         let answered = if *leads {
             self.call_watched(connection, leader, leads)
         } else {
-            (leader.serve)(connection)
+            leader.answer(connection)
         };
         self.count_time(begun.elapsed());
         answered
@@ -434,7 +464,7 @@ impl Responder {
         };
         self.running.store(running, Ordering::Release);
         self.baton.begin_run();
-        let mut answered = (leader.serve)(connection);
+        let mut answered = leader.answer(connection);
         *leads = self.baton.end_run(leader.turn);
         if !*leads {
             answered.registered = false;

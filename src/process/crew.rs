@@ -1,9 +1,9 @@
 //! What a worker is given when it begins: from here on it is another process, which only the master and the scoreboard
 //! know of.
 
-use std::os::fd::OwnedFd;
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
@@ -22,8 +22,14 @@ pub trait Crew {
     /// From here on the log goes through this.
     fn speak_through(&self, channel: &Channel);
 
+    /// The operator asks for a reload: for what is to be said about what it does not change.
+    fn before_reload(&self);
+
     /// A worker has died and others serve: what it was told of but had not taken yet is for them to look for.
     fn worker_died(&self);
+
+    /// Has the workers take over a connection whose own has died; `false` when that has to be tried again.
+    fn take_over(&self, connection: BorrowedFd<'_>) -> bool;
 
     /// The life of a worker. Gives its exit code.
     fn work(&self, post: Post) -> i32;
@@ -85,6 +91,7 @@ impl Birth<'_> {
     /// Becomes the process. To be called first thing in it.
     pub(super) fn settle(&self) -> Result<(), String> {
         signals::leave_in_child();
+        signals::let_pass();
         set_title(&self.title);
         self.crew.speak_through(self.channel);
         redirect(self.output)
@@ -103,6 +110,14 @@ impl Birth<'_> {
         }
         self.identity.take_on()
     }
+}
+
+/// That a process cannot be made, why that may be, and what the operator can do.
+pub(super) fn refused(error: impl fmt::Display) -> String {
+    format!(
+        "a worker cannot be made: {error}; the system, the user (ulimit -u) or the service (TasksMax=) may have as many \
+         processes or open files as are allowed"
+    )
 }
 
 fn redirect(output: &OwnedFd) -> nix::Result<()> {
@@ -159,16 +174,16 @@ impl Orders {
     /// child (which is a subreaper, prctl(2)), and there is one way to watch workers.
     ///
     /// # Errors
-    /// When the kernel makes no more processes.
+    /// When the kernel makes no more processes: what to say of it.
     ///
     /// # Safety
     /// This process must have a single thread, or the worker must do nothing that needs what another held.
-    pub unsafe fn fork(&mut self, order: Order, crew: &dyn Crew) -> Result<Side, Errno> {
+    pub unsafe fn fork(&mut self, order: Order, crew: &dyn Crew) -> Result<Side, String> {
         forks::expect_fork();
         // SAFETY: passed on to the caller.
         let forked = unsafe { fork() };
         forks::forget_fork();
-        match forked? {
+        match forked.map_err(refused)? {
             ForkResult::Parent { child } => {
                 drop(order);
                 let _ = waitpid(child, None);
@@ -185,8 +200,7 @@ impl Orders {
             }
             Ok(ForkResult::Child) => {}
             Err(error) => {
-                let text = format!("a worker cannot be made: {error}");
-                let _ = order.channel.send(&Message::Log(1, text));
+                let _ = order.channel.send(&Message::Log(1, refused(error)));
                 end_at_once(1);
             }
         }

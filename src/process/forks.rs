@@ -3,9 +3,10 @@
 //! Without this a child's SIGTERM would end the parent (they share the pipe of `signals`), its copy of the listening
 //! socket would keep the address in use after the parent's end, and its copy of a CGI response would hold that open.
 
+use std::cell::UnsafeCell;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use super::signals;
 use crate::gateway::forked;
@@ -16,13 +17,45 @@ static CLOSED: [AtomicI32; 32] = [const { AtomicI32::new(-1) }; 32];
 /// Whether the fork that is under way is the gateway's own.
 static OURS: AtomicBool = AtomicBool::new(false);
 
+/// Held by who is in the middle of something that a child could not finish, as its other threads are not there.
+static BUSY: Mutex<()> = Mutex::new(());
+
+/// The hold on [`BUSY`] of the thread that forks, from before the fork until after it.
+struct Hold(UnsafeCell<Option<MutexGuard<'static, ()>>>);
+
+// SAFETY: touched by the handlers below only. The C library runs them for one fork at a time, and those of one fork on
+// one thread, of which the child's is the continuation.
+unsafe impl Sync for Hold {}
+
+static HOLD: Hold = Hold(UnsafeCell::new(None));
+
+fn hold() {
+    let guard = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: as said at `Hold`.
+    unsafe { *HOLD.0.get() = Some(guard) };
+}
+
+extern "C" fn let_go() {
+    // SAFETY: as said at `Hold`.
+    unsafe { *HOLD.0.get() = None };
+}
+
+/// Does what takes locks that a child is to find free: no fork happens meanwhile. It must not fork, and not wait for
+/// Python.
+pub fn without_forks<T>(work: impl FnOnce() -> T) -> T {
+    let _busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
+    work()
+}
+
 extern "C" fn before() {
+    hold();
     if !OURS.load(Ordering::Relaxed) {
         forked::note_fork();
     }
 }
 
 extern "C" fn in_child() {
+    let_go();
     if OURS.load(Ordering::Relaxed) {
         return;
     }
@@ -43,8 +76,10 @@ extern "C" fn in_child() {
 pub fn watch_forks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handlers store to atomics and make system calls that signal-safety(7) allows.
-        let watched = unsafe { nix::libc::pthread_atfork(Some(before), None, Some(in_child)) };
+        // SAFETY: the handlers store to atomics, take and leave a lock that no signal handler takes, and make system calls
+        // that signal-safety(7) allows.
+        let watched =
+            unsafe { nix::libc::pthread_atfork(Some(before), Some(let_go), Some(in_child)) };
         if watched != 0 {
             forked::note_fork();
         }

@@ -12,11 +12,13 @@ pub struct Identity {
     user: Option<(Uid, CString)>,
     group: Option<Gid>,
     umask: Option<u32>,
-    open_files: Option<u64>,
+    /// The soft and the hard limit.
+    open_files: Option<(u64, u64)>,
 }
 
 impl Identity {
-    /// Looks up `--user` and `--group`. A user without a group brings his own.
+    /// Looks up `--user` and `--group`. A user without a group brings his own. Says so where `--max-open-files` is more
+    /// than may be had: here, and not in every worker.
     ///
     /// # Errors
     /// One sentence when there is no such user or group, or when this process may not become it.
@@ -26,6 +28,7 @@ impl Identity {
         umask: Option<u32>,
         open_files: Option<u64>,
     ) -> Result<Self, String> {
+        let open_files = open_files.map(within_hard_limit);
         let found = user.map(|name| look_up(name, "--user")).transpose()?;
         let own = found.as_ref().map(|user| user.gid);
         let group = match group {
@@ -68,6 +71,11 @@ impl Identity {
         uid.is_root()
     }
 
+    /// Files that who has taken this on may have open, where it says so.
+    pub fn open_files(&self) -> Option<u64> {
+        self.open_files.map(|(soft, _)| soft)
+    }
+
     /// Takes it on. Root's rights cannot be had back.
     ///
     /// # Errors
@@ -77,20 +85,9 @@ impl Identity {
             let what = what.to_owned();
             move |error: nix::Error| format!("cannot {what}: {error}")
         };
-        if let Some(wanted) = self.open_files {
-            let hard = getrlimit(Resource::RLIMIT_NOFILE).map_or(wanted, |limits| limits.1);
-            let hard = if geteuid().is_root() {
-                hard.max(wanted)
-            } else {
-                hard
-            };
-            setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)
-                .map_err(told(&format!("set --max-open-files {wanted}")))?;
-            if hard < wanted {
-                log::warn!(
-                    "--max-open-files {wanted} is more than this user may have: it is {hard} (LimitNOFILE= or ulimit -Hn)"
-                );
-            }
+        if let Some((soft, hard)) = self.open_files {
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
+                .map_err(told(&format!("set --max-open-files {soft}")))?;
         }
         if let Some(mask) = self.umask {
             umask(Mode::from_bits_truncate(mask));
@@ -110,6 +107,21 @@ impl Identity {
     }
 }
 
+/// The soft and the hard limit of open files that come of this wish.
+fn within_hard_limit(wanted: u64) -> (u64, u64) {
+    let hard = getrlimit(Resource::RLIMIT_NOFILE).map_or(wanted, |limits| limits.1);
+    if wanted <= hard {
+        return (wanted, hard);
+    }
+    if geteuid().is_root() {
+        return (wanted, wanted);
+    }
+    log::warn!(
+        "--max-open-files {wanted} is more than this user may have: it is {hard} (LimitNOFILE= or ulimit -Hn)"
+    );
+    (hard, hard)
+}
+
 /// A user's number by his name or number.
 pub(super) fn find_user(name: &str, option: &str) -> Result<Uid, String> {
     name.parse()
@@ -124,9 +136,9 @@ pub(super) fn find_group(name: &str, option: &str) -> Result<Gid, String> {
     }
     let found = Group::from_name(name)
         .map_err(|error| format!("cannot look up the group '{name}' of {option}: {error}"))?;
-    found
-        .map(|group| group.gid)
-        .ok_or_else(|| format!("there is no group '{name}' for {option}"))
+    found.map(|group| group.gid).ok_or_else(|| {
+        format!("there is no group '{name}' for {option}: name another, or leave it out")
+    })
 }
 
 fn look_up(name: &str, option: &str) -> Result<User, String> {
@@ -136,5 +148,7 @@ fn look_up(name: &str, option: &str) -> Result<User, String> {
     };
     found
         .map_err(|error| format!("cannot look up the user '{name}' of {option}: {error}"))?
-        .ok_or_else(|| format!("there is no user '{name}' for {option}"))
+        .ok_or_else(|| {
+            format!("there is no user '{name}' for {option}: name another, or leave it out")
+        })
 }

@@ -359,20 +359,15 @@ fn start(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
     )?)
 }
 
-/// Raises this process's limit of open descriptors to at least `wanted`, as far as it may.
-pub fn raise_descriptor_limit(wanted: u64) {
+/// Raises this process's limit of open descriptors to at least `wanted`, as far as it may; gives what it is then.
+pub fn raise_descriptor_limit(wanted: u64) -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return;
+        return wanted;
     };
-    if soft >= wanted {
-        return;
-    }
     let limit = wanted.min(hard);
-    if setrlimit(Resource::RLIMIT_NOFILE, limit, hard).is_err() || limit < wanted {
-        log::warn!(
-            "the limit of open files is {}, which is less than --max-connections may need ({wanted}): raise it with \
-             ulimit -n or LimitNOFILE=",
-            limit.max(soft)
-        );
+    if soft < limit && setrlimit(Resource::RLIMIT_NOFILE, limit, hard).is_ok() {
+        limit
+    } else {
+        soft
     }
 }

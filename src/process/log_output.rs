@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// How long a line waits for whoever reads standard error.
+/// How long a line waits for whoever reads standard error. Only the first that nobody takes does: behind it are the
+/// master with all its duties, and workers that have something to say.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// As much as a pipe that can be written to takes without blocking (pipe(7), PIPE_BUF).
@@ -62,39 +63,42 @@ impl LogOutput {
 
     /// Writes a line. Never waits for long: who reads standard error may have stopped to.
     pub fn write(&mut self, line: &[u8]) {
-        if let Some((path, file)) = &mut self.file {
-            match file.write_all(line) {
-                Ok(()) if self.failing => {
-                    self.failing = false;
-                    let text = format!("the log file '{}' can be written again\n", path.display());
-                    to_stderr(text.as_bytes());
-                }
-                Ok(()) => {}
-                Err(error) => {
-                    if !std::mem::replace(&mut self.failing, true) {
-                        let text = format!(
-                            "the log file '{}' cannot be written: {error}; until it can, the log goes here\n",
-                            path.display()
-                        );
-                        to_stderr(text.as_bytes());
-                    }
-                    to_stderr(line);
-                }
+        let Some((path, file)) = &mut self.file else {
+            return self.write_to_stderr(line);
+        };
+        match file.write_all(line) {
+            Ok(()) if self.failing => {
+                self.failing = false;
+                let text = format!("the log file '{}' can be written again\n", path.display());
+                self.write_to_stderr(text.as_bytes());
             }
-            return;
+            Ok(()) => {}
+            Err(error) => {
+                let text = format!(
+                    "the log file '{}' cannot be written: {error}; until it can, the log goes here\n",
+                    path.display()
+                );
+                if !std::mem::replace(&mut self.failing, true) {
+                    self.write_to_stderr(text.as_bytes());
+                }
+                self.write_to_stderr(line);
+            }
         }
+    }
+
+    fn write_to_stderr(&mut self, line: &[u8]) {
         if self.lost > 0 {
             let text = format!(
                 "{} lines of the log were lost: nobody read them\n",
                 self.lost
             );
-            if !to_stderr(text.as_bytes()) {
+            if !to_stderr(text.as_bytes(), Duration::ZERO) {
                 self.lost += 1;
                 return;
             }
             self.lost = 0;
         }
-        if !to_stderr(line) {
+        if !to_stderr(line, PATIENCE) {
             self.lost += 1;
         }
     }
@@ -109,11 +113,11 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Whether it was all taken.
-fn to_stderr(text: &[u8]) -> bool {
+fn to_stderr(text: &[u8], patience: Duration) -> bool {
     let mut stderr = io::stderr().lock();
     for piece in text.chunks(PIECE) {
         let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-        let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO);
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
         if poll(&mut fds, patience).is_ok_and(|ready| ready == 0) {
             return false;
         }

@@ -6,6 +6,7 @@
 //! reached, a reload and an operator's word differ only in which workers count as replaceable.
 
 mod births;
+mod custody;
 mod ending;
 mod generations;
 mod service;
@@ -30,6 +31,7 @@ use super::output::Output;
 use super::pool::{Backoff, Pool};
 use super::scoreboard::Scoreboard;
 use super::signals::{Catch, Signal, Signals};
+use custody::Copies;
 use generations::Generation;
 use service::Service;
 use workers::Worker;
@@ -54,12 +56,16 @@ pub struct Plan {
     pub max: usize,
     /// Application threads of each.
     pub threads: usize,
+    /// Connections that each may keep.
+    pub connections: usize,
     /// How long a worker above the least number may be without a request.
     pub idle_timeout: Duration,
     /// How long a worker, or the template, may take until it is ready.
     pub startup_timeout: Duration,
     /// How long a worker that was told to end may take.
     pub graceful_timeout: Duration,
+    /// How long a request may take. Workers see to it themselves, unless they are stopped.
+    pub request_timeout: Option<Duration>,
     /// Whether workers are forked from a template that has imported the application.
     pub preload: bool,
     /// Whether changes of the application's files are a reload.
@@ -107,6 +113,8 @@ pub struct Master<'a> {
     workers: Vec<Worker>,
     /// Outputs of workers that have died, still open in children of theirs.
     strays: Vec<(u32, Output)>,
+    /// Copies of the connections that workers keep.
+    copies: Copies,
     /// The code that serves; none before the first.
     current: Option<Generation>,
     /// The code that is to follow it.
@@ -154,7 +162,7 @@ impl<'a> Master<'a> {
         /// Places beside those of a full generation, for workers that are on their way out.
         const SPARE: usize = 8;
         let _ = set_child_subreaper(true);
-        let board = Scoreboard::new(2 * plan.max + SPARE, plan.threads)?;
+        let board = Scoreboard::new(2 * plan.max + SPARE, plan.threads, plan.connections)?;
         Ok(Self {
             pool: Pool::new(plan.min, plan.max),
             crew,
@@ -166,6 +174,7 @@ impl<'a> Master<'a> {
             backoff: Backoff::default(),
             workers: Vec::new(),
             strays: Vec::new(),
+            copies: Copies::default(),
             current: None,
             candidate: None,
             generations: 0,
@@ -195,6 +204,7 @@ impl<'a> Master<'a> {
                 Stage::Ending if self.workers.is_empty() => break,
                 Stage::Ending => {}
             }
+            self.watch_for_frozen(now);
             self.enforce_deadlines(now);
             let status = self.service.wants_status(now).then(|| self.describe());
             self.service.tell(now, status);
@@ -202,6 +212,7 @@ impl<'a> Master<'a> {
             self.obey_signals();
             self.read_all();
             self.reap();
+            self.forget_unborn();
         }
         self.read_all();
         self.ending
@@ -220,7 +231,9 @@ impl<'a> Master<'a> {
             self.next_files = now + FILES;
             self.watch_files(now);
         }
+        self.look_after_copies(now);
         self.further_candidate(now);
+        self.keep_template(now);
         self.size(now);
         self.make_missing(now);
         self.relieve_old(now);
@@ -263,11 +276,15 @@ impl<'a> Master<'a> {
         for worker in &self.workers {
             by(worker.deadline(self.plan.startup_timeout));
         }
+        by(self.next_frozen(now));
         if self.stage == Stage::Serving {
             by(self.listening.has_files().then_some(self.next_look));
             by(self.plan.watch_files.then_some(self.next_files));
+            by(self.copies.next());
             by(self.backoff.until(now));
             by(self.next_sizing(now));
+            // Asked for while the one that has just succeeded went on.
+            by((self.reload_again && self.candidate.is_none()).then_some(now));
             for generation in self.current.iter().chain(&self.candidate) {
                 by(generation.deadline(self.plan.startup_timeout));
             }
@@ -284,7 +301,10 @@ impl<'a> Master<'a> {
                 Signal::ReopenLog => (self.reopen_log)(),
                 Signal::Child => {}
                 _ if self.stage == Stage::Ending => {}
-                Signal::Reload => self.reload(now, "SIGHUP"),
+                Signal::Reload => {
+                    self.crew.before_reload();
+                    self.reload(now, "SIGHUP");
+                }
                 Signal::More => self.change_size(1),
                 Signal::Fewer => self.change_size(-1),
             }

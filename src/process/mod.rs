@@ -6,6 +6,7 @@
 mod address;
 mod channel;
 mod crew;
+mod custody;
 mod forks;
 mod identity;
 mod listener;
@@ -23,7 +24,8 @@ mod title;
 pub use address::Address;
 pub use channel::{Channel, Message, Received};
 pub use crew::{Crew, Order, Orders, Post, Side};
-pub use forks::{close_in_children, keep_in_children, watch_forks};
+pub use custody::{Custody, Deposit, Possession};
+pub use forks::{close_in_children, keep_in_children, watch_forks, without_forks};
 pub use identity::Identity;
 pub use listener::{
     Bound, SocketFile, SocketOwner, bind, inherited, is_listening, is_tcp, raise_descriptor_limit,

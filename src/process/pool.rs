@@ -10,6 +10,9 @@ const WAITING: Duration = Duration::from_millis(250);
 /// Two growths within this time are the same burst: each is twice the one before.
 const BURST: Duration = Duration::from_secs(1);
 
+/// How often it is told that there are too few workers: under load there is one free every now and then.
+const COMPLAINT: Duration = Duration::from_secs(60);
+
 /// The first crash is answered at once, the next ones after this, doubled each time.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
@@ -27,7 +30,7 @@ pub(super) struct Pool {
     step: usize,
     grown: Option<Instant>,
     waiting_since: Option<Instant>,
-    complained: bool,
+    complained: Option<Instant>,
 }
 
 impl Pool {
@@ -39,7 +42,7 @@ impl Pool {
             step: 1,
             grown: None,
             waiting_since: None,
-            complained: false,
+            complained: None,
         }
     }
 
@@ -69,8 +72,8 @@ impl Pool {
             return 0;
         }
         if !self.has_room() {
-            if !self.complained {
-                self.complained = true;
+            if self.complained.is_none_or(|last| now >= last + COMPLAINT) {
+                self.complained = Some(now);
                 log::warn!(
                     "all {} workers are busy and requests wait: more of them need a larger --workers",
                     self.max
@@ -92,7 +95,6 @@ impl Pool {
     /// A worker is free: nothing waits.
     pub(super) fn worker_free(&mut self) {
         self.waiting_since = None;
-        self.complained = false;
     }
 
     /// Takes one off, after it was idle for too long; `false` when there are no more than the least number.
@@ -197,6 +199,21 @@ mod tests {
         pool.change(-1, 8);
         pool.change(-1, 8);
         assert_eq!((pool.min, pool.max, pool.wanted()), (1, 1, 1));
+    }
+
+    #[test]
+    fn too_few_workers_are_told_once_a_minute() {
+        let mut pool = Pool::new(1, 1);
+        let now = Instant::now();
+        let mut told = |after: u64| {
+            pool.no_worker_free(now + Duration::from_secs(after), true, true);
+            pool.worker_free();
+            pool.complained
+        };
+        let first = told(0);
+        assert!(first.is_some());
+        assert_eq!(told(30), first);
+        assert_ne!(told(60), first);
     }
 
     #[test]

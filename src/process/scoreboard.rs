@@ -47,6 +47,14 @@ struct Memory {
     length: NonZeroUsize,
     workers: usize,
     threads: usize,
+    slots: usize,
+}
+
+impl Memory {
+    /// Bytes of one worker's place: itself, its threads, its slots.
+    fn stride(&self) -> usize {
+        stride(self.threads, self.slots)
+    }
 }
 
 // SAFETY: all that lies in the memory is atomic, and it is unmapped only with the last handle.
@@ -96,17 +104,20 @@ pub struct Seat {
     thread: usize,
 }
 
-const fn stride(threads: usize) -> usize {
-    size_of::<Worker>() + threads * size_of::<Thread>()
+const fn stride(threads: usize, slots: usize) -> usize {
+    let bytes =
+        size_of::<Worker>() + threads * size_of::<Thread>() + slots * size_of::<AtomicU32>();
+    bytes.next_multiple_of(align_of::<Thread>())
 }
 
 impl Scoreboard {
-    /// A board for so many workers of so many threads each.
+    /// A board for so many workers of so many threads each, with so many slots for the connections of each.
     ///
     /// # Errors
     /// When the kernel has no memory left.
-    pub fn new(workers: usize, threads: usize) -> nix::Result<Self> {
-        let length = NonZeroUsize::new(workers * stride(threads)).unwrap_or(NonZeroUsize::MIN);
+    pub fn new(workers: usize, threads: usize, slots: usize) -> nix::Result<Self> {
+        let length = workers * stride(threads, slots);
+        let length = NonZeroUsize::new(length).unwrap_or(NonZeroUsize::MIN);
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
         let at = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }?;
@@ -116,6 +127,7 @@ impl Scoreboard {
                 length,
                 workers,
                 threads,
+                slots,
             }),
         })
     }
@@ -150,7 +162,7 @@ impl Place {
         // sizes are multiples of eight.
         unsafe {
             let start = self.memory.at.as_ptr().cast::<u8>();
-            let start = start.add(self.number * stride(self.memory.threads));
+            let start = start.add(self.number * self.memory.stride());
             &*start.cast::<Worker>()
         }
     }
@@ -163,6 +175,15 @@ impl Place {
         }
     }
 
+    /// A word for each of the worker's connections that is in custody: see `custody`.
+    pub(super) fn slots(&self) -> &[AtomicU32] {
+        // SAFETY: as above; the slots lie behind the threads.
+        unsafe {
+            let behind = self.threads().as_ptr_range().end.cast::<AtomicU32>();
+            std::slice::from_raw_parts(behind, self.memory.slots)
+        }
+    }
+
     /// Makes the place as new, for a worker that is about to be made.
     pub fn clear(&self) {
         let worker = self.worker();
@@ -172,6 +193,9 @@ impl Place {
         for thread in self.threads() {
             thread.begun.store(0, Ordering::Relaxed);
             thread.tid.store(0, Ordering::Relaxed);
+        }
+        for slot in self.slots() {
+            slot.store(0, Ordering::Relaxed);
         }
     }
 
@@ -257,8 +281,13 @@ impl Seat {
             .store(gettid().as_raw(), Ordering::Relaxed);
     }
 
-    /// A request begins. `parts` are put together with a space between the first and the others: method, then URI.
-    pub fn begin(&self, method: &[u8], uri: [&[u8]; 2]) {
+    /// Its number, from 0.
+    pub fn number(&self) -> usize {
+        self.thread
+    }
+
+    /// A request begins. Gives when, which is [`Running::begun`].
+    pub fn begin(&self, method: &[u8], uri: [&[u8]; 2]) -> u64 {
         let thread = self.thread();
         let length = method.len() + 1 + uri[0].len() + uri[1].len();
         let mut bytes = [0; SHOWN];
@@ -275,10 +304,12 @@ impl Seat {
         }
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         thread.length.store(length, Ordering::Relaxed);
-        thread.begun.store(now(), Ordering::Release);
+        let begun = now();
+        thread.begun.store(begun, Ordering::Release);
         let worker = self.place.worker();
         worker.requests.fetch_add(1, Ordering::Relaxed);
         worker.busy.fetch_add(1, Ordering::Relaxed);
+        begun
     }
 
     /// The request has ended. Gives how many the worker has begun.
@@ -297,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_place_tells_what_runs() {
-        let board = Scoreboard::new(3, 2).unwrap();
+        let board = Scoreboard::new(3, 2, 5).unwrap();
         let place = board.place(2);
         place.clear();
         assert!(place.idle().is_some() && !place.is_full());
@@ -318,5 +349,6 @@ mod tests {
         seats[1].end();
         assert!(place.running().is_empty() && place.idle().is_some());
         assert!(board.place(1).running().is_empty());
+        assert_eq!(place.slots().len(), 5);
     }
 }

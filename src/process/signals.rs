@@ -178,6 +178,27 @@ pub(super) fn leave_in_child() {
     }
 }
 
+extern "C" fn nothing(_: i32) {}
+
+/// Lets signals pass by that are the master's business: some send them to all processes of a service at once (pkill,
+/// `systemctl kill`, a terminal that is closed), and they would end this one. Not by ignoring them, which programs that
+/// the application starts would inherit.
+pub(super) fn let_pass() {
+    let action = SigAction::new(
+        SigHandler::Handler(nothing),
+        SaFlags::SA_RESTART,
+        SigSet::empty(),
+    );
+    for signal in [
+        signal::Signal::SIGHUP,
+        signal::Signal::SIGTTIN,
+        signal::Signal::SIGTTOU,
+    ] {
+        // SAFETY: the handler does nothing.
+        let _ = unsafe { sigaction(signal, &action) };
+    }
+}
+
 /// Ends the process without anything else being run: Python's own end would wait for threads that are to be left.
 pub fn end_at_once(code: i32) -> ! {
     // SAFETY: _exit(2) touches nothing of this process.

@@ -3,11 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::exit::{Exit, Usage};
-use super::python;
+use super::exit::Exit;
+use super::{crew, fastcgi, python};
 use crate::cli::{Cli, FastcgiOptions, Told};
-use crate::fastcgi::AllowList;
-use crate::process::Address;
 use crate::wsgi::Mode;
 
 /// Imports the application and prints what it is, and then all settings.
@@ -15,13 +13,8 @@ use crate::wsgi::Mode;
 /// # Errors
 /// Why it could not be served.
 pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
-    let wrong = |key| move |error| Usage(format!("--{key} ({}): {error}", cli.origin(key)));
-    for address in &options.bind {
-        address.parse::<Address>().map_err(wrong("bind"))?;
-    }
-    if let Some(allow) = &options.responder.allow {
-        allow.parse::<AllowList>().map_err(wrong("allow"))?;
-    }
+    fastcgi::addresses(options)?;
+    crew::allow_list(&options.responder)?;
     if options.explain {
         let mut out = std::io::stdout().lock();
         writeln!(out, "application: none, requests are explained")?;

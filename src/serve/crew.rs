@@ -1,18 +1,18 @@
 //! What the processes of the FastCGI door do: a worker serves, the template imports and is forked.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context as _;
 
 use super::exit::{Exit, Usage};
 use super::worker::Worker;
-use super::{fastcgi, logging, python};
-use crate::cli::{ApplicationOptions, ProcessOptions, ResponderOptions};
+use super::{logging, python};
+use crate::cli::{ApplicationOptions, Cli, ProcessOptions, ResponderOptions};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
 use crate::process::{
-    self, Bound, Channel, Crew, Message, Orders, Post, Scoreboard, Side, StackSignals,
+    self, Bound, Channel, Crew, Identity, Message, Orders, Post, Scoreboard, Side, StackSignals,
 };
 use crate::wsgi::{self, Application, Interpreter, LoadError, Mode};
 
@@ -25,6 +25,7 @@ pub(super) struct FastcgiCrew<'a> {
     pub(super) limits: Limits,
     handoff: Option<Handoff>,
     explain: bool,
+    cli: &'a Cli,
 }
 
 /// An interpreter with the application in it.
@@ -40,6 +41,7 @@ impl<'a> FastcgiCrew<'a> {
         process: &'a ProcessOptions,
         responder: &'a ResponderOptions,
         has_master: bool,
+        cli: &'a Cli,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             application,
@@ -47,14 +49,25 @@ impl<'a> FastcgiCrew<'a> {
             responder,
             allow: allow_list(responder)?,
             limits: limits(responder)?,
-            handoff: has_master.then(fastcgi::handoff).transpose()?,
+            handoff: has_master.then(handoff).transpose()?,
             explain: false,
+            cli,
         })
     }
 
     /// The same crew, explaining requests instead of having the application answer them.
     pub(super) fn explaining(mut self, explain: bool) -> Self {
         self.explain = explain;
+        self
+    }
+
+    /// The same crew with no more connections than the workers may have files open, which is said here, once, and holds
+    /// for all of them: a limit that is raised here is one that they inherit.
+    pub(super) fn fitting(mut self, identity: &Identity) -> Self {
+        let wanted = self.limits.connections as u64 + 128;
+        let open_files = identity.open_files();
+        self.limits
+            .fit(open_files.unwrap_or_else(|| process::raise_descriptor_limit(wanted)));
         self
     }
 
@@ -77,9 +90,10 @@ impl<'a> FastcgiCrew<'a> {
     /// The least and the most number of workers.
     pub(super) fn sizes(&self) -> (usize, usize) {
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
-        let max = self.process.workers.map_or_else(cpus, usize::from);
-        let min = self.process.min_workers.map_or(max, usize::from);
-        (min.min(max), max)
+        let min = self.process.min_workers.map(usize::from);
+        let by_default = || cpus().max(min.unwrap_or(0));
+        let max = self.process.workers.map_or_else(by_default, usize::from);
+        (min.unwrap_or(max), max)
     }
 
     pub(super) fn threads(&self) -> usize {
@@ -129,10 +143,10 @@ impl<'a> FastcgiCrew<'a> {
 
     /// Serves in this process, which has no master.
     pub(super) fn work_alone(&self, listeners: Vec<Bound>) -> i32 {
-        let worked = Scoreboard::new(1, self.threads())
+        let worked = Scoreboard::new(1, self.threads(), 0)
             .context("there is no memory for the scoreboard")
             .and_then(|board| Worker::alone(self, board.place(0))?.work(listeners, None));
-        code(worked, None)
+        self.code(worked, None)
     }
 
     /// Starts Python and imports the application.
@@ -151,11 +165,50 @@ impl<'a> FastcgiCrew<'a> {
         );
         Ok((interpreter, application))
     }
+
+    /// Tells an error, and gives the exit code.
+    fn code(&self, worked: anyhow::Result<Exit>, channel: Option<&Channel>) -> i32 {
+        match worked {
+            Ok(exit) => exit as i32,
+            Err(error) => {
+                let told = self.cli.with_origins(&format!("{error:#}"));
+                log::error!("{told}");
+                let mut files = wsgi::imported_files();
+                let traceback = error
+                    .downcast_ref::<LoadError>()
+                    .and_then(|error| error.traceback.as_deref())
+                    .unwrap_or_default();
+                // A file with a syntax error is no module yet.
+                for line in traceback.lines() {
+                    let named = line.trim_start().strip_prefix("File \"");
+                    if let Some((file, _)) = named.and_then(|rest| rest.split_once('"')) {
+                        files.push('\n');
+                        files.push_str(file);
+                    }
+                }
+                send_files(channel, &files);
+                let text = format!("{told}\n\n{traceback}");
+                send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
+                Exit::of(&error) as i32
+            }
+        }
+    }
 }
 
 impl Crew for FastcgiCrew<'_> {
     fn speak_through(&self, channel: &Channel) {
         logging::go_through(channel);
+    }
+
+    fn before_reload(&self) {
+        let file = self.cli.file.as_ref();
+        if let Some(file) = file.filter(|file| file.has_changed()) {
+            log::warn!(
+                "{} has changed since the start: settings are read at the start only, so restart the gateway to have \
+                 them; a reload renews the application",
+                file.path().display()
+            );
+        }
     }
 
     fn worker_died(&self) {
@@ -164,12 +217,18 @@ impl Crew for FastcgiCrew<'_> {
         }
     }
 
+    fn take_over(&self, connection: BorrowedFd<'_>) -> bool {
+        self.handoff
+            .as_ref()
+            .is_none_or(|handoff| handoff.give(connection))
+    }
+
     fn work(&self, post: Post) -> i32 {
         let channel = post.channel.try_clone().ok();
         let listeners = post.listeners;
         let worked = Worker::new(self, post.number, post.place, post.channel)
             .and_then(|worker| worker.work(listeners, None));
-        code(worked, channel.as_ref())
+        self.code(worked, channel.as_ref())
     }
 
     fn prepare(&self, mut orders: Orders) -> i32 {
@@ -184,11 +243,10 @@ impl Crew for FastcgiCrew<'_> {
         });
         let loaded = match loaded {
             Ok(loaded) => loaded,
-            Err(error) => return code(Err(error), channel.as_ref()),
+            Err(error) => return self.code(Err(error), channel.as_ref()),
         };
         if self.process.reload {
-            let files = wsgi::imported_files();
-            send(channel.as_ref(), &Message::Files(files));
+            send_files(channel.as_ref(), &wsgi::imported_files());
         }
         let threads = loaded.0.freeze();
         if threads > 0 {
@@ -208,13 +266,15 @@ impl Crew for FastcgiCrew<'_> {
             match forked {
                 Ok(Side::Template) => {}
                 Ok(Side::Worker(post)) => {
+                    // The template's: an order that it has not read is void when it dies only if nobody else has them.
+                    drop((orders, channel));
                     let channel = post.channel.try_clone().ok();
                     let listeners = post.listeners;
                     let worked = Worker::new(self, post.number, post.place, post.channel)
                         .and_then(|worker| worker.work(listeners, Some(loaded)));
-                    return code(worked, channel.as_ref());
+                    return self.code(worked, channel.as_ref());
                 }
-                Err(error) => log::error!("a worker cannot be made: {error}"),
+                Err(error) => log::error!("{error}"),
             }
         }
         process::end_at_once(0)
@@ -228,35 +288,30 @@ fn send(channel: Option<&Channel>, message: &Message) {
     }
 }
 
-/// Tells an error, and gives the exit code.
-fn code(worked: anyhow::Result<Exit>, channel: Option<&Channel>) -> i32 {
-    match worked {
-        Ok(exit) => exit as i32,
-        Err(error) => {
-            log::error!("{error:#}");
-            let mut files = wsgi::imported_files();
-            let traceback = error
-                .downcast_ref::<LoadError>()
-                .and_then(|error| error.traceback.as_deref())
-                .unwrap_or_default();
-            // A file with a syntax error is no module yet.
-            for line in traceback.lines() {
-                let named = line.trim_start().strip_prefix("File \"");
-                if let Some((file, _)) = named.and_then(|rest| rest.split_once('"')) {
-                    files.push('\n');
-                    files.push_str(file);
-                }
-            }
-            send(channel, &Message::Files(files));
-            let text = format!("{error:#}\n\n{traceback}");
-            send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
-            Exit::of(&error) as i32
+/// The channel on which workers pass connections on.
+fn handoff() -> anyhow::Result<Handoff> {
+    Handoff::pair().context("the channel between workers cannot be made")
+}
+
+/// Sends the names of files, one a line, in as many messages as they need: a message has to fit its socket.
+pub(super) fn send_files(channel: Option<&Channel>, files: &str) {
+    const MOST: usize = 64 * 1024;
+    let mut message = String::new();
+    for file in files.lines() {
+        if message.len() + file.len() > MOST {
+            send(channel, &Message::Files(std::mem::take(&mut message)));
         }
+        message.push_str(file);
+        message.push('\n');
     }
+    send(channel, &Message::Files(message));
 }
 
 /// Who may connect over TCP.
-fn allow_list(options: &ResponderOptions) -> anyhow::Result<AllowList> {
+///
+/// # Errors
+/// What cannot be read, or names nobody.
+pub(super) fn allow_list(options: &ResponderOptions) -> anyhow::Result<AllowList> {
     let read = |text: &str, what: &str| {
         let list = text
             .parse::<AllowList>()

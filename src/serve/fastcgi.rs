@@ -9,8 +9,7 @@ use anyhow::Context as _;
 use super::crew::FastcgiCrew;
 use super::exit::{Exit, Usage};
 use super::{logging, python};
-use crate::cli::{ApplicationOptions, FastcgiOptions, ProcessOptions, ResponderOptions};
-use crate::fastcgi::Handoff;
+use crate::cli::{ApplicationOptions, Cli, FastcgiOptions, ProcessOptions, ResponderOptions};
 use crate::process::{
     self, Address, Ending, Identity, Listening, Master, PidFile, Plan, SocketOwner,
 };
@@ -19,7 +18,7 @@ use crate::process::{
 ///
 /// # Errors
 /// What keeps it from serving.
-pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
+pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
     if options.bind.is_empty() {
         if !process::is_listening(io::stdin().as_fd()) {
             let text = "nothing says where to listen: give --bind ADDR (standard input is no listening socket)";
@@ -30,14 +29,10 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
             &options.process,
             &options.responder,
             options.explain,
+            cli,
         );
     }
-    let read = |address: &String| address.parse::<Address>().map_err(Usage);
-    let addresses = options
-        .bind
-        .iter()
-        .map(read)
-        .collect::<Result<Vec<_>, _>>()?;
+    let addresses = addresses(options)?;
     let owner = SocketOwner {
         mode: options.socket_mode,
         user: options.socket_user.clone(),
@@ -49,11 +44,25 @@ pub(super) fn run(options: &FastcgiOptions) -> anyhow::Result<Exit> {
         &options.process,
         &options.responder,
         true,
+        cli,
     )?
-    .explaining(options.explain);
+    .explaining(options.explain)
+    .fitting(&identity);
     let listening =
         Listening::bind(&addresses, options.backlog, &owner).map_err(anyhow::Error::msg)?;
     serve(listening, identity, crew)
+}
+
+/// The addresses of `--bind`.
+///
+/// # Errors
+/// The first that is none.
+pub(super) fn addresses(options: &FastcgiOptions) -> Result<Vec<Address>, Usage> {
+    let read = |address: &String| {
+        let wrong = |error| Usage(format!("--bind: {error}"));
+        address.parse::<Address>().map_err(wrong)
+    };
+    options.bind.iter().map(read).collect()
 }
 
 /// Serves on standard input, the listening socket that the web server started this process with. It manages the
@@ -66,10 +75,13 @@ pub(super) fn run_spawned(
     process: &ProcessOptions,
     responder: &ResponderOptions,
     explain: bool,
+    cli: &Cli,
 ) -> anyhow::Result<Exit> {
     let identity = begin(application, process)?;
     let has_master = process.workers.is_some();
-    let crew = FastcgiCrew::new(application, process, responder, has_master)?.explaining(explain);
+    let crew = FastcgiCrew::new(application, process, responder, has_master, cli)?
+        .explaining(explain)
+        .fitting(&identity);
     let listening = Listening::on(process::inherited(0).map_err(anyhow::Error::msg)?);
     if has_master {
         return serve(listening, identity, crew);
@@ -121,9 +133,11 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
         min,
         max,
         threads: crew.threads(),
+        connections: crew.limits.connections,
         idle_timeout: process.idle_timeout,
         startup_timeout: process.startup_timeout,
         graceful_timeout: process.graceful_timeout,
+        request_timeout: process.request_timeout,
         preload: process.preload && !crew.is_explaining(),
         watch_files: process.reload && !crew.is_explaining(),
         show_trouble: process.reload && crew.is_debugging(),
@@ -140,9 +154,4 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
         Ending::CannotLoad => Exit::CannotLoad,
         Ending::Failed(code) => Exit::from_code(code),
     })
-}
-
-/// The channel on which workers pass connections on.
-pub(super) fn handoff() -> anyhow::Result<Handoff> {
-    Handoff::pair().context("the channel between workers cannot be made")
 }

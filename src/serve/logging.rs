@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::exit::Usage;
 use crate::cli::{Cli, Door};
-use crate::process::{Channel, LogOutput, Message};
+use crate::process::{self, Channel, LogOutput, Message};
 
 /// The most text of one message to the master, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -38,10 +38,17 @@ pub fn start(cli: &Cli) -> anyhow::Result<()> {
         Some(Door::Fastcgi(options)) => (&options.application.general, true),
         None => (&cli.general, std::env::var_os("REQUEST_METHOD").is_none()),
     };
-    let opened = open(options.log_file.as_deref());
+    // What 'check' has to say is for who asks.
+    let file = match &cli.door {
+        Some(Door::Check(_)) => None,
+        _ => options.log_file.as_deref(),
+    };
+    // The process goes there only when there is a log to say in that it cannot.
+    let folder = options.chdir.as_deref().unwrap_or(Path::new(""));
+    let opened = open(file.map(|file| folder.join(file)).as_deref());
     let level = options.log_level;
     let pid = std::process::id();
-    env_logger::Builder::new()
+    let logger = env_logger::Builder::new()
         .filter_level(level)
         .format(move |out, record| {
             let level = record.level().as_str().to_ascii_lowercase();
@@ -57,7 +64,10 @@ pub fn start(cli: &Cli) -> anyhow::Result<()> {
             }
         })
         .target(env_logger::Target::Pipe(Box::new(Record)))
-        .init();
+        .build();
+    log::set_max_level(logger.filter());
+    // There is another one already in tests at most.
+    let _ = log::set_boxed_logger(Box::new(Undisturbed(logger)));
     opened.map_err(|error| Usage(error).into())
 }
 
@@ -93,6 +103,23 @@ pub(super) fn reopen() {
 
 fn way() -> MutexGuard<'static, Option<Way>> {
     WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A logger whose locks are free in a child: the application may fork while another of its threads is in here.
+struct Undisturbed(env_logger::Logger);
+
+impl log::Log for Undisturbed {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        process::without_forks(|| self.0.log(record));
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }
 
 /// Takes whole records from the logger.

@@ -10,16 +10,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::crew::{FastcgiCrew, send_files};
+use super::custody::Master;
 use super::logging;
-use crate::cli::ProcessOptions;
-use crate::fastcgi::{Idle, Listener, Responder};
+use crate::fastcgi::{Answered, Claim, Custodian, Idle, Listener, Responder};
+use crate::gateway::Page;
 use crate::process::{
     self, Channel, Message, Place, Received, Running, Signal, Signals, StackPipe, StackSignals,
 };
 use crate::wsgi;
 
 /// How long a worker whose master has died may still answer: nobody watches it any more.
-const ORPHANED: Duration = Duration::from_millis(700);
+const ORPHANED: Duration = Duration::from_millis(400);
+
+/// How long a worker that was told to end by somebody else than its master goes on serving until it does: who sends
+/// SIGTERM to all processes of a service means the end of all, and then the master says so. What waits to be let in is
+/// nobody's any more where a worker has shut its doors before that word comes.
+const MASTER_S_WORD: Duration = Duration::from_millis(250);
 
 /// How often a worker with a stuck thread looks whether the other threads are done.
 const STUCK: Duration = Duration::from_millis(20);
@@ -32,6 +39,8 @@ pub(super) struct Duty {
     place: Place,
     channel: Option<Channel>,
     limits: TimeLimits,
+    /// Through which a request of each thread is answered when it has had its time; none where there is no such limit.
+    claims: Vec<Arc<Claim>>,
     responder: OnceLock<Arc<Responder>>,
     stacks: StackPipe,
     /// Whether the stack signals have a meaning.
@@ -63,8 +72,10 @@ impl Duty {
     pub(super) fn new(
         place: Place,
         channel: Option<Channel>,
-        options: &ProcessOptions,
+        crew: &FastcgiCrew<'_>,
     ) -> anyhow::Result<Self> {
+        let options = crew.process();
+        let claims = options.request_timeout.map_or(0, |_| crew.threads());
         // Workers that were born together shall not all be replaced together.
         let shorten =
             |lifetime: Duration| lifetime.mul_f64(1.0 - 0.1 * (random() % 1000) as f64 / 1000.0);
@@ -77,6 +88,7 @@ impl Duty {
                 lifetime: options.max_lifetime.map(shorten),
                 grace: options.graceful_timeout,
             },
+            claims: (0..claims).map(|_| Arc::default()).collect(),
             responder: OnceLock::new(),
             stacks: StackPipe::new().context("there is no pipe for stacks")?,
             has_stacks: AtomicBool::new(false),
@@ -87,8 +99,22 @@ impl Duty {
         })
     }
 
+    /// Through which the request of this thread is answered in the application's place.
+    pub(super) fn claim(&self, thread: usize) -> Option<&Arc<Claim>> {
+        self.claims.get(thread)
+    }
+
     pub(super) fn has_master(&self) -> bool {
         self.channel.is_some()
+    }
+
+    /// Who has copies of the connections that the worker keeps.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(super) fn custodian(&self) -> io::Result<Option<Box<dyn Custodian>>> {
+        let channel = self.channel.as_ref().map(Channel::try_clone).transpose()?;
+        Ok(channel.map(|channel| Box::new(Master::new(self.place.clone(), channel)) as Box<_>))
     }
 
     /// Has Python write stacks when it is asked to, from here on.
@@ -102,9 +128,13 @@ impl Duty {
         }
     }
 
-    /// The worker serves from here on.
+    /// From here on this is what the worker serves with.
     pub(super) fn serve(&self, responder: &Arc<Responder>) {
         let _ = self.responder.set(Arc::clone(responder));
+    }
+
+    /// The worker has all that it needs to serve.
+    pub(super) fn is_ready(&self) {
         match &self.channel {
             Some(_) => self.tell(&Message::Ready),
             None => log::info!("ready on standard input"),
@@ -124,6 +154,11 @@ impl Duty {
             // A master that has died is noticed by the minder.
             let _ = channel.send(message);
         }
+    }
+
+    /// Tells of the files that the application consists of, one a line.
+    pub(super) fn tell_files(&self, files: &str) {
+        send_files(self.channel.as_ref(), files);
     }
 
     /// All threads are in requests. Must not block.
@@ -198,6 +233,7 @@ pub(super) fn start(signals: Signals, duty: &Arc<Duty>) -> io::Result<()> {
         signals,
         duty: Arc::clone(duty),
         slow: HashMap::new(),
+        leaves: None,
         end_by: None,
         stuck: Vec::new(),
         was_orphaned: false,
@@ -213,6 +249,8 @@ struct Minder {
     duty: Arc<Duty>,
     /// The request of each thread that the slow log has told of, by its beginning.
     slow: HashMap<usize, u64>,
+    /// When it begins to end by itself.
+    leaves: Option<Instant>,
     /// When the process ends whatever it still does.
     end_by: Option<Instant>,
     /// Requests that nobody waits for any more, by thread and beginning.
@@ -228,6 +266,7 @@ impl Minder {
                 self.obey(signal);
             }
             self.hear();
+            self.leave_when_due();
             self.watch_requests();
             self.watch_lifetime();
             self.end_when_due();
@@ -257,6 +296,7 @@ impl Minder {
         if !self.stuck.is_empty() {
             by(now + STUCK);
         }
+        self.leaves.into_iter().for_each(&mut by);
         if limits.request.is_none() && limits.slow.is_none() {
             return next;
         }
@@ -289,7 +329,8 @@ impl Minder {
         match signal {
             Signal::Terminate if self.duty.has_master() => {
                 self.duty.tell(&Message::Leaving("SIGTERM".to_owned()));
-                self.stop(Idle::Pass);
+                let now = Instant::now();
+                self.leaves.get_or_insert(now + MASTER_S_WORD);
             }
             Signal::Terminate => {
                 log::info!("told to end: finishing what is in flight");
@@ -318,7 +359,13 @@ impl Minder {
                         Listener { socket, tcp }
                     });
                     if let Some(responder) = self.duty.responder.get() {
-                        responder.replace_listeners(listeners.collect());
+                        let listeners: Vec<Listener> = listeners.collect();
+                        // The numbers of the old ones are about to be those of other files.
+                        process::keep_in_children();
+                        for listener in &listeners {
+                            process::close_in_children(&listener.socket);
+                        }
+                        responder.replace_listeners(listeners);
                     }
                 }
                 Received::Message(Message::Trouble(text)) => self.duty.set_trouble(text),
@@ -363,7 +410,8 @@ impl Minder {
 
     fn watch_requests(&mut self) {
         let limits = self.duty.limits;
-        if limits.request.is_none() && limits.slow.is_none() {
+        // Stacks that nobody takes down any more would only delay the end.
+        if self.was_orphaned || (limits.request.is_none() && limits.slow.is_none()) {
             return;
         }
         for request in self.duty.place.running() {
@@ -389,12 +437,13 @@ impl Minder {
     fn give_up(&mut self, request: &Running) {
         let is_first = self.stuck.is_empty();
         self.stuck.push((request.thread, request.begun));
+        let answered = self.answer(request);
         // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
         let stacks = self.duty.stacks(Some(request.tid), true);
         log::error!(
-            "timeout: {} runs for {:.3?}, longer than --request-timeout: its worker is replaced and ends when its \
-             other requests are answered{kept}\n{stacks}",
+            "timeout: {} runs for {:.3?}, longer than --request-timeout: {answered}; its worker is replaced and ends when \
+             its other requests are answered{kept}\n{stacks}",
             request.request,
             request.age
         );
@@ -407,12 +456,31 @@ impl Minder {
         }
     }
 
+    /// Answers in the application's place, which is not to be waited for; says how that went.
+    fn answer(&self, request: &Running) -> &'static str {
+        let text = "The application did not answer in time.";
+        let page = Page::new("504 Gateway Timeout", text);
+        let claim = self.duty.claim(request.thread);
+        match claim.map(|claim| claim.answer(request.begun, &page)) {
+            Some(Answered::Whole) => "answered with 504",
+            Some(Answered::Cut) => "cut, the web server takes nothing",
+            Some(Answered::TooLate) | None => "its response has begun and is cut",
+        }
+    }
+
     fn watch_lifetime(&self) {
         let lifetime = self.duty.limits.lifetime;
         if lifetime.is_some_and(|lifetime| self.duty.born.elapsed() >= lifetime)
             && self.duty.responder.get().is_some()
         {
             self.duty.retire("--max-lifetime");
+        }
+    }
+
+    fn leave_when_due(&mut self) {
+        if self.leaves.is_some_and(|at| Instant::now() >= at) {
+            self.leaves = None;
+            self.stop(Idle::Pass);
         }
     }
 

@@ -3,6 +3,7 @@
 mod cgi;
 mod check;
 mod crew;
+mod custody;
 mod exit;
 mod fastcgi;
 mod logging;
@@ -25,11 +26,11 @@ pub use logging::start as start_logging;
 ///
 /// # Errors
 /// What keeps the gateway from serving, in one sentence; [`Exit::of`] has the exit code for it.
-pub fn run(cli: Cli) -> anyhow::Result<Exit> {
+pub fn run(cli: &Cli) -> anyhow::Result<Exit> {
     match (&cli.door, cli.application()) {
         (Some(Door::Cgi(options)), _) => cgi::run(options),
-        (Some(Door::Fastcgi(options)), _) => fastcgi::run(options),
-        (Some(Door::Check(options)), _) => check::run(options, &cli),
+        (Some(Door::Fastcgi(options)), _) => fastcgi::run(options, cli),
+        (Some(Door::Check(options)), _) => check::run(options, cli),
         (Some(Door::Explain(_)), _) if process::is_listening(io::stdin().as_fd()) => {
             bail!(exit::Usage(
                 "standard input is a listening socket, and 'explain' is for CGI: use 'wsgi-gateway fastcgi --explain'"
@@ -38,7 +39,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         }
         (Some(Door::Explain(options)), _) => cgi::explain(options),
         (None, Some(options)) if process::is_listening(io::stdin().as_fd()) => {
-            fastcgi::run_spawned(&options, &cli.process, &cli.responder, false)
+            fastcgi::run_spawned(&options, &cli.process, &cli.responder, false, cli)
         }
         (None, Some(options)) if std::env::var_os("REQUEST_METHOD").is_some() => cgi::run(&options),
         _ => bail!(exit::Usage(

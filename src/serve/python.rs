@@ -15,7 +15,9 @@ pub(super) fn change_folder(options: &ApplicationOptions) -> anyhow::Result<()> 
         Some(folder) => std::env::set_current_dir(folder).with_context(|| {
             format!(
                 "cannot change to the folder {} of --chdir",
-                folder.display()
+                std::path::absolute(folder)
+                    .unwrap_or_else(|_| folder.clone())
+                    .display()
             )
         }),
         None => Ok(()),

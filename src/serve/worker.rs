@@ -2,7 +2,7 @@
 //! has one that never needs Python's lock (`minder`) and one that the responder needs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use anyhow::Context as _;
 
@@ -12,11 +12,14 @@ use super::minder::{self, Duty};
 use crate::explain;
 use crate::fastcgi::{Connection, Listener, Responder};
 use crate::gateway::{Exchange, Page};
-use crate::process::{self, Bound, Catch, Channel, Memory, Message, Place, Seat, Signals};
+use crate::process::{self, Bound, Catch, Channel, Memory, Place, Seat, Signals};
 use crate::wsgi::{self, Application, Caller, Interpreter};
 
 /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
 const STACK: usize = 8 << 20;
+
+const NO_THREAD: &str = "a worker cannot have the threads that it needs: the user (ulimit -u), the service (TasksMax=) or \
+                         the container may have as many as are allowed";
 
 /// How far over `--max-rss` a worker may get until it takes nothing new, as a divisor: a twentieth.
 const LEEWAY: u64 = 20;
@@ -26,6 +29,8 @@ pub(super) struct Worker<'a> {
     crew: &'a FastcgiCrew<'a>,
     place: Place,
     duty: Arc<Duty>,
+    /// How many modules there were when their files were last told.
+    imported: AtomicUsize,
 }
 
 /// After how much a worker asks to be replaced.
@@ -65,9 +70,14 @@ impl<'a> Worker<'a> {
         channel: Option<Channel>,
     ) -> anyhow::Result<Self> {
         let signals = Signals::catch(Catch::Serving).context("signals cannot be caught")?;
-        let duty = Arc::new(Duty::new(place.clone(), channel, crew.process)?);
-        minder::start(signals, &duty).context("a thread cannot be started")?;
-        Ok(Self { crew, place, duty })
+        let duty = Arc::new(Duty::new(place.clone(), channel, crew)?);
+        minder::start(signals, &duty).context(NO_THREAD)?;
+        Ok(Self {
+            crew,
+            place,
+            duty,
+            imported: AtomicUsize::new(0),
+        })
     }
 
     /// Serves until told to end. `loaded`: what the template has imported, if there is one.
@@ -79,9 +89,6 @@ impl<'a> Worker<'a> {
         listeners: Vec<Bound>,
         loaded: Option<Loaded>,
     ) -> anyhow::Result<Exit> {
-        if self.crew.process.max_open_files.is_none() {
-            process::raise_descriptor_limit(self.crew.limits.connections as u64 + 128);
-        }
         let listeners: Vec<Listener> = listeners.into_iter().map(listener).collect();
         for listener in &listeners {
             process::close_in_children(&listener.socket);
@@ -107,10 +114,12 @@ impl<'a> Worker<'a> {
             interpreter.as_ref().is_none_or(Interpreter::is_parallel),
         )
         .context("the responder cannot be made")?;
-        let responder = Arc::new(responder);
+        let custodian = self.duty.custodian();
+        let custodian = custodian.context("the responder cannot be made")?;
+        let responder = Arc::new(responder.entrusting(custodian));
         process::insist(Catch::Serving).context("signals cannot be caught")?;
-        if self.crew.process.reload && application.is_some() {
-            self.duty.tell(&Message::Files(wsgi::imported_files()));
+        if application.is_some() {
+            self.tell_new_files();
         }
         self.duty.serve(&responder);
         self.run_threads(&responder, application.as_ref())?;
@@ -136,8 +145,14 @@ impl<'a> Worker<'a> {
                 .run(&mut |connection| self.serve(connection, seat, caller.as_deref_mut(), &wear));
         };
         std::thread::scope(|scope| {
+            // Else those that there are would be waited for.
+            let give_up = |_: &std::io::Error| responder.give_up();
             if threads > 1 || self.duty.has_master() {
-                scope.spawn(|| responder.watch(&|| self.duty.full()));
+                std::thread::Builder::new()
+                    .name("watchdog".to_owned())
+                    .spawn_scoped(scope, || responder.watch(&|| self.duty.full()))
+                    .inspect_err(give_up)
+                    .context(NO_THREAD)?;
             }
             for (number, seat) in seats.iter().enumerate().skip(1) {
                 std::thread::Builder::new()
@@ -148,9 +163,10 @@ impl<'a> Worker<'a> {
                             log::error!("an application thread cannot start: {error}");
                         }
                     })
-                    .context("an application thread cannot be started")
-                    .inspect_err(|_| responder.stop(crate::fastcgi::Idle::Close))?;
+                    .inspect_err(give_up)
+                    .context(NO_THREAD)?;
             }
+            self.duty.is_ready();
             enter(application, |caller| work(&seats[0], caller)).map_err(anyhow::Error::msg)
         })
     }
@@ -158,21 +174,38 @@ impl<'a> Worker<'a> {
     /// Has one request answered.
     fn serve(
         &self,
-        connection: Box<Connection>,
+        mut connection: Box<Connection>,
         seat: &Seat,
         caller: Option<&mut Caller>,
         wear: &Wear,
     ) -> Box<Connection> {
         let (method, uri) = connection.request_line();
-        seat.begin(method, uri);
-        let connection = match (self.duty.trouble(), caller) {
+        let begun = seat.begin(method, uri);
+        if let Some(claim) = self.duty.claim(seat.number()) {
+            connection.watched(claim, begun);
+        }
+        let mut connection = match (self.duty.trouble(), caller) {
             (Some(trouble), _) => show(connection, &trouble),
             (None, Some(caller)) => caller.call(connection),
             (None, None) => explain::answer(connection, self.crew.gateway()),
         };
+        connection.unwatched();
         let served = seat.end();
         wear.check(served, &self.duty);
+        self.tell_new_files();
         connection
+    }
+
+    /// With `--reload`, tells the master of the application's files, as often as there are more: Django for one imports
+    /// what a URL leads to with the first request.
+    fn tell_new_files(&self) {
+        if !self.crew.process.reload || self.crew.is_explaining() {
+            return;
+        }
+        let count = wsgi::imported_count();
+        if self.imported.swap(count, Ordering::Relaxed) != count {
+            self.duty.tell_files(&wsgi::imported_files());
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use pyo3::types::{PyList, PyTuple};
 use super::body::{
     Closer, Ending, finish, must_have_started, note_end, respond_blocks, respond_file,
 };
-use super::environ::{Environ, Made};
+use super::environ::{Environ, Made, Mode};
 use super::errors::{Errors, traceback};
 use super::exchange::{Pushed, Shared};
 use super::file_wrapper::as_block;
@@ -21,21 +21,6 @@ use super::load::{LoadError, load};
 use super::response::StartResponse;
 use super::target::Target;
 use crate::gateway::{Exchange, Mount, Page, forked};
-
-/// How the application is run, as `environ` tells it.
-#[derive(Clone, Debug)]
-pub struct Mode {
-    /// Whether other threads of this process may call it at the same time.
-    pub multithread: bool,
-    /// Whether other processes may.
-    pub multiprocess: bool,
-    /// Whether this process calls it once only.
-    pub run_once: bool,
-    /// Whether error pages have the traceback.
-    pub debug: bool,
-    /// Where the application lies in the site's URLs, when the operator says it.
-    pub mount: Option<Mount>,
-}
 
 /// An imported application.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::caller::Mode;
 use crate::gateway::{Circumstances, Meta, Mount, PathRule, Request, Rule, Variables};
 
 /// Names beyond these are forgotten after their request: a client can send any.
@@ -20,6 +19,21 @@ const MAX_SLOTS: usize = 512;
 
 /// Bytes of names and values beyond which they are all forgotten after their request: a client can send long ones too.
 const MAX_HELD: usize = 1024 * 1024;
+
+/// How the application is run, as `environ` tells it.
+#[derive(Clone, Debug)]
+pub struct Mode {
+    /// Whether other threads of this process may call it at the same time.
+    pub multithread: bool,
+    /// Whether other processes may.
+    pub multiprocess: bool,
+    /// Whether this process calls it once only.
+    pub run_once: bool,
+    /// Whether error pages have the traceback.
+    pub debug: bool,
+    /// Where the application lies in the site's URLs, when the operator says it.
+    pub mount: Option<Mount>,
+}
 
 /// The template and what is known of each name. The first slots are those of [`Meta`], by number.
 pub(super) struct Environ {

@@ -78,6 +78,8 @@ impl Interpreter {
             Ok(())
         };
         if let Err(error) = pyo3::Python::attach(freeze) {
+            // Made text before, as that is Python's work.
+            let error = error.to_string();
             log::debug!("gc.freeze failed: {error}");
         }
         let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);

@@ -18,8 +18,9 @@ mod stacks;
 mod target;
 mod venv;
 
-pub use caller::{Application, Caller, Mode};
+pub use caller::{Application, Caller};
+pub use environ::Mode;
 pub use interpreter::{Description, Interpreter, Python};
 pub use load::LoadError;
-pub use stacks::{imported_files, lock_is_free, write_stacks_on};
+pub use stacks::{imported_count, imported_files, lock_is_free, write_stacks_on};
 pub use target::Target;

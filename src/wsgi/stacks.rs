@@ -41,7 +41,13 @@ pub fn lock_is_free(within: Duration) -> bool {
     asked.is_err() || told.recv_timeout(within).is_ok()
 }
 
-/// The files of the modules that Python has imported, one a line.
+/// How many modules Python has imported.
+pub fn imported_count() -> usize {
+    let count = |py: Python<'_>| -> PyResult<usize> { py.import("sys")?.getattr("modules")?.len() };
+    Python::attach(count).unwrap_or_default()
+}
+
+/// The files of the modules that Python has imported, one a line; none where it could not be started.
 pub fn imported_files() -> String {
     let list = |py: Python<'_>| -> PyResult<Vec<String>> {
         let modules = py.import("sys")?.getattr("modules")?;
@@ -53,5 +59,7 @@ pub fn imported_files() -> String {
         }
         Ok(files)
     };
-    Python::attach(list).unwrap_or_default().join("\n")
+    Python::try_attach(|py| list(py).unwrap_or_default())
+        .unwrap_or_default()
+        .join("\n")
 }

@@ -60,6 +60,15 @@ def breaks(environ, start_response, length):
     raise RuntimeError("broke on purpose")
 
 
+def breaks_later(environ, start_response, length):
+    """When the test lets go of the named pipe."""
+    start_response("200 OK", [TEXT])
+    yield b"x" * length
+    with open(environ["HTTP_X_PIPE"]) as pipe:
+        pipe.read()
+    raise RuntimeError("broke on purpose")
+
+
 def breaks_a_promise(environ, start_response, length):
     start_response("200 OK", [TEXT, ("Content-Length", str(2 * length))])
     yield b"x" * length
@@ -92,6 +101,12 @@ def waits(environ, start_response, length):
     with open(environ["HTTP_X_PIPE"]) as pipe:
         pipe.read()
     return [b"waited"]
+
+
+def reports_and_waits(environ, start_response, length):
+    environ["wsgi.errors"].write(f"report of {length} {'e' * length}\n")
+    environ["wsgi.errors"].flush()
+    return waits(environ, start_response, length)
 
 
 def application(environ, start_response):

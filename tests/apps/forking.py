@@ -86,6 +86,13 @@ def reporting(query, errors):
     return ended
 
 
+def reports(query, errors):
+    """The log's locks are taken for as much of the time as can be."""
+    for _ in range(50):
+        errors.write("parent, again and again\n")
+    return "reported"
+
+
 def reporting_later(query, errors):
     """The same child, when the request is over: it waits for the test's word."""
     if fork(query["folder"][0]) == 0:
@@ -123,6 +130,7 @@ PAGES = {
     "/signalled": signalled,
     "/multiprocessed": multiprocessed,
     "/reporting": reporting,
+    "/reports": reports,
     "/reporting-later": reporting_later,
     "/living": living,
     "/living-apart": living_apart,

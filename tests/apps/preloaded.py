@@ -5,6 +5,7 @@ import os
 import random
 import tempfile
 import threading
+import time
 import uuid
 
 with open(os.environ["TEST_IMPORTS"], "a") as file:
@@ -22,6 +23,10 @@ def farewell():
     with open(os.environ["TEST_IMPORTS"] + ".farewells", "a") as file:
         file.write(f"{os.getpid()}\n")
 
+
+# For as long as that file is there.
+while os.path.exists(os.environ.get("TEST_HANG", "")):
+    time.sleep(0.01)
 
 if "TEST_THREAD" in os.environ:
     threading.Thread(target=threading.Event().wait, daemon=True).start()

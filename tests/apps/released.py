@@ -11,6 +11,9 @@ word, _, text = open(os.environ["TEST_RELEASE"]).read().partition(" ")
 
 if word == "raises":
     raise RuntimeError("this release is broken")
+if word == "waits":
+    with open(text, "rb") as fifo:
+        fifo.read()
 if word == "hangs":
     time.sleep(60)
 if word == "segfaults":

@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import os
+import signal
 import threading
 import time
 
@@ -37,6 +38,10 @@ def is_slow():
     time.sleep(1)  # stuck: is_slow
 
 
+def stops():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def naps():
     time.sleep(0.7)
 
@@ -46,9 +51,16 @@ def waits(fifo):
         file.read()
 
 
+def streams(path):
+    yield b"one"
+    if path == "/stops_after_its_head":
+        sleeps()
+    yield b"two"
+
+
 STUCK = {
     f"/{way.__name__}": way
-    for way in (sleeps, spins, deadlocks, keeps_the_lock_of_python, sleeps_in_c, is_slow, naps)
+    for way in (sleeps, spins, deadlocks, keeps_the_lock_of_python, sleeps_in_c, is_slow, stops, naps)
 }
 
 
@@ -56,7 +68,15 @@ def application(environ, start_response):
     path = environ["PATH_INFO"]
     if path in STUCK:
         STUCK[path]()
-    if path == "/waits":
+    if path.startswith("/waits"):
         waits(environ["QUERY_STRING"])
+    if path == "/waits_and_reports":
+        environ["wsgi.errors"].write("late\n" * 10_000)
+    if path == "/stops_after_an_error_report":
+        environ["wsgi.errors"].write("early\n" * 10_000)
+        sleeps()
+    if path in ("/waits_and_streams", "/stops_after_its_head"):
+        start_response("200 OK", TEXT)
+        return streams(path)
     start_response("200 OK", TEXT)
     return [b"%d" % os.getpid()]

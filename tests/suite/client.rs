@@ -289,6 +289,8 @@ pub(crate) struct Response {
     pub(crate) raw_stdout: Vec<u8>,
     /// Whether the other side has closed the connection.
     pub(crate) closed: bool,
+    /// Whether the response was given up with a header that no web server can take for its end.
+    pub(crate) broken: bool,
     /// Whether it ended with a reset: what a peer sees that still had bytes on the way.
     pub(crate) reset: bool,
 }
@@ -381,6 +383,8 @@ pub(crate) struct Connection {
     start: usize,
     /// Set by a reset or a broken pipe, on either way.
     pub(crate) reset: bool,
+    /// Set by what comes instead of the rest of a response that is given up.
+    broken: bool,
 }
 
 impl Connection {
@@ -412,6 +416,7 @@ impl Connection {
             buffer: Vec::new(),
             start: 0,
             reset: false,
+            broken: false,
         }
     }
 
@@ -487,6 +492,14 @@ impl Connection {
             }
         }
         let head = &self.buffer[self.start..self.start + 8];
+        if head[0] == 0 {
+            // What comes instead of the rest of a response that is given up.
+            assert!(matches!(head, [0, 6, _, _, 0, 8, 0, 0]), "{head:?}");
+            self.start += 8;
+            assert!(self.read_to_eof().is_empty(), "bytes after a break");
+            self.broken = true;
+            return None;
+        }
         assert_eq!(head[0], 1, "version in the record header {head:?}");
         assert_eq!(head[7], 0, "reserved byte in the record header {head:?}");
         let kind = head[1];
@@ -553,6 +566,7 @@ impl Connection {
             }
         }
         response.reset = self.reset;
+        response.broken = self.broken;
         response.parse_head();
         response
     }

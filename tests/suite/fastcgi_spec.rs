@@ -824,14 +824,27 @@ fn section_5_5_a_request_that_went_well_ends_with_zero_and_complete() {
 
 #[test]
 fn section_5_5_a_response_that_broke_off_is_not_ended() {
-    // nginx, lighttpd, Caddy and h2o pass a clean end on as a complete page.
+    // Every web server passes a clean end on as a complete page, and nginx a mere close.
     let gateway = Gateway::start("fcgi_cut", &[]);
     for request in [Request::get("/"), Request::get("/").keep()] {
         let response = fetch(gateway.socket(), &request);
         assert_eq!(response.status, 200);
         assert_eq!(response.text(), "the first half, ");
         assert_eq!(response.end, None);
-        assert!(response.closed);
+        assert!(response.closed && response.broken);
+    }
+}
+
+/// Whose client can tell by itself is left what has come so far.
+#[test]
+fn section_5_5_a_response_whose_length_is_known_ends_with_the_close() {
+    let gateway = Gateway::start("failing:application", &[]);
+    let head = Request::get("/after_write").param("REQUEST_METHOD", "HEAD");
+    for request in [Request::get("/in_the_middle_with_length"), head] {
+        let response = fetch(gateway.socket(), &request);
+        assert_eq!(response.status, 200);
+        assert_eq!(response.end, None);
+        assert!(response.closed && !response.broken, "{response:#?}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! Blocks that an application yields faster than they could leave one by one: none is held back while it computes the
 //! next one (PEP 3333, "Buffering and Streaming"), none is lost, and their order stays.
 
+use nix::sys::socket::{getsockopt, sockopt::SndBuf};
+
 use crate::client::{Connection, Request, fetch};
 use crate::gateway::{Fifo, Gateway};
 
@@ -87,7 +89,25 @@ fn a_failure_behind_a_burst_cuts_behind_its_blocks() {
         &Request::get("/?count=100&size=50&fail=1").keep(),
     );
     assert_eq!(response.body, burst(100, 50));
-    assert!(response.end.is_none() && response.closed);
+    assert!(response.end.is_none() && response.broken);
+}
+
+/// nginx takes a mere close for the end of the response, so the word that it is none has to come also when the web server reads
+/// so slowly that there is no room for it when the application fails.
+#[test]
+fn a_failure_is_told_however_much_waits_to_be_read() {
+    let gateway = Gateway::start("breaking_site", &[]);
+    for number in 1..=64 {
+        let mut connection = Connection::open(gateway.socket());
+        // About as much as the kernel takes without a reader, the traceback for the web server's log included.
+        let length = getsockopt(&connection, SndBuf).unwrap() - 1024 - 128 * number;
+        let request = Request::get(&format!("/breaks?{length}"));
+        connection.write(&request.bytes());
+        gateway.wait_for_count("RuntimeError: broke on purpose", number);
+        let response = connection.response(1);
+        assert_eq!(response.body.len(), length);
+        assert!(response.broken, "after {length} bytes");
+    }
 }
 
 /// Section 3: each connection is closed once, also by the thread that sends.

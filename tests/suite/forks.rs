@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::cgi_door::Cgi;
 use crate::client::{Connection, Request, fetch};
 use crate::gateway::{Builder, DEADLINE, Fifo, Gateway};
+use crate::load::Load;
 
 const APP: &str = "forking.py";
 
@@ -168,6 +169,22 @@ fn what_a_child_writes_to_errors_stays_off_the_connection() {
         }
         lives_on(gateway);
     }
+}
+
+/// Other threads are in the middle of the log when this one forks: the child finds it free all the same.
+#[test]
+fn a_child_may_write_to_errors_whatever_other_threads_do() {
+    let gateway = start("4");
+    let children = Children::new();
+    let load = Load::on(&gateway, "/reports").clients(3);
+    let ((), tally) = load.during(|_| {
+        for _ in 0..150 {
+            let answer = fetch(gateway.socket(), &children.request("/reporting"));
+            assert_eq!(answer.expect(200).text(), "by itself");
+        }
+    });
+    tally.expect_none_lost();
+    lives_on(gateway);
 }
 
 #[test]

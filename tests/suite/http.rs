@@ -188,10 +188,11 @@ impl Client {
         Some(block)
     }
 
-    /// A line without its end; `None` when the connection has ended.
+    /// A line without its end, each byte a character; `None` when the connection has ended.
     fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).ok()?;
-        Some(line.strip_suffix("\r\n")?.to_owned())
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line).ok()?;
+        let line = line.strip_suffix(b"\r\n")?;
+        Some(line.iter().copied().map(char::from).collect())
     }
 }

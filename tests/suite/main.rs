@@ -40,6 +40,7 @@ mod wsgi_environ_odd;
 mod wsgi_pep3333;
 
 mod processes_crashes;
+mod processes_custody;
 mod processes_deadlines;
 mod processes_logging;
 mod processes_pool;

@@ -303,6 +303,9 @@ fn a_mistake_in_the_file_is_told_with_its_place_and_the_way_out() {
             &["line 2", "max-body", "'10x'", "64K", "leave the line out"],
         ),
         ("workers = 0", &["workers", "'0'", "1..=1000"]),
+        ("workers = 'many'", &["workers", "'many'", "1..=1000"]),
+        ("threads = 2.5", &["threads", "'2.5'", "1..=512"]),
+        ("max-requests-jitter = -1", &["'-1'", "no number in 0..="]),
         (
             "max-requests = 0",
             &["max-requests", "'0'", "leave the option out"],
@@ -328,10 +331,11 @@ fn a_mistake_in_the_file_is_told_with_its_place_and_the_way_out() {
     ] {
         let site = Site::new(text);
         for door in ["check", "fastcgi"] {
-            if door == "fastcgi" && text.starts_with("bind") {
-                continue;
-            }
             let output = Cgi::bare("hello").door(door);
+            let output = match door {
+                "fastcgi" if !text.starts_with("bind") => output.env("WSGI_GATEWAY_BIND", "fd:9"),
+                _ => output,
+            };
             let output = output.options(["--config", &site.name()]).run();
             is_refused(&output, words);
             assert!(output.stderr.contains(&site.name()), "{output:#?}");
@@ -360,6 +364,80 @@ fn a_mistake_in_the_environment_is_told_with_the_variable() {
     for word in ["1", "true", "YES", "on", "0", "false", "no", "Off"] {
         let output = check("hello").env("WSGI_GATEWAY_PRELOAD", word).run();
         assert_eq!(settings(&output)["preload"].0, word);
+    }
+}
+
+/// What only the kernel, the system's users or the files can tell is wrong says where it was told, too.
+#[test]
+fn a_mistake_that_is_found_later_is_told_with_its_origin() {
+    let site = Site::new("");
+    let name = site.name();
+    for (key, value, code, words) in [
+        ("bind", "nowhere", 2, &["'nowhere'", "unix:"][..]),
+        ("allow", "300.0.0.1", 2, &["'300.0.0.1'", "192.0.2.1"]),
+        ("allow", ",", 2, &["names nobody", "leave it out"]),
+        (
+            "user",
+            "no-such-user",
+            2,
+            &["'no-such-user'", "leave it out"],
+        ),
+        (
+            "group",
+            "no-such-group",
+            2,
+            &["'no-such-group'", "leave it out"],
+        ),
+        (
+            "socket-user",
+            "no-such-user",
+            1,
+            &["'no-such-user'", "leave it out"],
+        ),
+        (
+            "socket-group",
+            "no-such-group",
+            1,
+            &["'no-such-group'", "leave it out"],
+        ),
+        ("pid", "/nowhere/a.pid", 1, &["/nowhere/a.pid"]),
+        ("log-file", "/nowhere/a.log", 2, &["/nowhere/a.log"]),
+        ("chdir", "/nowhere", 1, &["/nowhere"]),
+        ("venv", "/nowhere", 3, &["/nowhere"]),
+    ] {
+        let (option, variable) = (format!("--{key}"), variable(key));
+        let start = || {
+            let socket = site.path().join("a.sock").to_str().unwrap().to_owned();
+            let door = Cgi::bare("hello").door("fastcgi");
+            match key {
+                "bind" => door,
+                _ => door.env("WSGI_GATEWAY_BIND", socket),
+            }
+        };
+        std::fs::write(site.file(), format!("{key} = '{value}'")).unwrap();
+        // The folder of --chdir is where the file is looked for.
+        let config = ["--config", &name];
+        for (told, origin) in [
+            (start().options([&option, value]), "command line".to_owned()),
+            (
+                start().env(&variable, value),
+                format!("environment variable {variable}"),
+            ),
+            (start().options(config), format!("file {name}")),
+        ] {
+            let output = told.run();
+            assert_eq!(output.code, code, "{output:#?}");
+            let errors: Vec<&str> = output
+                .stderr
+                .lines()
+                .filter(|line| line.contains("error: ") && !line.contains(") ended: exit code"))
+                .collect();
+            assert_eq!(errors.len(), 1, "{output:#?}");
+            let origin = format!("{option} ({origin})");
+            for word in words.iter().chain([&origin.as_str()]) {
+                assert!(errors[0].contains(word), "no {word}: {output:#?}");
+            }
+        }
     }
 }
 
@@ -436,6 +514,32 @@ fn check_takes_what_fastcgi_takes_and_shows_every_setting() {
         assert!(!line[column..].starts_with(' '), "{line}");
         assert_eq!(&line[column - 2..column], "  ", "{line}");
     }
+}
+
+/// What is wrong is for who asks, and not for the log of the service, which may not be there yet.
+#[test]
+fn check_says_what_is_wrong_where_it_was_asked() {
+    let site = Site::new("log-file = 'site.log'");
+    let output = check("no_such_module");
+    let output = output.options(["--config", &site.name()]).cwd(site.path());
+    let output = output.run();
+    assert_eq!(output.code, 3, "{output:#?}");
+    assert!(output.stderr.contains("no_such_module"), "{output:#?}");
+    assert!(!site.path().join("site.log").exists());
+}
+
+/// As its help says of every path.
+#[test]
+fn the_log_file_is_seen_from_the_folder_of_chdir() {
+    let site = Site::new("");
+    let output = Cgi::bare("no_such_module").door("fastcgi").cwd("/");
+    let output = output.env("WSGI_GATEWAY_BIND", site.path().join("a.sock"));
+    let output = output.env("WSGI_GATEWAY_CHDIR", site.path());
+    let output = output.options(["--log-file", "site.log"]).run();
+    assert_eq!(output.code, 3, "{output:#?}");
+    let log = std::fs::read_to_string(site.path().join("site.log")).unwrap();
+    assert!(log.contains("no_such_module"), "{log}");
+    assert!(output.stderr.is_empty(), "{output:#?}");
 }
 
 #[test]

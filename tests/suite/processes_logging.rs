@@ -1,12 +1,16 @@
 //! The log of many processes: one file or one standard error, a line for each event, each worker's words under its name.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 
 use crate::client::{Request, fetch};
 use crate::gateway::{Fifo, Gateway};
+use crate::load::Load;
 
 /// The lines that end like this.
 fn count(log: &str, end: &str) -> usize {
@@ -48,6 +52,36 @@ fn what_the_application_writes_is_in_the_log_line_by_line() {
             assert!(line.contains(" wsgi-gateway["), "{line}");
         }
     }
+}
+
+/// What reads our standard error has stopped to, as a container's log driver may: lines are lost, and nothing else waits.
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    const LINE: &str = "/?500";
+    let builder = Gateway::builder("fcgi_errors");
+    let path = builder.folder().path().join("log");
+    let gateway = builder
+        .env("TEST_LOG", &path)
+        .shell("mkfifo \"$TEST_LOG\"; exec \"$@\" 2<>\"$TEST_LOG\"")
+        .args(["--workers", "2"])
+        .start();
+    // Several times as much as the pipe and the workers' channels have room for.
+    let load = Load::on(&gateway, LINE).requests(3000);
+    load.run().expect_none_lost();
+    // Once somebody reads again, it is said.
+    let mut log = File::options()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .unwrap();
+    let mut text = Vec::new();
+    gateway.wait_for("a word about the lost lines", || {
+        // Ends with an error: nothing is there for the moment.
+        let _ = log.read_to_end(&mut text);
+        fetch(gateway.socket(), &Request::get(LINE)).expect(200);
+        let text = String::from_utf8_lossy(&text);
+        text.contains(" lines of the log were lost").then_some(())
+    });
 }
 
 /// The web server has its own log of what is written to wsgi.errors; the gateway's has it too, under the worker's name.

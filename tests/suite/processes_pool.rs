@@ -44,6 +44,15 @@ fn a_worker_for_each_processor_unless_told_otherwise() {
     fetch(gateway.socket(), &Request::get("/")).expect(200);
 }
 
+/// Who asks for more at least than there are processors wants that many.
+#[test]
+fn the_fewest_workers_may_be_more_than_there_are_processors() {
+    let fewest = thread::available_parallelism().unwrap().get() + 1;
+    let gateway = Gateway::builder("hello").workers_by_default();
+    let gateway = gateway.args(["--min-workers", &fewest.to_string()]).start();
+    gateway.wait_until_ready(fewest);
+}
+
 #[test]
 fn on_demand_there_is_nothing_until_somebody_asks() {
     let release = Release::new("serves text");
@@ -186,9 +195,23 @@ fn ps_says_who_is_who() {
     );
 }
 
-/// A request does not wait for another one while there is a worker that has nothing to do.
+/// A request does not wait for another one while there is a worker that has nothing to do: not for as long as anybody
+/// would notice. A machine that has other things to do may be in the way of that now and then, but not each time.
 #[test]
 fn nobody_waits_for_a_slow_request_while_another_worker_idles() {
+    let mut waits = Vec::new();
+    while waits.len() < 5 {
+        let longest = longest_wait_beside_a_slow_request();
+        assert!(longest < Duration::from_secs(1), "{longest:?}");
+        if longest < Duration::from_millis(50) {
+            return;
+        }
+        waits.push(longest);
+    }
+    panic!("each time somebody waited: {waits:?}");
+}
+
+fn longest_wait_beside_a_slow_request() -> Duration {
     let release = Release::new("serves text");
     let gateway = release.start(2, &[]);
     let mut kept: Vec<_> = (0..8)
@@ -214,8 +237,7 @@ fn nobody_waits_for_a_slow_request_while_another_worker_idles() {
     sleeper.response(1).expect(200);
     let longest = latencies.iter().max().unwrap();
     eprintln!("{} requests, the longest took {longest:?}", latencies.len());
-    // On a quiet machine a few milliseconds; who waited for the sleeper waited for seconds.
-    assert!(*longest < Duration::from_secs(1), "{longest:?}");
+    *longest
 }
 
 /// The same when the requests come while the worker is at its first long one, on connections that it has.

@@ -12,6 +12,9 @@ use crate::load::Load;
 use crate::process_table::{children, send, share_kib, title};
 use crate::release::Release;
 
+/// What the log says of each template that workers can come from.
+const IMPORTED: &str = ") has imported the application";
+
 fn imports(gateway: &Gateway) -> PathBuf {
     gateway.folder().join("imports")
 }
@@ -163,16 +166,91 @@ fn a_template_that_dies_is_replaced_and_nobody_notices() {
     let first = template(&gateway).expect("a template");
     let ((), tally) = Load::on(&gateway, "/").clients(2).during(|_| {
         send(first, Signal::SIGKILL);
-        gateway.wait_for_line(&["the template", "killed by signal SIGKILL"]);
+        let line = gateway.wait_for_line(&["the template", "killed by signal SIGKILL"]);
+        assert!(line.ends_with("the next is made at once"), "{line}");
+        gateway.wait_for_count(IMPORTED, 2);
     });
     tally.expect_none_lost();
     assert_eq!(gateway.wait_for_workers(2), workers);
-    // Another one comes when it is needed.
+    let second = template(&gateway).expect("a template");
+    assert_ne!(second, first);
+    // The next worker comes from the one that is there.
     send(workers[0], Signal::SIGKILL);
     gateway.wait_for_count(READY, 3);
     gateway.wait_for_workers(2);
-    assert!(template(&gateway).is_some_and(|now| now != first));
+    assert_eq!(template(&gateway), Some(second));
     assert_eq!(lines(imports(&gateway)).len(), 2);
+}
+
+/// What was asked of a template that dies is asked of the next one: the worker's place is not lost, and nobody waits for
+/// the end of a worker that never was.
+#[test]
+fn a_template_that_dies_takes_no_worker_s_place_with_it() {
+    let gateway = start(&["--workers", "2"], &[]);
+    let workers = gateway.wait_until_ready(2);
+    let first = template(&gateway).expect("a template");
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", gateway.pid()));
+    let before = descriptors.unwrap().count();
+    send(first, Signal::SIGSTOP);
+    send(workers[0], Signal::SIGKILL);
+    gateway.wait_for_line(&["ended: killed by signal SIGKILL"]);
+    gateway.wait_for("an order for a worker", || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", gateway.pid()));
+        (descriptors.unwrap().count() == before).then_some(())
+    });
+    send(first, Signal::SIGKILL);
+    gateway.wait_for_count(READY, 3);
+    assert_eq!(gateway.terminate().code, 0);
+}
+
+/// Nobody waits for a worker, and still the machine is not kept busy.
+#[test]
+fn templates_that_die_one_after_another_are_made_more_and_more_slowly() {
+    let gateway = start(&["--workers", "1"], &[]);
+    gateway.wait_until_ready(1);
+    for turn in 1..=3 {
+        let last = gateway.wait_for("a template", || template(&gateway));
+        send(last, Signal::SIGKILL);
+        gateway.wait_for_count("the next is made ", turn);
+        gateway.wait_for_count(IMPORTED, turn + 1);
+    }
+    let log = gateway.log();
+    let told = log
+        .lines()
+        .filter(|line| line.contains("the template (pid"));
+    let next: Vec<&str> = told
+        .filter_map(|line| Some(line.split_once("the next is made ")?.1))
+        .collect();
+    assert_eq!(next, ["at once", "in 100ms", "in 200ms"], "{log}");
+}
+
+/// One that hangs while it imports again is ended as the first would be, with the same word about where it hangs.
+#[test]
+fn a_later_template_has_no_longer_to_start_than_the_first() {
+    let builder = Gateway::builder("preloaded.py");
+    let inside = |name: &str| builder.folder().path().join(name);
+    let (imports, hang) = (inside("imports"), inside("hang"));
+    let gateway = builder
+        .env("TEST_IMPORTS", imports)
+        .env("TEST_HANG", &hang)
+        .args(["--preload", "--startup-timeout", "2s"])
+        .start();
+    let workers = gateway.wait_until_ready(1);
+    fs::write(&hang, "").unwrap();
+    send(template(&gateway).expect("a template"), Signal::SIGKILL);
+    gateway.wait_for_line(&["error: the template", "--startup-timeout"]);
+    gateway.wait_for_line(&[
+        "the template (pid",
+        "before it was ready",
+        "is made in 100ms",
+    ]);
+    assert!(gateway.log().contains("in <module>"), "{}", gateway.log());
+    fs::remove_file(&hang).unwrap();
+    gateway.wait_for_count(IMPORTED, 2);
+    assert_eq!(gateway.wait_for_workers(1), workers);
+    let log = gateway.log();
+    let killed = log.matches("killing it").count();
+    assert!((1..=2).contains(&killed), "{log}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::client::{Connection, Request, fetch};
-use crate::gateway::{Gateway, READY};
+use crate::gateway::{Fifo, Gateway, READY};
 use crate::load::Load;
 use crate::release::{Held, Release};
 
@@ -51,6 +51,41 @@ fn twenty_reloads_under_load_lose_nothing() {
 #[test]
 fn twenty_reloads_half_of_them_broken_lose_nothing() {
     deploys_under_load(|number| number % 2 == 1);
+}
+
+/// Workers of older code that still finish long requests take up places; a deploy that comes then is done later.
+#[test]
+fn a_reload_that_finds_no_place_is_put_off() {
+    const PUT_OFF: &str = "reload: put off";
+    let release = Release::new("serves 0");
+    let gateway = release.start(1, &[]);
+    let mut held = Vec::new();
+    loop {
+        // The only worker of this code is busy from here on.
+        held.push(Held::new(&gateway, &format!("fifo-{}", held.len())));
+        release.deploy(&format!("serves {}", held.len()));
+        gateway.signal(Signal::SIGHUP);
+        let is_put_off = gateway.wait_for("the reload", || {
+            let log = gateway.log();
+            let is_put_off = log.contains(PUT_OFF);
+            let is_done = log.matches("reload: done").count() == held.len();
+            (is_put_off || is_done).then_some(is_put_off)
+        });
+        if is_put_off {
+            break;
+        }
+        assert!(held.len() < 64, "{}", gateway.log());
+    }
+    let newest = held.len().to_string();
+    assert_eq!(held.remove(0).finish(), "0");
+    gateway.wait_for("the newest code", || {
+        (text(&gateway) == newest).then_some(())
+    });
+    assert!(!gateway.log().contains("reload: failed"));
+    for (number, held) in held.into_iter().enumerate() {
+        assert_eq!(held.finish(), (number + 1).to_string());
+    }
+    assert_eq!(gateway.terminate().code, 0);
 }
 
 /// Somebody's deploy script sends more than one, and each may come in the middle of another.
@@ -192,4 +227,54 @@ fn a_worker_that_is_told_to_end_is_replaced() {
     tally.expect_none_lost();
     let now = gateway.wait_for_workers(2);
     assert!(!now.contains(&workers[0]) && now.contains(&workers[1]));
+}
+
+/// Nothing else may happen for an hour.
+#[test]
+fn a_reload_that_was_asked_for_during_the_start_follows_it() {
+    let release = Release::new("serves text");
+    let builder = release.builder().bind_tcp();
+    let fifo = Fifo::new(builder.folder().path(), "fifo");
+    release.deploy(&format!("waits {}", fifo.path()));
+    let gateway = builder.start();
+    let word = fifo.entered();
+    gateway.signal(Signal::SIGHUP);
+    // Later signals come after it.
+    gateway.signal(Signal::SIGUSR1);
+    gateway.wait_for_log("log file opened anew");
+    release.deploy("serves new");
+    drop(word);
+    gateway.wait_for_log("reload: done");
+}
+
+/// The settings are those of the start. Who has changed them is not to believe otherwise.
+#[test]
+fn a_reload_says_when_the_file_of_settings_has_changed() {
+    let release = Release::new("serves text");
+    let builder = release.builder();
+    let file = builder.folder().path().join("site.toml");
+    std::fs::write(&file, "slow-log = '7s'").unwrap();
+    // In a folder that is told as seen from the one that the process leaves for it.
+    let folder = builder.folder();
+    let source = crate::gateway::apps().join("released.py");
+    std::fs::copy(source, folder.path().join("released.py")).unwrap();
+    let builder = builder.cwd(folder.path().parent().unwrap());
+    let builder = builder
+        .arg("--chdir")
+        .arg(folder.path().file_name().unwrap());
+    let gateway = builder.args(["--config", "site.toml"]).start();
+    gateway.wait_until_ready(1);
+    let told = || gateway.log().matches("restart").count();
+    assert!(gateway.reload());
+    // Written anew by a tool that has nothing to change.
+    std::fs::write(&file, "slow-log = '7s'").unwrap();
+    assert!(gateway.reload());
+    assert_eq!(told(), 0, "{}", gateway.log());
+    std::fs::write(&file, "slow-log = ").unwrap();
+    assert!(gateway.reload());
+    let line = gateway.wait_for_line(&["warn", "restart"]);
+    assert!(line.contains(file.to_str().unwrap()), "{line}");
+    std::fs::remove_file(&file).unwrap();
+    assert!(gateway.reload());
+    assert_eq!(told(), 2, "{}", gateway.log());
 }

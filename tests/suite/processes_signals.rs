@@ -1,13 +1,14 @@
 //! What operators and init systems do with the process: signals, a PID file, users, and other people's children.
 
 use std::fs;
+use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
 
 use crate::client::{Connection, Request, fetch};
 use crate::gateway::{Fifo, Gateway};
 use crate::load::Load;
-use crate::process_table::{children, is_alive, status, zombies};
+use crate::process_table::{children, is_alive, send, status, zombies};
 use crate::release::{Held, Release};
 
 /// Whatever the application was called for has been answered, and whoever was let in.
@@ -54,6 +55,31 @@ fn sigterm_waits_for_a_request_and_for_no_idle_connection() {
     assert_eq!(gateway.wait().code, 0);
 }
 
+/// A balancer's check finds the port closed while requests are still running, also in a worker that has no thread left to close it.
+/// Who had connected before is answered.
+#[test]
+fn sigterm_closes_the_port_before_the_requests_have_ended() {
+    let release = Release::new("serves text");
+    for workers in ["1", "2"] {
+        let builder = release.builder().args(["--workers", workers]).bind_tcp();
+        let gateway = builder.start();
+        let address = gateway.address();
+        let held: Vec<_> = ["a", "b"][..workers.parse().unwrap()]
+            .iter()
+            .map(|name| Held::on(Connection::tcp(address), &gateway, name))
+            .collect();
+        let mut early = Connection::tcp(address);
+        early.write(&Request::get("/").bytes());
+        gateway.signal(Signal::SIGTERM);
+        gateway.wait_for("a closed port", || TcpStream::connect(address).err());
+        for held in held {
+            assert_eq!(held.finish(), "text");
+        }
+        early.response(1).expect(200);
+        assert_eq!(gateway.wait().code, 0);
+    }
+}
+
 #[test]
 fn sigint_and_sigquit_end_at_once() {
     for signal in [Signal::SIGINT, Signal::SIGQUIT] {
@@ -69,6 +95,56 @@ fn sigint_and_sigquit_end_at_once() {
         assert!(!socket.exists());
         assert_eq!(held.release().response(1).end, None);
         assert!(!processes.iter().any(|pid| is_alive(*pid)), "{processes:?}");
+    }
+}
+
+/// systemd's default KillMode, and pkill: all processes of the gateway get the signal, the master the last.
+fn send_to_all(gateway: &Gateway, signal: Signal) {
+    for worker in gateway.workers() {
+        send(worker, signal);
+    }
+    gateway.signal(signal);
+}
+
+#[test]
+fn sigterm_to_all_processes_loses_nothing_that_was_accepted() {
+    let release = Release::new("serves text");
+    let gateway = release.start(2, &[]);
+    // So slow that there is always somebody who waits to be let in.
+    let load = Load::on(&gateway, "/sleeps?0.02").on_new_connections();
+    let load = load.until_refused();
+    let ((), tally) = load.during(|load| {
+        load.wait_for_more(20);
+        send_to_all(&gateway, Signal::SIGTERM);
+        gateway.wait_for("the end of the workers", || {
+            gateway.workers().is_empty().then_some(())
+        });
+    });
+    eprintln!("{tally}");
+    assert!(tally.failed.is_empty(), "{tally}");
+    // Whoever was let in has been answered: a connect that comes later finds no socket.
+    assert_eq!((tally.unanswered, tally.refused), (0, 8), "{tally}");
+    assert_eq!(gateway.wait().code, 0);
+}
+
+/// A hang-up and the like are for the master, and no worker's or template's death.
+#[test]
+fn what_is_for_the_master_passes_the_others_by() {
+    for option in ["--max-requests-jitter=0", "--preload"] {
+        let release = Release::new("serves text");
+        let gateway = release.start(2, &[option]);
+        let ((), tally) = Load::on(&gateway, "/").during(|load| {
+            for child in children(gateway.pid()) {
+                for signal in [Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGHUP] {
+                    send(child, signal);
+                }
+            }
+            assert!(gateway.reload());
+            load.wait_for_more(20);
+        });
+        tally.expect_none_lost();
+        let log = gateway.terminate().log;
+        assert!(!log.contains("killed by signal"), "{log}");
     }
 }
 
@@ -137,7 +213,7 @@ fn pid_1_of_a_container_serves_and_ends_on_sigterm() {
     fetch(gateway.socket(), &Request::get("/pid")).expect(200);
     let init = children(gateway.pid())[0];
     let worker = children(init);
-    crate::process_table::send(init, Signal::SIGTERM);
+    send(init, Signal::SIGTERM);
     gateway.wait_for_log("told to end");
     let exit = gateway.wait();
     assert_eq!(exit.code, 0, "{}", exit.log);

@@ -1,6 +1,7 @@
 //! What systemd is told by sd_notify(3) and what it gives: the sockets, and a watchdog's time.
 
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 
 use nix::sys::signal::Signal;
 
@@ -25,6 +26,19 @@ impl Manager {
             heard: Vec::new(),
         };
         (manager, builder.env("NOTIFY_SOCKET", path))
+    }
+
+    /// In the abstract name space, as container managers do.
+    fn without_a_file(builder: Builder) -> (Manager, Builder) {
+        let name = builder.folder().path().join("notify").display().to_string();
+        let place = SocketAddr::from_abstract_name(&name).unwrap();
+        let socket = UnixDatagram::bind_addr(&place).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        let manager = Manager {
+            socket,
+            heard: Vec::new(),
+        };
+        (manager, builder.env("NOTIFY_SOCKET", format!("@{name}")))
     }
 
     /// Reads messages up to that one, whose lines are the states; gives the state that begins like this.
@@ -76,6 +90,17 @@ fn ready_is_said_when_a_worker_is_ready() {
         manager.wait_for("STOPPING=1");
         assert_eq!(gateway.wait().code, 0);
     }
+}
+
+#[test]
+fn a_manager_without_a_file_hears_the_same() {
+    let (mut manager, builder) = Manager::without_a_file(Gateway::builder("hello"));
+    let gateway = builder.start();
+    manager.wait_for("READY=1");
+    manager.wait_for("STATUS=");
+    gateway.signal(Signal::SIGTERM);
+    manager.wait_for("STOPPING=1");
+    assert_eq!(gateway.wait().code, 0);
 }
 
 #[test]

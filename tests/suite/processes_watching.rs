@@ -51,6 +51,45 @@ fn a_saved_file_takes_effect() {
     wait_for_text(&gateway, "third");
 }
 
+/// Django for one imports what a URL leads to with the first request for it.
+#[test]
+fn a_file_that_was_imported_late_is_watched_too() {
+    let builder = application().args(["--log-level", "debug"]);
+    let site = builder.folder().path().join("site.py");
+    fs::write(
+        site,
+        "def application(environ, start_response):\n    import part\n    \
+         start_response(\"200 OK\", [])\n    return [part.WORD]\n",
+    )
+    .unwrap();
+    let gateway = builder.start();
+    gateway.wait_until_ready(1);
+    wait_for_text(&gateway, "first");
+    gateway.wait_for_count("files are watched", 2);
+    save(&gateway, "WORD = b\"second\"\n");
+    wait_for_text(&gateway, "second");
+}
+
+/// A large application's files are more than one message holds; what was imported last is the developer's own.
+#[test]
+fn the_last_of_many_files_is_watched() {
+    for option in [None, Some("--preload")] {
+        let builder = application().args(option);
+        let site = builder.folder().path().join("site.py");
+        let served = fs::read_to_string(&site).unwrap();
+        // Of modules only the names of their files count here.
+        let many = "import sys, types\nfor number in range(1000):\n    module = types.ModuleType(f\"many_{number}\")\n    \
+                    module.__file__ = f\"/nowhere/{'long' * 40}/{number}.py\"\n    \
+                    sys.modules[module.__name__] = module\n";
+        fs::write(site, format!("{many}{served}")).unwrap();
+        let gateway = builder.start();
+        gateway.wait_until_ready(1);
+        wait_for_text(&gateway, "first");
+        save(&gateway, "WORD = b\"second\"\n");
+        wait_for_text(&gateway, "second");
+    }
+}
+
 #[test]
 fn a_mistake_keeps_the_old_code_serving_and_is_in_the_log() {
     let gateway = application().start();

@@ -77,8 +77,13 @@ impl Held {
     /// `name` is of the FIFO in the gateway's folder.
     #[track_caller]
     pub(crate) fn new(gateway: &Gateway, name: &str) -> Held {
+        Held::on(Connection::open(gateway.socket()), gateway, name)
+    }
+
+    /// On a connection that is open already.
+    #[track_caller]
+    pub(crate) fn on(mut connection: Connection, gateway: &Gateway, name: &str) -> Held {
         let fifo = Fifo::new(gateway.folder(), name);
-        let mut connection = Connection::open(gateway.socket());
         connection.write(&Request::get(&format!("/waits?{}", fifo.path())).bytes());
         let word = fifo.entered();
         Held {

@@ -10,11 +10,17 @@ use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::super::connection::{Connection, Unread};
+use super::super::custody::{Custody, Possession};
 use super::super::handoff::Note;
 use super::super::listener::{Accepted, Listener};
-use super::upkeep::{PAUSE, SWEEP};
 use super::{Idle, Responder, Source};
 use crate::gateway::forked;
+
+/// How often deadlines are looked at while there are connections.
+pub(super) const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long nothing is taken after the process ran out of descriptors or connections.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// How often the same trouble with new connections is told.
 const COMPLAINT: Duration = Duration::from_secs(10);
@@ -238,6 +244,7 @@ impl Responder {
 
     /// Puts the connection among those that wait, and into the epoll set.
     pub(super) fn watch_one(&self, table: &mut Table, mut connection: Box<Connection>) {
+        self.entrust(&mut connection);
         let fd = connection.as_fd().as_raw_fd();
         if !connection.registered {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, fd as u64);
@@ -251,9 +258,25 @@ impl Responder {
         table.waiting.insert(fd, connection);
     }
 
+    /// Has a kept connection that waits for its next request outlive this process.
+    fn entrust(&self, connection: &mut Connection) {
+        if !connection.used || !connection.may_travel() {
+            return;
+        }
+        if let (Custody::None, Some(custodian)) = (&connection.custody, &self.custodian) {
+            let receipt = custodian.deposit(connection.as_fd());
+            connection.custody = receipt.map_or(Custody::Refused, Custody::Held);
+        }
+        connection.custody.note(Possession::Free);
+    }
+
     /// Closes the connection.
     pub(super) fn close(&self, mut connection: Box<Connection>) {
-        if forked::has_forked() || connection.travelled || connection.is_shared() {
+        if forked::has_forked()
+            || connection.travelled
+            || connection.custody.is_held()
+            || connection.is_shared()
+        {
             // Somebody else has the descriptor too.
             self.unregister(&mut connection);
             let _ = shutdown(connection.as_fd().as_raw_fd(), Shutdown::Both);

@@ -6,14 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::super::connection::{Connection, Step, Unread};
 use super::super::handoff::Note;
-use super::table::Table;
+use super::table::{PAUSE, SWEEP, Table};
 use super::{Idle, Responder};
-
-/// How often deadlines are looked at while there are connections.
-pub(super) const SWEEP: Duration = Duration::from_secs(1);
-
-/// How long nothing is taken after the process ran out of descriptors or connections.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// How soon what the handoff channel had no room for is tried again.
 const RETRY: Duration = Duration::from_millis(10);
@@ -31,6 +25,11 @@ impl Responder {
         let waits = table.full && stopping == Some(Idle::Close);
         if let Some(idle) = stopping.filter(|_| table.draining != stopping && !waits) {
             self.drain(&mut table, idle);
+        }
+        if waits && !table.listeners.is_empty() {
+            // But nobody else comes in: a balancer is to find the port closed, and to turn to other hosts.
+            self.accept_all(&mut table);
+            table.listeners.clear();
         }
         self.arrange(&mut table);
         if table.waiting.is_empty() && table.paused.is_none() {

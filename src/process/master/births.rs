@@ -1,16 +1,19 @@
 //! Making processes.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use super::super::channel::{Channel, Message};
-use super::super::crew::{Birth, Orders, Post};
+use super::super::crew::{Birth, Orders, Post, refused};
 use super::super::forks::{expect_fork, forget_fork};
 use super::super::output::Output;
 use super::super::scoreboard::Place;
+use super::super::signals::end_at_once;
 use super::Master;
+use super::custody::Copies;
 use super::generations::Template;
 use super::workers::{State, Worker};
 
@@ -24,10 +27,7 @@ impl Master<'_> {
             Ok(()) => true,
             Err(error) => {
                 let delay = self.backoff.died(now, std::time::Duration::ZERO);
-                log::error!(
-                    "a worker cannot be made: {error}; the system, the user (ulimit -u) or the service (TasksMax=) may have as \
-                     many processes or open files as are allowed; tried again in {delay:?}"
-                );
+                log::error!("{}; tried again in {delay:?}", refused(error));
                 false
             }
         }
@@ -81,6 +81,7 @@ impl Master<'_> {
     pub(super) fn make_template(&mut self, now: Instant) -> io::Result<Template> {
         let (ours, theirs) = Channel::pair()?;
         let (output, their_output) = Output::pipe()?;
+        let master = getpid();
         expect_fork();
         // SAFETY: the master has a single thread, so that nothing is held by another in the child.
         let forked = unsafe { fork() };
@@ -91,13 +92,13 @@ impl Master<'_> {
                 channel: ours,
                 output,
                 born: now,
-                is_ready: false,
+                ready: None,
                 hung_up: false,
                 killed_at: None,
             }),
             ForkResult::Child => {
                 drop(ours);
-                self.become_template(theirs, &their_output)
+                self.become_template(theirs, &their_output, master)
             }
         }
     }
@@ -118,21 +119,30 @@ impl Master<'_> {
             identity: &self.plan.identity,
         };
         let code = match birth.settle() {
-            Ok(()) => self.crew.work(Post {
-                number,
-                channel,
-                place,
-                listeners: std::mem::take(&mut self.listening).into_sockets(),
-            }),
+            Ok(()) => {
+                let listeners = std::mem::take(&mut self.listening).into_sockets();
+                let crew = self.crew;
+                live(|| {
+                    crew.work(Post {
+                        number,
+                        channel,
+                        place,
+                        listeners,
+                    })
+                })
+            }
             Err(error) => failed(&error),
         };
         exit(code)
     }
 
-    fn become_template(&mut self, channel: Channel, output: &std::os::fd::OwnedFd) -> ! {
+    fn become_template(
+        &mut self,
+        channel: Channel,
+        output: &std::os::fd::OwnedFd,
+        master: Pid,
+    ) -> ! {
         self.leave_master();
-        // Should the master be killed while the application is imported.
-        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
         let birth = Birth {
             title: format!("wsgi-gateway: template {}", self.plan.name),
             output,
@@ -140,12 +150,22 @@ impl Master<'_> {
             crew: self.crew,
             identity: &self.plan.identity,
         };
-        let code = match birth.settle() {
+        let settled = birth.settle();
+        // Should the master be killed while the application is imported. Behind what --user does, which undoes this
+        // (PR_SET_PDEATHSIG in prctl(2)).
+        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+        let code = match settled {
             Ok(()) => {
+                // Should the master be killed while the application is imported. A change of the user, which is over
+                // here, undoes it (prctl(2)).
+                let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+                if getppid() != master {
+                    end_at_once(0);
+                }
                 let name = self.plan.name.clone();
                 let listeners = std::mem::take(&mut self.listening).into_sockets();
                 let orders = Orders::new(channel, name, self.board.clone(), listeners);
-                self.crew.prepare(orders)
+                live(|| self.crew.prepare(orders))
             }
             Err(error) => failed(&error),
         };
@@ -157,11 +177,13 @@ impl Master<'_> {
     fn leave_master(&mut self) {
         self.workers.clear();
         self.strays.clear();
+        self.copies = Copies::default();
         self.current = None;
         self.candidate = None;
     }
 
-    fn free_number(&self) -> Option<u32> {
+    /// A place that no worker has, not even one on its way out.
+    pub(super) fn free_number(&self) -> Option<u32> {
         let most = u32::try_from(self.board.places()).unwrap_or(u32::MAX);
         (1..=most).find(|number| self.workers.iter().all(|worker| worker.number != *number))
     }
@@ -170,6 +192,14 @@ impl Master<'_> {
 fn failed(error: &str) -> i32 {
     log::error!("{error}");
     1
+}
+
+/// Does the work of a new process. A panic ends there and not in the master's part of the stack, whose owner is another
+/// process.
+fn live(life: impl FnOnce() -> i32) -> i32 {
+    /// As Rust has it for a main() that panics.
+    const PANICKED: i32 = 101;
+    catch_unwind(AssertUnwindSafe(life)).unwrap_or(PANICKED)
 }
 
 /// Ends the process as main() would, without going back into the master's part of the stack.

@@ -14,6 +14,9 @@ use super::super::threads::ask_for_stacks;
 use super::workers::{Died, State, say};
 use super::{Ending, Master, Stage, stamp};
 
+/// How long a template whose time is over may take to write its stacks, and then to be gone.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// A generation of the code.
 #[derive(Debug)]
 pub(super) struct Generation {
@@ -30,7 +33,8 @@ pub(super) struct Template {
     pub(super) channel: Channel,
     pub(super) output: Output,
     pub(super) born: Instant,
-    pub(super) is_ready: bool,
+    /// Since when workers can be forked from it.
+    pub(super) ready: Option<Instant>,
     pub(super) hung_up: bool,
     /// When it is killed, after it was told to write its stacks.
     pub(super) killed_at: Option<Instant>,
@@ -49,7 +53,7 @@ impl Generation {
     pub(super) fn deadline(&self, startup: Duration) -> Option<Instant> {
         let template = self.template.as_ref()?;
         let limit = template.killed_at.unwrap_or(template.born + startup);
-        (!template.is_ready).then_some(limit)
+        template.ready.is_none().then_some(limit)
     }
 }
 
@@ -95,6 +99,15 @@ impl Master<'_> {
             self.reload_again = true;
             return;
         }
+        if self.free_number().is_none() {
+            if !std::mem::replace(&mut self.reload_again, true) {
+                log::warn!(
+                    "reload: put off ({why}): {} workers still finish long requests, and one of them has to end first",
+                    self.workers.len()
+                );
+            }
+            return;
+        }
         log::info!("reload: begun ({why})");
         self.service.reloading();
         self.begin_generation(now);
@@ -103,14 +116,15 @@ impl Master<'_> {
     /// Goes on with the candidate: its first worker, then the change.
     pub(super) fn further_candidate(&mut self, now: Instant) {
         let Some(candidate) = &mut self.candidate else {
-            if std::mem::take(&mut self.reload_again) {
-                self.reload(now, "SIGHUP during the last reload");
+            if self.reload_again && self.free_number().is_some() {
+                self.reload_again = false;
+                self.reload(now, "asked for before");
             }
             return;
         };
         let number = candidate.number;
         if let Some(template) = &mut candidate.template {
-            if !template.is_ready {
+            if template.ready.is_none() {
                 if template.is_late(now, self.plan.startup_timeout) {
                     let reason = format!(
                         "the application was not imported within {:?} (--startup-timeout)",
@@ -247,7 +261,7 @@ impl Master<'_> {
                     let known = self.current.iter_mut().chain(&mut self.candidate);
                     for generation in known.filter(|known| known.number == number) {
                         if let Some(template) = &mut generation.template {
-                            template.is_ready = true;
+                            template.ready = Some(Instant::now());
                             log::info!(
                                 "the template (pid {}) has imported the application",
                                 template.pid
@@ -279,55 +293,68 @@ impl Master<'_> {
         }
         if is(&self.current) {
             let now = Instant::now();
-            if let Some(current) = &mut self.current {
-                let template = current.template.take();
-                let age = template.map_or(Duration::ZERO, |template| now - template.born);
-                if self.stage == Stage::Serving {
-                    let delay = self.backoff.died(now, age);
-                    log::error!(
-                        "the template (pid {pid}) ended: {died} after {age:.1?}; the next is made in {delay:?}"
-                    );
-                }
+            let current = self.current.as_mut();
+            let template = current.and_then(|current| current.template.take());
+            if let (Some(template), Stage::Serving) = (template, self.stage) {
+                let served = template.ready.map_or(Duration::ZERO, |ready| now - ready);
+                let early = match template.ready {
+                    Some(_) => "",
+                    None => ", before it was ready",
+                };
+                let next = match self.backoff.died(now, served) {
+                    Duration::ZERO => "at once".to_owned(),
+                    delay => format!("in {delay:?}"),
+                };
+                let age = now - template.born;
+                log::error!(
+                    "the template (pid {pid}) ended: {died} after {age:.1?}{early}; the next is made {next}"
+                );
             }
             return true;
         }
         false
     }
 
-    /// Has the current generation's template, if it is to have one, and it is ready.
-    pub(super) fn can_make_workers(&mut self, now: Instant) -> bool {
-        if !self.plan.preload {
-            return true;
-        }
-        let Some(current) = &mut self.current else {
-            return false;
+    /// Has a template for the generation that serves, with `--preload`: not only when a worker is wanted, which is not
+    /// to wait for an import then.
+    pub(super) fn keep_template(&mut self, now: Instant) {
+        let Some(current) = self.current.as_mut().filter(|_| self.plan.preload) else {
+            return;
         };
         match &mut current.template {
-            Some(template) if template.is_ready => true,
+            Some(template) if template.ready.is_some() => {}
             Some(template) => {
                 if template.is_late(now, self.plan.startup_timeout) {
-                    log::error!("the template was not ready within --startup-timeout: killing it");
+                    log::error!(
+                        "the template (pid {}) has not imported the application within {:?} (--startup-timeout): \
+                         killing it",
+                        template.pid,
+                        self.plan.startup_timeout
+                    );
                     let _ = kill(template.pid, Signal::SIGKILL);
+                    template.killed_at = Some(now + LAST_WORDS);
                 }
-                false
             }
-            None => {
-                match self.make_template(now) {
-                    Ok(template) => {
-                        if let Some(current) = &mut self.current {
-                            current.template = Some(template);
-                        }
-                    }
-                    Err(error) => {
-                        let delay = self.backoff.died(now, Duration::ZERO);
-                        log::error!(
-                            "the template cannot be made: {error}; tried again in {delay:?}"
-                        );
+            None if self.backoff.until(now).is_some() => {}
+            None => match self.make_template(now) {
+                Ok(template) => {
+                    if let Some(current) = &mut self.current {
+                        current.template = Some(template);
                     }
                 }
-                false
-            }
+                Err(error) => {
+                    let delay = self.backoff.died(now, Duration::ZERO);
+                    log::error!("the template cannot be made: {error}; tried again in {delay:?}");
+                }
+            },
         }
+    }
+
+    /// Whether workers of the generation that serves can be made now.
+    pub(super) fn can_make_workers(&self) -> bool {
+        let template = self.current.as_ref().map(|current| &current.template);
+        let ready = |template: &Template| template.ready.is_some();
+        !self.plan.preload || template.is_some_and(|template| template.as_ref().is_some_and(ready))
     }
 
     pub(super) fn note_files(&mut self, files: &str) {
@@ -339,6 +366,7 @@ impl Master<'_> {
             let found = stamp(std::fs::metadata(&path));
             self.files.entry(path).or_insert(found);
         }
+        log::debug!("{} files are watched", self.files.len());
     }
 
     /// Reloads when a file of the application has changed.
@@ -361,7 +389,6 @@ impl Template {
     /// Whether its time to import the application is over. Once it is, it is told to write its stacks, and has a moment
     /// for that.
     fn is_late(&mut self, now: Instant, startup: Duration) -> bool {
-        const LAST_WORDS: Duration = Duration::from_millis(500);
         match self.killed_at {
             Some(at) => now >= at,
             None if now >= self.born + startup => {

@@ -1,5 +1,9 @@
 //! What systemd is told, when it is systemd that has started the gateway (sd_notify(3)).
 
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -21,6 +25,17 @@ pub(super) struct Service {
     last: String,
 }
 
+/// Tells a socket in the abstract name space, as container managers give one; sd_notify knows files only.
+fn notify_abstract(name: &[u8], states: &[NotifyState<'_>]) -> io::Result<()> {
+    let place = SocketAddr::from_abstract_name(name)?;
+    let lines: String = states.iter().fold(String::new(), |lines, state| {
+        lines + &state.to_string() + "\n"
+    });
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(lines.as_bytes(), &place).map(drop)
+}
+
 impl Service {
     pub(super) fn new() -> Self {
         let is_there = std::env::var_os("NOTIFY_SOCKET").is_some();
@@ -38,7 +53,12 @@ impl Service {
 
     fn notify(&self, states: &[NotifyState<'_>]) {
         if self.is_there {
-            if let Err(error) = sd_notify::notify(states) {
+            let place = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+            let told = match place.as_bytes().strip_prefix(b"@") {
+                Some(name) => notify_abstract(name, states),
+                None => sd_notify::notify(states),
+            };
+            if let Err(error) = told {
                 log::debug!("systemd cannot be told: {error}");
             }
         }

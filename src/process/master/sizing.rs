@@ -134,7 +134,7 @@ impl Master<'_> {
             .count();
         let missing = self.pool.wanted().saturating_sub(self.fresh().count());
         let may = self.at_once.saturating_sub(starting);
-        if missing == 0 || !self.can_make_workers(now) {
+        if missing == 0 || !self.can_make_workers() {
             return;
         }
         let generation = self.serving();

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use super::super::channel::{Channel, Message, Received};
 use super::super::output::Output;
 use super::super::scoreboard::{Place, Running};
+use super::generations::Generation;
 use super::{Master, Stage};
 
 /// The most messages of one worker that are read before the others have their turn.
@@ -18,6 +19,10 @@ const AT_ONCE: usize = 64;
 
 /// How long a worker that was told to write its stacks and end may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long a worker may be late in seeing that a request has had its time, before it is taken for stopped; and how long
+/// it then has to show that it was not: everything may have been stopped and go on now.
+const PUNCTUAL: Duration = Duration::from_secs(2);
 
 /// How long after a report that a worker is full it is taken for news.
 const NEWS: Duration = Duration::from_millis(150);
@@ -64,6 +69,8 @@ pub(super) enum Limit {
     Abort,
     /// It is killed.
     Kill,
+    /// It is killed, unless it shows until then that it still watches its requests.
+    Frozen,
 }
 
 impl Worker {
@@ -121,23 +128,47 @@ impl Master<'_> {
         self.read_templates();
     }
 
-    fn read_worker(&mut self, index: usize) {
+    /// Reads what a worker has said, as much as is its turn; whether there may be more of its messages.
+    fn read_worker(&mut self, index: usize) -> bool {
         let number = self.workers[index].number;
-        let mut before = self.workers[index].hung_up;
-        for _ in 0..AT_ONCE {
-            if before {
-                break;
-            }
+        let mut heard = 0;
+        while heard < AT_ONCE && !self.workers[index].hung_up {
             match self.workers[index].channel.receive() {
                 Received::Message(message) => self.hear(index, message),
                 Received::Nothing => break,
-                Received::Closed => {
-                    self.workers[index].hung_up = true;
-                    before = true;
-                }
+                Received::Closed => self.workers[index].hung_up = true,
             }
+            heard += 1;
         }
         self.workers[index].output.read(|line| tell(number, line));
+        heard == AT_ONCE
+    }
+
+    /// Gives up workers that never came to be: the template that was to fork them has ended, or was refused a process. No
+    /// process has the other end of such a worker's channel, and none will be waited for.
+    pub(super) fn forget_unborn(&mut self) {
+        while let Some(index) = self
+            .workers
+            .iter()
+            .position(|worker| worker.hung_up && worker.pid.is_none())
+        {
+            let worker = self.workers.remove(index);
+            let number = |generation: &Option<Generation>| generation.as_ref().map(|it| it.number);
+            let asked_by = Some(worker.generation);
+            if self.stage == Stage::Ending {
+                continue;
+            }
+            if asked_by == number(&self.candidate) {
+                self.candidate_failed(Died::Exited(1), Some("no worker can be made"));
+            } else if asked_by == number(&self.current) {
+                let delay = self.backoff.died(Instant::now(), Duration::ZERO);
+                log::error!(
+                    "worker {} was not made: its template has ended, or the system makes no more processes; tried again \
+                     in {delay:?}",
+                    worker.number
+                );
+            }
+        }
     }
 
     fn hear(&mut self, index: usize, message: Message) {
@@ -166,6 +197,9 @@ impl Master<'_> {
                 self.note_trouble(generation, text);
             }
             Message::Files(files) => self.note_files(&files),
+            Message::Deposit(slot, turn, socket) => {
+                self.take_into_custody(number, slot, turn, socket);
+            }
             Message::Forked(pid) => worker.pid = Some(Pid::from_raw(pid)),
             _ => log::debug!(
                 "{} sent a message that is not for the master",
@@ -214,11 +248,52 @@ impl Master<'_> {
         }
     }
 
+    /// When it is to be looked whether workers are frozen, where they have deadlines to keep.
+    pub(super) fn next_frozen(&self, now: Instant) -> Option<Instant> {
+        let limit = self.plan.request_timeout?;
+        let serves = |worker: &Worker| worker.state == State::Ready;
+        let is_any = self.workers.iter().any(serves);
+        is_any.then(|| now + limit.max(PUNCTUAL))
+    }
+
+    /// Finds workers that do not see to --request-timeout any more: stopped by a signal, for one.
+    pub(super) fn watch_for_frozen(&mut self, now: Instant) {
+        let Some(limit) = self.plan.request_timeout else {
+            return;
+        };
+        for worker in &mut self.workers {
+            let running = worker.place.running();
+            let late = running
+                .iter()
+                .any(|request| request.age >= limit + PUNCTUAL);
+            match worker.limit {
+                None if late && worker.state == State::Ready => {
+                    worker.limit = Some((now + PUNCTUAL, Limit::Frozen));
+                }
+                Some((_, Limit::Frozen)) if !late => worker.limit = None,
+                _ => {}
+            }
+        }
+    }
+
     /// Does what is due with workers that take too long to start or to end.
     pub(super) fn enforce_deadlines(&mut self, now: Instant) {
         let (startup, grace) = (self.plan.startup_timeout, self.plan.graceful_timeout);
         for worker in &mut self.workers {
             if worker.deadline(startup).is_none_or(|at| now < at) {
+                continue;
+            }
+            if worker
+                .limit
+                .is_some_and(|(_, limit)| limit == Limit::Frozen)
+            {
+                let serving = Worker::serving(&worker.place.running());
+                log::error!(
+                    "{} does not see to --request-timeout: it is stopped, or the machine is overloaded; killing it{serving}",
+                    worker.name()
+                );
+                worker.signal(Signal::SIGKILL);
+                worker.limit = Some((now + LAST_WORDS, Limit::Kill));
                 continue;
             }
             let reason = if worker.state == State::Starting {
@@ -272,7 +347,10 @@ impl Master<'_> {
     }
 
     fn bury(&mut self, index: usize, died: Died) {
+        /// More than the channel holds is a child's of the worker.
+        const TURNS: usize = 16;
         let now = Instant::now();
+        let _ = (0..TURNS).any(|_| !self.read_worker(index));
         let mut worker = self.workers.remove(index);
         worker.output.read(|line| tell(worker.number, line));
         let running = worker.place.running();
@@ -297,6 +375,7 @@ impl Master<'_> {
         if self.stage == Stage::Ending {
             return;
         }
+        self.release(worker.number, &worker.place);
         if self
             .candidate
             .as_ref()

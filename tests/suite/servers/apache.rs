@@ -180,14 +180,14 @@ pub(super) const PROXY_PASS: &str =
 pub(super) const PROXY_PASS_BELOW: &str =
     "ProxyPass /app unix:/run/wsgi-gateway.sock|fcgi://localhost enablereuse=on";
 const REUSE: &str = " enablereuse=on";
-const SET_HANDLER: [&str; 3] = [
+pub(super) const SET_HANDLER: [&str; 3] = [
     "<Location /app>",
     "SetHandler proxy:unix:/run/wsgi-gateway.sock|fcgi://localhost/",
     "</Location>",
 ];
 
 /// What a provider of shared hosting has around a customer's folder.
-fn hosted(folder: &str) -> String {
+pub(super) fn hosted(folder: &str) -> String {
     format!(
         "<VirtualHost *:80>
             ServerName 127.0.0.1

@@ -67,7 +67,7 @@ const BELOW: &[Loss] = &[
 ];
 
 /// h2o, where this Debian has a package of it: not every one does, so that its absence is no failure in CI either.
-fn h2o() -> Option<PathBuf> {
+pub(super) fn h2o() -> Option<PathBuf> {
     let program = PathBuf::from("/usr/bin/h2o");
     if !program.exists() {
         eprintln!("skipped: no h2o on this machine");
@@ -77,7 +77,7 @@ fn h2o() -> Option<PathBuf> {
 }
 
 /// Starts h2o with this configuration in front of this gateway.
-fn start(program: &Path, conf: &Conf, gateway: &Gateway) -> Server {
+pub(super) fn start(program: &Path, conf: &Conf, gateway: &Gateway) -> Server {
     Server::start(1, |start| {
         let mut conf = conf
             .clone()

@@ -1,10 +1,14 @@
 //! HAProxy lives through everything that a gateway sends: HAProxy 2.6 ends as a whole when a responder sends a head in pieces, closes
-//! within one or sends large records of STDERR, and waits for ever for a request that ends without an answer.
+//! within one, sends large records of STDERR or one without padding and then nothing for a moment, and waits for ever for a request that
+//! ends without an answer.
 //!
 //! Each page is asked for on a connection of its own and must come to some end; HAProxy must then still be the process that it was.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use super::{Conf, Server, gateway, haproxy, program};
-use crate::gateway::{Fifo, Gateway};
+use crate::gateway::{DEADLINE, Fifo, Gateway};
 use crate::http::{Client, Page};
 
 #[test]
@@ -41,6 +45,32 @@ fn nothing_that_the_application_does_brings_it_down() {
     }
 }
 
+/// A report is all that HAProxy has read when it looks at it: of one without padding it died.
+#[test]
+fn a_report_that_comes_alone_does_not_bring_it_down() {
+    let Some(mut site) = Site::start(&["--workers", "1", "--threads", "2"]) else {
+        return;
+    };
+    let fifo = Fifo::new(site.gateway.folder(), "fifo");
+    let pipe = format!("X-Pipe: {}", fifo.path());
+    // Whatever is missing to a multiple of 8.
+    for length in (0..8).chain(8_000..8_008) {
+        let mut waiting = site.client();
+        let target = format!("/reports_and_waits?{length}");
+        waiting.begin("GET", &target, &[&pipe], 0);
+        let entered = fifo.entered();
+        let report = format!("report of {length} ");
+        let deadline = Instant::now() + DEADLINE;
+        while !site.haproxy.log().contains(&report) {
+            assert!(Instant::now() < deadline, "{report:?} is not in its log");
+            thread::sleep(Duration::from_millis(2));
+        }
+        drop(entered);
+        assert_eq!(waiting.page("GET").text(), "waited", "{target}");
+        assert!(site.haproxy.is_running(), "HAProxy has ended");
+    }
+}
+
 #[test]
 fn a_worker_that_dies_does_not_bring_it_down() {
     let Some(mut site) = Site::start(&["--workers", "2", "--threads", "1"]) else {
@@ -55,7 +85,8 @@ fn a_worker_that_dies_does_not_bring_it_down() {
 
 #[test]
 fn a_full_gateway_is_a_503_to_its_clients() {
-    let options = ["--workers", "1", "--threads", "1", "--max-connections", "1"];
+    // A second thread, which answers: the connections that come while all are in requests wait until one is not.
+    let options = ["--workers", "1", "--threads", "2", "--max-connections", "1"];
     let Some(mut site) = Site::start(&options) else {
         return;
     };
@@ -69,7 +100,9 @@ fn a_full_gateway_is_a_503_to_its_clients() {
     }
     drop(entered);
     assert_eq!(waiting.page("GET").text(), "waited");
-    site.expect("/hello", 0, "200, whole, 5 bytes");
+    // By the same client, as HAProxy keeps the one connection that there may be.
+    assert_eq!(waiting.fetch("GET", "/hello?0", b"").text(), "Hello");
+    assert!(site.haproxy.is_running());
 }
 
 struct Site {

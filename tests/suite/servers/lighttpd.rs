@@ -36,8 +36,12 @@ fn every_request_arrives_as_on_a_plain_server() {
             "",
             spawned(&Conf::read("lighttpd-spawn.conf")),
         ),
-        ("lighttpd, CGI, prefix", "/app", cgi_started(&cgi)),
-        ("lighttpd, CGI", "", cgi_started(&cgi_whole)),
+        (
+            "lighttpd, CGI, prefix",
+            "/app",
+            cgi_started(&cgi, matrix::APP),
+        ),
+        ("lighttpd, CGI", "", cgi_started(&cgi_whole, matrix::APP)),
     ];
     matrix::check(&ways.each_ref().map(|(name, mount, server)| Way {
         name,
@@ -94,7 +98,7 @@ pub(super) fn external(conf: &Conf, gateway: &Gateway) -> Server {
 }
 
 /// lighttpd that starts the gateway as a FastCGI program.
-fn spawned(conf: &Conf) -> Server {
+pub(super) fn spawned(conf: &Conf) -> Server {
     start(|start| {
         let folder = &start.folder;
         conf.clone()
@@ -106,18 +110,19 @@ fn spawned(conf: &Conf) -> Server {
 }
 
 /// lighttpd that starts the gateway for each request.
-fn cgi_started(conf: &Conf) -> Server {
+pub(super) fn cgi_started(conf: &Conf, app: &str) -> Server {
     start(|start| {
         let folder = &start.folder;
         conf.clone()
             .put_all("/usr/local/bin/wsgi-gateway", folder.gateway_program())
-            .put_all("/srv/site/app.py", folder.app(matrix::APP))
-            .put("\"/app.py\"", format!("\"/{}.py\"", matrix::APP))
+            .put_all("/srv/site/app.py", folder.app(app))
+            .put("\"/app.py\"", format!("\"/{app}.py\""))
             .put("/var/log/lighttpd", folder.writable("logs"))
     })
 }
 
-fn start(conf: impl Fn(&Start) -> Conf) -> Server {
+/// lighttpd with the configuration that `conf` makes.
+pub(super) fn start(conf: impl Fn(&Start) -> Conf) -> Server {
     let program = program("lighttpd").expect("asked for before");
     Server::start(1, |start| {
         let mut conf = conf(start)

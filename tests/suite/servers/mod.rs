@@ -19,9 +19,14 @@ use tempfile::TempDir;
 
 use crate::gateway::{DEADLINE, Gateway, binary, free_port};
 
+mod accelerated;
 mod apache;
+mod authorizer;
 mod caddy;
+mod cuts;
 mod django;
+mod explained;
+mod explanation;
 mod h2o;
 mod haproxy;
 mod haproxy_lives;
@@ -29,12 +34,15 @@ mod hgweb;
 mod larger;
 mod lighttpd;
 mod matrix;
+mod mistaken;
+mod mistaken_apache;
 mod nginx;
 mod oracle;
 mod requests;
 mod sites;
 mod small;
 mod systemd;
+mod unspoken;
 
 /// A program by its name, also where PATH does not have the administrator's programs; `None` after saying that the test is skipped.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
@@ -252,9 +260,17 @@ impl Server {
     }
 
     fn try_start(ports: usize, command: &impl Fn(&Start) -> Command) -> Option<Server> {
+        // The kernel may give the same port again: a free one is not held.
+        let mut addresses = Vec::new();
+        while addresses.len() < ports {
+            let address = free_port("127.0.0.1:0");
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         let start = Start {
             folder: Folder::new(),
-            addresses: (0..ports).map(|_| free_port("127.0.0.1:0")).collect(),
+            addresses,
         };
         let mut command = command(&start);
         let log = File::create(start.folder.path().join("log")).unwrap();
