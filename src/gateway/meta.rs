@@ -63,6 +63,7 @@ pub enum Meta {
     PathInfo,
     QueryString,
     RedirectAuthorization,
+    RedirectRedirectAuthorization,
     RedirectUrl,
     RequestMethod,
     RequestScheme,
@@ -82,7 +83,7 @@ impl Meta {
     pub const COUNT: usize = Self::NAMES.len();
 
     /// Their names, by number.
-    pub const NAMES: [&'static [u8]; 20] = [
+    pub const NAMES: [&'static [u8]; 21] = [
         b"HTTP_AUTHORIZATION",
         b"CONTENT_LENGTH",
         b"CONTENT_TYPE",
@@ -91,6 +92,7 @@ impl Meta {
         b"PATH_INFO",
         b"QUERY_STRING",
         b"REDIRECT_HTTP_AUTHORIZATION",
+        b"REDIRECT_REDIRECT_HTTP_AUTHORIZATION",
         b"REDIRECT_URL",
         b"REQUEST_METHOD",
         b"REQUEST_SCHEME",
@@ -112,10 +114,11 @@ impl Meta {
 
     /// Whether the application sees what [`Request`] makes of the variable instead of what was sent.
     pub fn is_worked_out(number: usize) -> bool {
-        const AS_SENT: [Meta; 9] = [
+        const AS_SENT: [Meta; 10] = [
             Meta::HttpHost,
             Meta::Https,
             Meta::RedirectAuthorization,
+            Meta::RedirectRedirectAuthorization,
             Meta::RedirectUrl,
             Meta::RequestScheme,
             Meta::RequestUri,
@@ -184,9 +187,10 @@ impl<'a> Request<'a> {
         );
         Self {
             // Apache's `RewriteRule ... [E=HTTP_AUTHORIZATION:%{HTTP:Authorization}]` sets it empty where there is none,
-            // and puts REDIRECT_ before it where the rule leads to another URL.
+            // and puts REDIRECT_ before it where the rule leads to another URL, twice where that has such a rule too.
             authorization: filled(Meta::Authorization)
                 .or(filled(Meta::RedirectAuthorization))
+                .or(filled(Meta::RedirectRedirectAuthorization))
                 .or(get(Meta::Authorization)),
             content_length,
             content_type: filled(Meta::ContentType),

@@ -84,7 +84,7 @@ pub(crate) fn setups() -> Vec<Setup> {
         .collect();
     files.sort();
     let setups: Vec<Setup> = files.iter().map(|file| read(file)).collect();
-    assert!(setups.len() >= 64, "{} set-ups", setups.len());
+    assert!(setups.len() >= 120, "{} set-ups", setups.len());
     setups
 }
 

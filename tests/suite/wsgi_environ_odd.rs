@@ -107,6 +107,26 @@ fn redirected_and_other_variables_arrive_as_they_are() {
     );
 }
 
+/// A `.htaccess` in the site's folder leads to another folder, whose `.htaccess` leads to the script.
+#[test]
+fn authorization_is_found_behind_two_redirects() {
+    let doors = values();
+    let request = get().param("REDIRECT_REDIRECT_HTTP_AUTHORIZATION", "Basic two");
+    becomes(
+        &doors,
+        &request,
+        &[("HTTP_AUTHORIZATION", Some("'Basic two'"))],
+    );
+    let request = request
+        .param("REDIRECT_HTTP_AUTHORIZATION", "Basic one")
+        .param("HTTP_AUTHORIZATION", "");
+    becomes(
+        &doors,
+        &request,
+        &[("HTTP_AUTHORIZATION", Some("'Basic one'"))],
+    );
+}
+
 /// nginx sends what its configuration says, twice where that says it twice.
 #[test]
 fn of_several_lengths_types_and_authorizations_the_last_holds() {
