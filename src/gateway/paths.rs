@@ -284,8 +284,12 @@ impl<'a> Paths<'a> {
         }
         // A rewrite can read what it puts together as a URL once more, as `redirected` has it.
         let path = path_of(&clean).unwrap_or_default();
-        let mut slashes = (0..path.len()).filter(|&at| path[at] == b'/');
-        match slashes.find(|&at| is_mount(&path[..at]) && spells(&path[at..], b"", path_info)) {
+        let slashes = (0..path.len()).filter(|&at| path[at] == b'/');
+        // No mount lies deeper, and a long URL of slashes must not cost its square.
+        let found = slashes
+            .take(32)
+            .find(|&at| spells(&path[at..], b"", path_info) && is_mount(&path[..at]));
+        match found {
             Some(at) => Self::new(clean[..at].to_vec(), clean[at..].to_vec(), PathRule::Before),
             None => paths,
         }
