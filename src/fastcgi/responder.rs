@@ -320,7 +320,11 @@ impl Responder {
                 return;
             }
             let count = self.wait(&mut events, timeout);
-            for event in &events[..count] {
+            let events = &mut events[..count];
+            // Who is here already before who is new: what waits in this process is lost should it be killed, while from the
+            // listeners any other can take it.
+            events.sort_by_key(|event| event.data() >= Source::LISTENER);
+            for event in events {
                 let ready = match Source::of(event.data()) {
                     Source::Wake => None,
                     Source::Handoff => self.receive(),

@@ -1,10 +1,12 @@
 //! All the sockets that a gateway listens on, for as long as it does.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::address::Address;
 use super::listener::{Bound, SocketOwner, bind, is_taken};
+use super::port::ignore_new;
 
 /// How long an address that is taken is waited for: workers whose master was killed keep it for most of a second.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -18,6 +20,8 @@ pub struct Listening {
     bound: Vec<Bound>,
     /// For each socket the address that it was bound to, where it can be bound again.
     again: Vec<Option<Address>>,
+    /// Whether each is a port that nobody else listens on.
+    ports: Vec<bool>,
     backlog: i32,
     owner: Option<SocketOwner>,
     /// Whether the last attempt to bind a lost socket again failed, so that it is told once.
@@ -39,6 +43,7 @@ impl Listening {
             for bound in bind_patiently(address, backlog, owner)? {
                 let again = bound.file.is_some().then(|| address.clone());
                 listening.again.push(again);
+                listening.ports.push(matches!(address, Address::Tcp(..)));
                 listening.bound.push(bound);
             }
         }
@@ -50,6 +55,7 @@ impl Listening {
         Self {
             bound: vec![bound],
             again: vec![None],
+            ports: vec![false],
             ..Self::default()
         }
     }
@@ -79,10 +85,16 @@ impl Listening {
         self.bound.iter().map(Bound::try_clone).collect()
     }
 
-    /// Removes the sockets' files, so that nobody connects any more.
-    pub fn remove_files(&mut self) {
-        for bound in &mut self.bound {
+    /// Has nobody connect any more: removes the sockets' files and closes the ports. Sockets that somebody else has made are
+    /// left as they are, since others may listen on them after us.
+    pub fn refuse_new(&mut self) {
+        for (bound, is_port) in self.bound.iter_mut().zip(&self.ports) {
             bound.file = None;
+            if *is_port {
+                if let Err(error) = ignore_new(bound.socket.as_fd()) {
+                    log::debug!("{} cannot be closed before its end: {error}", bound.name);
+                }
+            }
         }
         self.again.fill(None);
     }

@@ -16,6 +16,7 @@ mod master;
 mod output;
 mod pid_file;
 mod pool;
+mod port;
 mod scoreboard;
 mod signals;
 mod threads;

@@ -402,7 +402,10 @@ impl Connection {
     }
 
     pub(crate) fn tcp(address: SocketAddr) -> Connection {
-        let stream = TcpStream::connect(address).unwrap();
+        Connection::over_tcp(TcpStream::connect(address).unwrap())
+    }
+
+    pub(crate) fn over_tcp(stream: TcpStream) -> Connection {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         // A cut between two writes must arrive as two pieces.

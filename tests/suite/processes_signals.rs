@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::thread;
 
 use nix::sys::signal::Signal;
 
@@ -77,6 +78,32 @@ fn sigterm_closes_the_port_before_the_requests_have_ended() {
         }
         early.response(1).expect(200);
         assert_eq!(gateway.wait().code, 0);
+    }
+}
+
+/// A port has no name to take away first: who connects at the last moment must not be let in to be reset.
+#[test]
+fn sigterm_refuses_or_answers_who_connects_by_tcp() {
+    let release = Release::new("serves text");
+    for _ in 0..4 {
+        let builder = release.builder().args(["--workers", "2"]).bind_tcp();
+        let gateway = builder.start();
+        let address = gateway.address();
+        let ask_until_refused = || {
+            while let Ok(stream) = TcpStream::connect(address) {
+                let answer = Connection::over_tcp(stream).request(&Request::get("/"));
+                assert_eq!((answer.status, answer.reset), (200, false), "{answer:?}");
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(ask_until_refused);
+            }
+            gateway.wait_for("some requests", || (release.requests() > 50).then_some(()));
+            gateway.signal(Signal::SIGTERM);
+        });
+        assert_eq!(gateway.wait().code, 0);
+        release.forget_requests();
     }
 }
 

@@ -60,6 +60,11 @@ impl Release {
         self.size("release.requests")
     }
 
+    /// Counts them from now on.
+    pub(crate) fn forget_requests(&self) {
+        fs::write(self.folder.path().join("release.requests"), "").unwrap();
+    }
+
     fn size(&self, file: &str) -> u64 {
         fs::metadata(self.folder.path().join(file)).map_or(0, |file| file.len())
     }

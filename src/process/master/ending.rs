@@ -22,7 +22,7 @@ impl Master<'_> {
         self.stage = Stage::Ending;
         self.copies = Copies::default();
         // First, so that nobody connects to a socket that is about to be closed.
-        self.listening.remove_files();
+        self.listening.refuse_new();
         for generation in [self.current.take(), self.candidate.take()]
             .into_iter()
             .flatten()
@@ -48,7 +48,7 @@ impl Master<'_> {
     pub(super) fn end_at_once(&mut self) {
         log::info!("told to end at once");
         self.service.stopping();
-        self.listening.remove_files();
+        self.listening.refuse_new();
         let generations = [self.current.take(), self.candidate.take()];
         let templates: Vec<_> = generations
             .into_iter()

@@ -209,7 +209,7 @@ impl Master<'_> {
         if died != Died::Exited(3) {
             log::error!("cannot start: {reason}");
         }
-        self.listening.remove_files();
+        self.listening.refuse_new();
         self.stage = Stage::Ending;
     }
 
