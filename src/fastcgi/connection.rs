@@ -120,14 +120,18 @@ impl Connection {
         self.request.is_none() && self.parser.is_between_records() && !self.lingering
     }
 
-    /// Whether nothing came on it yet.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.is_idle() && !self.used
-    }
-
     /// Whether another process can go on with it: nothing of a request is here, and nobody here still sends on it.
     pub(super) fn may_travel(&self) -> bool {
         self.is_idle() && self.input.is_empty() && !self.is_shared()
+    }
+
+    /// Whose it is while it may travel.
+    pub(super) fn possession(&self) -> Possession {
+        if self.used {
+            Possession::Free
+        } else {
+            Possession::New
+        }
     }
 
     /// Whether we are done and only wait for the web server to close.

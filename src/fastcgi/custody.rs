@@ -1,6 +1,6 @@
-//! Custody: somebody who outlives this process has a copy of each kept connection, and gives those on which nothing was
-//! read yet to other responders should this process be killed. A web server that keeps connections sends its next
-//! request on one of them whenever it likes, so without that a process would take with it requests that it never saw.
+//! Custody: somebody who outlives this process has a copy of each connection that waits here for a request, and gives those
+//! on which nothing was read yet to other responders should this process be killed. A web server that keeps connections sends
+//! its next request on one of them whenever it likes, so without that a process would take with it requests that it never saw.
 
 use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
@@ -21,6 +21,8 @@ pub enum Possession {
     InUse,
     /// Ours, and any other responder could have it.
     Free,
+    /// The same, and nothing was ever asked on it.
+    New,
 }
 
 /// What a connection's owner has of a copy in custody. Dropped, the connection is `Elsewhere`. The copy is closed some

@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit};
@@ -73,9 +74,9 @@ pub struct Responder {
     running: AtomicI32,
     /// Running mean of the requests' wall time in nanoseconds.
     mean: AtomicU32,
-    /// Connections that were taken, and whether their first reads were rather in time (positive) or too early.
-    accepted: AtomicU32,
-    early: AtomicI32,
+    /// New connections that are not to be waited for, and how many those were the last time; 0 after one that was quick.
+    spared: AtomicU32,
+    silent: AtomicU32,
     /// Whether and how the end has come: one of the constants of `end`.
     stopping: AtomicU8,
 }
@@ -178,8 +179,8 @@ impl Responder {
             busy: AtomicUsize::new(0),
             running: AtomicI32::new(-1),
             mean: AtomicU32::new(0),
-            accepted: AtomicU32::new(0),
-            early: AtomicI32::new(0),
+            spared: AtomicU32::new(0),
+            silent: AtomicU32::new(0),
             stopping: AtomicU8::new(end::NOT_YET),
         };
         let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Source::WAKE);
@@ -328,9 +329,7 @@ impl Responder {
                 let ready = match Source::of(event.data()) {
                     Source::Wake => None,
                     Source::Handoff => self.receive(),
-                    Source::Listener(index) => {
-                        self.welcome(index).and_then(|new| self.wait_if_silent(new))
-                    }
+                    Source::Listener(index) => self.welcome(index).and_then(|new| self.greet(new)),
                     Source::Connection(fd) => self.take(fd),
                 };
                 let kept = ready.is_none_or(|connection| self.handle(connection, leader));
@@ -370,38 +369,35 @@ impl Responder {
         table.draining.is_some() && table.waiting.is_empty()
     }
 
-    /// Leaves a new connection to wait for its first event where reading at once has lately been in vain: some web
-    /// servers send their request with the connection, others a moment later.
-    fn wait_if_silent(&self, connection: Box<Connection>) -> Option<Box<Connection>> {
-        const PROBE: u32 = 16;
-        let count = self.accepted.fetch_add(1, Ordering::Relaxed);
-        if self.early.load(Ordering::Relaxed) >= 0 || count % PROBE == 0 {
+    /// Waits a moment for the request of a new connection, which some web servers send with it and others just after it.
+    ///
+    /// So as a rule no more than one connection was taken from the listener and not read yet, which would be lost should the
+    /// process be killed, and a quick request needs no place in the epoll set. Web servers that connect ahead are not waited for:
+    /// the more of them there are in a row, the less often it is tried.
+    fn greet(&self, connection: Box<Connection>) -> Option<Box<Connection>> {
+        /// Milliseconds.
+        const MOMENT: u8 = 1;
+        const MOST: u32 = 1024;
+        let spared = self.spared.load(Ordering::Relaxed);
+        if spared > 0 {
+            self.spared.store(spared - 1, Ordering::Relaxed);
             return Some(connection);
         }
+        let mut fds = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::from(MOMENT)) != Ok(0) {
+            self.silent.store(0, Ordering::Relaxed);
+            return Some(connection);
+        }
+        let silent = (self.silent.load(Ordering::Relaxed) * 2).clamp(16, MOST);
+        self.silent.store(silent, Ordering::Relaxed);
+        self.spared.store(silent, Ordering::Relaxed);
         self.park(connection);
         None
     }
 
-    /// Remembers whether a new connection's first read gave anything.
-    fn note_first_read(&self, connection: &Connection) {
-        const MOST: i32 = 8;
-        let early = self.early.load(Ordering::Relaxed);
-        let early = if connection.is_untouched() {
-            early - 1
-        } else {
-            early + MOST / 2
-        };
-        self.early
-            .store(early.clamp(-MOST, MOST), Ordering::Relaxed);
-    }
-
     /// Reads what is on the connection and does what follows from it. `false`: this thread leads no more.
     fn handle(&self, mut connection: Box<Connection>, leader: &mut Leader<'_>) -> bool {
-        let is_new = !connection.registered && !connection.travelled;
         let mut step = connection.readable(leader.scratch);
-        if is_new {
-            self.note_first_read(&connection);
-        }
         let mut leads = true;
         loop {
             match step {

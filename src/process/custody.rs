@@ -1,4 +1,4 @@
-//! The master has a copy of each connection that a worker keeps, so that a worker that is killed takes no request with it
+//! The master has a copy of each connection that waits in a worker for a request, so that a worker that is killed takes no request with it
 //! that it has not read: what was free when it died goes to the others.
 //!
 //! Whose a connection is stands in a slot of the worker's place on the scoreboard, which only the worker writes, and
@@ -22,6 +22,8 @@ pub enum Possession {
     InUse = 1,
     /// It is the worker's, and another could go on with it.
     Free = 2,
+    /// The same, and nothing was ever asked on it.
+    New = 3,
 }
 
 const BITS: u32 = 2;
@@ -35,6 +37,7 @@ impl Possession {
             _ if word >> BITS != turn => Self::Elsewhere,
             1 => Self::InUse,
             2 => Self::Free,
+            3 => Self::New,
             _ => Self::Elsewhere,
         }
     }

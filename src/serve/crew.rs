@@ -217,10 +217,9 @@ impl Crew for FastcgiCrew<'_> {
         }
     }
 
-    fn take_over(&self, connection: BorrowedFd<'_>) -> bool {
-        self.handoff
-            .as_ref()
-            .is_none_or(|handoff| handoff.give(connection))
+    fn take_over(&self, connection: BorrowedFd<'_>, used: bool) -> bool {
+        let handoff = self.handoff.as_ref();
+        handoff.is_none_or(|handoff| handoff.give(connection, used))
     }
 
     fn work(&self, post: Post) -> i32 {

@@ -1,4 +1,4 @@
-//! Joins the responder's kept connections with the master that has copies of them.
+//! Joins the responder's waiting connections with the master that has copies of them.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ impl Receipt for Deposit {
             Possession::Elsewhere => process::Possession::Elsewhere,
             Possession::InUse => process::Possession::InUse,
             Possession::Free => process::Possession::Free,
+            Possession::New => process::Possession::New,
         });
     }
 }

@@ -18,28 +18,6 @@ use crate::release::{Held, Release};
 const SEGFAULT: &str = "ended: killed by signal SIGSEGV";
 
 #[test]
-fn a_killed_worker_costs_no_more_than_what_it_was_serving() {
-    let release = Release::new("serves text");
-    let gateway = release.start(2, &["--threads", "2"]);
-    let worker = gateway.workers()[0];
-    let load = Load::on(&gateway, "/").on_new_connections();
-    let ((), tally) = load.during(|load| {
-        send(worker, Signal::SIGKILL);
-        load.wait_for_more(50);
-        gateway.wait_for_count(READY, 3);
-        load.wait_for_more(50);
-    });
-    eprintln!("{tally}");
-    assert!(tally.lost() <= 2, "{tally}");
-    let now = gateway.wait_for_workers(2);
-    assert!(!now.contains(&worker), "{now:?}");
-    gateway.wait_for_line(&[
-        &format!("(pid {worker})"),
-        "ended: killed by signal SIGKILL after",
-    ]);
-}
-
-#[test]
 fn the_log_says_what_a_worker_was_serving_when_it_died() {
     let release = Release::new("serves text");
     let gateway = release.start(1, &[]);

@@ -1,4 +1,4 @@
-//! Kept connections whose worker is killed.
+//! Connections whose worker is killed.
 
 use std::fs;
 
@@ -17,18 +17,49 @@ fn a_killed_worker_takes_no_request_with_it_that_it_has_not_begun() {
     for (workers, threads) in [(1, 1), (2, 1), (2, 3)] {
         let release = Release::new("serves text");
         let gateway = release.start(workers, &["--threads", &threads.to_string()]);
-        let load = Load::on(&gateway, "/").on_kept_connections();
-        let ((), tally) = load.during(|load| {
-            send(gateway.workers()[0], Signal::SIGKILL);
-            load.wait_for_more(50);
-            gateway.wait_for_count(READY, workers + 1);
-            load.wait_for_more(50);
-        });
-        eprintln!("{workers} workers of {threads} threads: {tally}");
-        assert!(tally.lost() <= threads, "{tally}");
-        assert_eq!(tally.refused, 0, "{tally}");
-        // Those that go on do so on the connections that they have.
-        assert_eq!(tally.closed, 0, "{tally}");
+        let load = Load::on(&gateway, "/");
+        for load in [
+            load.clone().on_kept_connections(),
+            load.on_new_connections(),
+        ] {
+            let killed = gateway.wait_for_workers(workers)[0];
+            let ready = gateway.log().matches(READY).count();
+            let ((), tally) = load.during(|load| {
+                send(killed, Signal::SIGKILL);
+                load.wait_for_more(50);
+                gateway.wait_for_count(READY, ready + 1);
+                load.wait_for_more(50);
+            });
+            eprintln!("{workers} workers of {threads} threads: {tally}");
+            assert!(tally.lost() <= threads, "{tally}");
+            assert_eq!(tally.refused, 0, "{tally}");
+            // Those that go on do so on the connections that they have.
+            assert_eq!(tally.closed, 0, "{tally}");
+            let words = [
+                &format!("(pid {killed})"),
+                "ended: killed by signal SIGKILL after",
+            ];
+            gateway.wait_for_line(&words);
+        }
+    }
+}
+
+/// As of a web server that connects ahead.
+#[test]
+fn a_connection_without_a_request_outlives_its_worker() {
+    let release = Release::new("serves text");
+    let gateway = release.start(1, &[]);
+    let before = copies(&gateway);
+    let mut connections: Vec<_> = (0..20)
+        .map(|_| Connection::open(gateway.socket()))
+        .collect();
+    gateway.wait_for("the copies", || {
+        (copies(&gateway) == before + 20).then_some(())
+    });
+    send(gateway.worker(), Signal::SIGKILL);
+    for connection in &mut connections {
+        let answer = connection.request(&Request::get("/"));
+        assert_eq!(answer.expect(200).text(), "text");
     }
 }
 
@@ -67,16 +98,13 @@ fn the_master_keeps_nothing_of_connections_that_are_closed() {
     let release = Release::new("serves text");
     let gateway = release.start(2, &[]);
     let request = Request::get("/").keep();
-    let copies = || {
-        fs::read_dir(format!("/proc/{}/fd", gateway.pid()))
-            .unwrap()
-            .count()
-    };
-    let before = copies();
+    let before = copies(&gateway);
     let connections: Vec<_> = (0..50).map(|_| begin(&gateway, &request)).collect();
-    gateway.wait_for("the copies", || (copies() == before + 50).then_some(()));
+    gateway.wait_for("the copies", || {
+        (copies(&gateway) == before + 50).then_some(())
+    });
     drop(connections);
-    gateway.wait_for("their end", || (copies() == before).then_some(()));
+    gateway.wait_for("their end", || (copies(&gateway) == before).then_some(()));
 }
 
 /// A connection on which a request was answered.
@@ -84,4 +112,10 @@ fn begin(gateway: &Gateway, request: &Request) -> Connection {
     let mut connection = Connection::open(gateway.socket());
     connection.request(request).expect(200);
     connection
+}
+
+/// How many descriptors the master has: a copy of each connection is among them.
+fn copies(gateway: &Gateway) -> usize {
+    let folder = fs::read_dir(format!("/proc/{}/fd", gateway.pid()));
+    folder.unwrap().count()
 }

@@ -32,7 +32,7 @@ impl Responder {
         // First: should this process be killed now, the connection must not have two owners.
         connection.custody.note(Possession::Elsewhere);
         if let Err(error) = handoff.send(Some(connection.as_fd()), note) {
-            connection.custody.note(Possession::Free);
+            connection.custody.note(connection.possession());
             log::debug!("a connection could not be handed to another worker yet: {error}");
             return Err(connection);
         }

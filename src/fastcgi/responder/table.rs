@@ -10,7 +10,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::super::connection::{Connection, Unread};
-use super::super::custody::{Custody, Possession};
+use super::super::custody::Custody;
 use super::super::handoff::Note;
 use super::super::listener::{Accepted, Listener};
 use super::{Idle, Responder, Source};
@@ -258,16 +258,16 @@ impl Responder {
         table.waiting.insert(fd, connection);
     }
 
-    /// Has a kept connection that waits for its next request outlive this process.
+    /// Has a connection that waits for a request outlive this process.
     fn entrust(&self, connection: &mut Connection) {
-        if !connection.used || !connection.may_travel() {
+        if !connection.may_travel() {
             return;
         }
         if let (Custody::None, Some(custodian)) = (&connection.custody, &self.custodian) {
             let receipt = custodian.deposit(connection.as_fd());
             connection.custody = receipt.map_or(Custody::Refused, Custody::Held);
         }
-        connection.custody.note(Possession::Free);
+        connection.custody.note(connection.possession());
     }
 
     /// Closes the connection.

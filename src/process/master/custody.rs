@@ -1,4 +1,4 @@
-//! The connections that workers keep, in case that they are killed.
+//! The connections that wait in workers for a request, in case that those are killed.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -22,8 +22,9 @@ const MANY: usize = 256;
 pub(super) struct Copies {
     /// Those of connections that a worker has, by its number and the slot.
     held: BTreeMap<(u32, u32), Copy>,
-    /// Those of connections whose worker has died, for which there was no room in the channel to the others.
-    adrift: Vec<OwnedFd>,
+    /// Those of connections whose worker has died, for which there was no room in the channel to the others; with whether
+    /// anything was ever asked on them.
+    adrift: Vec<(OwnedFd, bool)>,
     /// How many are left after a look at all, or a few more: when to look again.
     many: usize,
     next: Option<Instant>,
@@ -83,7 +84,8 @@ impl Master<'_> {
                     // Also where a child of the worker has it open.
                     let _ = shutdown(copy.socket.as_raw_fd(), Shutdown::Both);
                 }
-                Possession::Free => self.copies.adrift.push(copy.socket),
+                Possession::Free => self.copies.adrift.push((copy.socket, true)),
+                Possession::New => self.copies.adrift.push((copy.socket, false)),
             }
         }
         self.pass_on();
@@ -102,13 +104,8 @@ impl Master<'_> {
 
     fn pass_on(&mut self) {
         let crew = self.crew;
-        let passed = |socket: &OwnedFd| crew.take_over(socket.as_fd());
-        let count = self
-            .copies
-            .adrift
-            .iter()
-            .take_while(|it| passed(it))
-            .count();
+        let passed = |(socket, used): &&(OwnedFd, bool)| crew.take_over(socket.as_fd(), *used);
+        let count = self.copies.adrift.iter().take_while(passed).count();
         self.copies.adrift.drain(..count);
         if !self.copies.adrift.is_empty() {
             self.copies.next = Some(Instant::now() + TICK);
