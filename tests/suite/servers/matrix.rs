@@ -33,7 +33,7 @@ pub(crate) struct Loss {
     /// What it is then, as `reference.py` and `matrix_site.py` would write it; "-" when it is not there. The status
     /// "not asked": the server would hang, and the request is not sent.
     pub(crate) becomes: &'static str,
-    /// Whether every version of the server has it: a row that is not needed fails then.
+    /// Whether every version of the server has it, and each time: a row that is not needed fails then.
     pub(crate) always: bool,
     pub(crate) why: &'static str,
 }
@@ -55,7 +55,7 @@ pub(crate) const fn loss(
     }
 }
 
-/// A row that only some versions of the server need.
+/// A row that only some versions of the server need, or not each time.
 pub(crate) const fn loss_of_some(
     request: &'static str,
     what: &'static str,

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use super::matrix::{self, ANY, Loss, Way, loss};
+use super::matrix::{self, ANY, Loss, Way, loss, loss_of_some};
 use super::{Conf, Server, program, server_user};
 
 #[test]
@@ -151,12 +151,12 @@ const MINI_HTTPD: &[Loss] = &[
     loss("encoded slashes above the root", "status", "404", "refused"),
     loss("OPTIONS", "status", "501", "knows GET, HEAD, POST, PUT, DELETE"),
     loss("PROPFIND", "status", "501", "knows GET, HEAD, POST, PUT, DELETE"),
-    loss("POST of a byte", "status", "no answer", "answers no POST that has a body"),
-    loss("POST of 128 KiB and a byte", "status", "no answer", "answers no POST that has a body"),
-    loss("POST without a type", "status", "no answer", "answers no POST that has a body"),
-    loss("POST of an empty type", "status", "no answer", "answers no POST that has a body"),
-    loss("length with zeros", "status", "no answer", "answers no POST that has a body"),
-    loss("100-continue", "status", "no answer", "answers no POST that has a body"),
+    loss_of_some("POST of a byte", "status", "no answer", "ends its side when it has fed the body, as a rule before the answer"),
+    loss_of_some("POST of 128 KiB and a byte", "status", "no answer", "ends its side when it has fed the body, as a rule before the answer"),
+    loss_of_some("POST without a type", "status", "no answer", "ends its side when it has fed the body, as a rule before the answer"),
+    loss_of_some("POST of an empty type", "status", "no answer", "ends its side when it has fed the body, as a rule before the answer"),
+    loss_of_some("length with zeros", "status", "no answer", "ends its side when it has fed the body, as a rule before the answer"),
+    loss_of_some("100-continue", "status", "no answer", "ends its side when it has fed the body, as a rule before the answer"),
     loss("GET with a body", "status", "not asked", "the program is told of a body that it never gets"),
     loss("PUT", "status", "not asked", "the program is told of a body that it never gets"),
 ];
