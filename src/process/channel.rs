@@ -257,12 +257,10 @@ fn take_fds(received: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> Vec<OwnedFd> {
     let mut fds = Vec::new();
     for message in received.cmsgs().into_iter().flatten() {
         if let ControlMessageOwned::ScmRights(rights) = message {
-            // SAFETY: the kernel has just made these descriptors for this process, and nobody else knows of them.
-            fds.extend(
-                rights
-                    .into_iter()
-                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-            );
+            for fd in rights {
+                // SAFETY: the kernel has just made the descriptor for this process, and nobody else knows of it.
+                fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
         }
     }
     fds

@@ -104,7 +104,7 @@ impl Deposit {
     /// Says whose the connection is.
     pub fn note(&self, possession: Possession) {
         if let Some(word) = self.custody.place.slots().get(self.slot as usize) {
-            word.store(self.turn << BITS | possession as u32, Ordering::Release);
+            word.store((self.turn << BITS) | possession as u32, Ordering::Release);
         }
     }
 }
