@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::matrix::{self, Loss, Way, loss};
+use super::matrix::{self, Loss, Way, loss, loss_of_some};
 use super::{Conf, Server, gateway, program};
 use crate::gateway::Gateway;
 
@@ -42,7 +42,7 @@ const LOSSES: &[Loss] = &[
     loss("HTTP/1.0 without host", "SERVER_NAME", "'localhost'", "nothing tells: HTTP_HOST and SERVER_NAME are empty"),
     loss("*", "HTTP_USER_AGENT", "''", "empty where there is none"),
     loss("cookie twice", "HTTP_COOKIE", "'a=1, b=2'", "joined like any other field"),
-    loss("underscore", "HTTP_X_UNDER_SCORE", "'1'", "passed as if it were X-Under-Score"),
+    loss_of_some("underscore", "HTTP_X_UNDER_SCORE", "'1'", "passed as if it were X-Under-Score"),
     loss("*", "HTTP_X_FORWARDED_FOR", "'127.0.0.1'", "reverse_proxy adds it, and trusts no client's"),
     loss("*", "HTTP_X_FORWARDED_HOST", "'site.example:PORT'", "reverse_proxy adds it, and trusts no client's"),
     loss("absolute target", "HTTP_X_FORWARDED_HOST", "'other.example:99'", "reverse_proxy adds it"),

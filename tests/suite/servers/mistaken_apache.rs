@@ -61,8 +61,11 @@ fn apache_that_splits_the_path_where_it_likes() {
     if program("apache2").is_none() {
         return;
     }
-    let set_handler =
-        apache::proxy_fcgi(&apache::SET_HANDLER).replace("<Location /app>", "<Location />");
+    // Where the folder of Debian's own site has an index.html, / would be that.
+    let set_handler = apache::proxy_fcgi(&apache::SET_HANDLER).replace(
+        "<Location /app>",
+        "<Location />\n    DirectoryIndex disabled",
+    );
     let whole = |line: &str| match line {
         "" => behind_apache(&set_handler),
         _ => behind_apache(
