@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::matrix::{self, Loss, Way, loss, loss_of_some};
+use super::matrix::{self, Loss, loss, loss_of_some};
 use super::{Conf, Server, gateway, program};
 use crate::gateway::Gateway;
 
@@ -20,16 +20,7 @@ fn every_request_arrives_as_on_a_plain_server() {
         ("Caddy, flush_interval", "", start(&flushed, &gateway)),
         ("Caddy, prefix", "/app", start(&prefix, &gateway)),
     ];
-    matrix::check(&ways.each_ref().map(|(name, mount, server)| Way {
-        name,
-        address: server.address(),
-        mount,
-        losses: if mount.is_empty() {
-            &[LOSSES, WHOLE]
-        } else {
-            &[LOSSES, BELOW]
-        },
-    }));
+    matrix::check_servers(&ways, LOSSES, WHOLE, BELOW);
 }
 
 /// What Caddy itself changes, whatever is behind it.

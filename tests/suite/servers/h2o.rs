@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::matrix::{self, Loss, Way, loss};
+use super::matrix::{self, Loss, loss};
 use super::{Conf, Server, gateway, server_user};
 use crate::gateway::Gateway;
 
@@ -25,16 +25,7 @@ fn every_request_arrives_as_on_a_plain_server() {
             start(&h2o, &prefix, &mounted),
         ),
     ];
-    matrix::check(&ways.each_ref().map(|(name, mount, server)| Way {
-        name,
-        address: server.address(),
-        mount,
-        losses: if mount.is_empty() {
-            &[LOSSES, WHOLE]
-        } else {
-            &[LOSSES, BELOW]
-        },
-    }));
+    matrix::check_servers(&ways, LOSSES, WHOLE, BELOW);
 }
 
 /// What h2o itself changes, whatever is behind it.

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use super::matrix::{self, Loss, Way, loss, loss_of_some};
+use super::matrix::{self, Loss, loss, loss_of_some};
 use super::{Conf, Server, Start, gateway, program, server_user};
 use crate::gateway::Gateway;
 
@@ -43,16 +43,7 @@ fn every_request_arrives_as_on_a_plain_server() {
         ),
         ("lighttpd, CGI", "", cgi_started(&cgi_whole, matrix::APP)),
     ];
-    matrix::check(&ways.each_ref().map(|(name, mount, server)| Way {
-        name,
-        address: server.address(),
-        mount,
-        losses: if mount.is_empty() {
-            &[LOSSES, WHOLE]
-        } else {
-            &[LOSSES, BELOW]
-        },
-    }));
+    matrix::check_servers(&ways, LOSSES, WHOLE, BELOW);
 }
 
 /// What lighttpd itself changes, whatever is behind it.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use super::Server;
 use super::oracle::Oracle;
 use super::requests::{Request, requests};
 use crate::http::{Client, Page};
@@ -67,6 +68,27 @@ pub(crate) const fn loss_of_some(
         always,
         ..loss(request, what, becomes, why)
     }
+}
+
+/// Runs the list through servers by name, of which each has the application at the mount beside it: what they lose everywhere, where
+/// the application has the whole site, and where it is below.
+pub(crate) fn check_servers(
+    servers: &[(&str, &str, Server)],
+    everywhere: &[Loss],
+    whole: &[Loss],
+    below: &[Loss],
+) {
+    let tables = [[everywhere, whole], [everywhere, below]];
+    let ways: Vec<Way<'_>> = servers
+        .iter()
+        .map(|(name, mount, server)| Way {
+            name,
+            address: server.address(),
+            mount,
+            losses: &tables[usize::from(!mount.is_empty())],
+        })
+        .collect();
+    check(&ways);
 }
 
 /// Runs the list through all of these ways, and panics with all that is wrong.
