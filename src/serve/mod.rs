@@ -4,6 +4,7 @@ mod cgi;
 mod check;
 mod crew;
 mod custody;
+mod duty;
 mod exit;
 mod fastcgi;
 mod logging;

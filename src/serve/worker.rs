@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use anyhow::Context as _;
 
 use super::crew::{FastcgiCrew, Loaded};
+use super::duty::{self, Duty};
 use super::exit::Exit;
-use super::minder::{self, Duty};
+use super::minder;
 use crate::explain;
 use crate::fastcgi::{Connection, Listener, Responder};
 use crate::gateway::{Exchange, Page};
@@ -244,7 +245,7 @@ impl Wear {
         let less = if jitter == 0 {
             0
         } else {
-            minder::random() % (jitter + 1)
+            duty::random() % (jitter + 1)
         };
         let memory = |limit| Memory::of_this_process().map(|memory| (limit, memory));
         let rss = crew.process.max_rss.map(memory).transpose();

@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::explanation::{Explained, ask, explained, explaining, in_folder, write_explain};
+use super::explanation::{
+    Explained, ask, explained, explaining, in_folder, write_explain, write_explain_service,
+};
 use super::{Conf, Folder, Server, apache, caddy, h2o, haproxy, lighttpd, nginx, program};
 
 /// A set-up with which nothing is wrong.
@@ -184,12 +186,7 @@ fn nothing_is_wrong_with_apache_that_speaks_fastcgi() {
     }
     let gateway = explaining(&[]);
     let sites = |folder: &Folder| {
-        let program = folder.gateway_program();
-        // The kernel hands on all that follows as one word.
-        folder.write_program(
-            "app.fcgi",
-            format!("#!/usr/bin/env -S {program} fastcgi --explain\n"),
-        );
+        write_explain_service(folder, "app.fcgi");
         let socket = gateway.socket().to_str().unwrap();
         let set_handler = apache::proxy_fcgi(&apache::SET_HANDLER);
         let sites = [

@@ -87,6 +87,14 @@ pub(super) fn write_explain(folder: &Folder, name: &str) {
     folder.write_program(name, format!("#!{gateway} explain\n"));
 }
 
+/// The same, as a web server would start it for FastCGI.
+pub(super) fn write_explain_service(folder: &Folder, name: &str) {
+    let gateway = folder.gateway_program();
+    // The kernel hands on all that follows the path as one word.
+    let line = format!("#!/usr/bin/env -S {gateway} fastcgi --explain\n");
+    folder.write_program(name, line);
+}
+
 /// A site whose application is in this folder.
 pub(super) fn in_folder(site: &str, folder: &Folder) -> String {
     site.replace("/srv/app", folder.at("").trim_end_matches('/'))

@@ -1,6 +1,8 @@
 //! `explain` behind Apache with one mistake each, and with the line that mends it.
 
-use super::explanation::{Explained, ask, explaining, in_folder, write_explain};
+use super::explanation::{
+    Explained, ask, explaining, in_folder, write_explain, write_explain_service,
+};
 use super::mistaken::{AUTHORIZATION, Mistake, Served};
 use super::{Folder, Server, apache, program};
 use crate::http::Client;
@@ -10,11 +12,7 @@ fn behind_apache(site: &str) -> Served {
     let gateway = explaining(&[]);
     let sites = |folder: &Folder| {
         write_explain(folder, "app.cgi");
-        let program = folder.gateway_program();
-        folder.write_program(
-            "app.fcgi",
-            format!("#!/usr/bin/env -S {program} fastcgi --explain\n"),
-        );
+        write_explain_service(folder, "app.fcgi");
         let site = in_folder(site, folder);
         vec![site.replace("/run/wsgi-gateway.sock", gateway.socket().to_str().unwrap())]
     };

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::explanation::{explaining, in_folder, write_explain};
+use super::explanation::{explaining, in_folder, write_explain, write_explain_service};
 use super::{Conf, Folder, apache, lighttpd, nginx, program};
 use crate::explain::members;
 use crate::http::{Client, Page};
@@ -84,11 +84,7 @@ fn nothing_is_given_away_by_fastcgi() {
 fn nothing_is_given_away_by_apache() {
     let sites = |folder: &Folder| {
         write_explain(folder, "app.cgi");
-        let program = folder.gateway_program();
-        folder.write_program(
-            "app.fcgi",
-            format!("#!/usr/bin/env -S {program} fastcgi --explain\n"),
-        );
+        write_explain_service(folder, "app.fcgi");
         let cgi = apache::cgi("").replace(
             "AllowEncodedSlashes",
             "SetEnv PLAIN leaked\nSetEnv DATABASE_URL postgres://me:leaked@db/x\nAllowEncodedSlashes",

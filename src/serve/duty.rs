@@ -1,0 +1,206 @@
+//! What the threads of a worker have in common: its place and its way to the master, the limits of time, and what it is told
+//! and tells.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::crew::{FastcgiCrew, send_files};
+use super::custody::Master;
+use crate::fastcgi::{Claim, Custodian, Idle, Responder};
+use crate::process::{self, Channel, Message, Place, StackPipe, StackSignals};
+use crate::wsgi;
+
+/// What the threads of a worker have in common.
+pub(super) struct Duty {
+    pub(super) place: Place,
+    pub(super) channel: Option<Channel>,
+    pub(super) limits: TimeLimits,
+    /// Through which a request of each thread is answered when it has had its time; none where there is no such limit.
+    pub(super) claims: Vec<Arc<Claim>>,
+    pub(super) responder: OnceLock<Arc<Responder>>,
+    pub(super) stacks: StackPipe,
+    /// Whether the stack signals have a meaning.
+    pub(super) has_stacks: AtomicBool,
+    pub(super) retiring: AtomicBool,
+    /// Whether there is a text in `trouble`.
+    pub(super) is_in_trouble: AtomicBool,
+    pub(super) trouble: Mutex<String>,
+    pub(super) born: Instant,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeLimits {
+    pub(super) request: Option<Duration>,
+    pub(super) slow: Option<Duration>,
+    pub(super) lifetime: Option<Duration>,
+    pub(super) grace: Duration,
+}
+
+/// A number that differs from process to process.
+pub(super) fn random() -> u64 {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.finish()
+}
+
+impl Duty {
+    pub(super) fn new(
+        place: Place,
+        channel: Option<Channel>,
+        crew: &FastcgiCrew<'_>,
+    ) -> anyhow::Result<Self> {
+        let options = crew.process();
+        let claims = options.request_timeout.map_or(0, |_| crew.threads());
+        // Workers that were born together shall not all be replaced together.
+        let shorten =
+            |lifetime: Duration| lifetime.mul_f64(1.0 - 0.1 * (random() % 1000) as f64 / 1000.0);
+        Ok(Self {
+            place,
+            channel,
+            limits: TimeLimits {
+                request: options.request_timeout,
+                slow: options.slow_log,
+                lifetime: options.max_lifetime.map(shorten),
+                grace: options.graceful_timeout,
+            },
+            claims: (0..claims).map(|_| Arc::default()).collect(),
+            responder: OnceLock::new(),
+            stacks: StackPipe::new().context("there is no pipe for stacks")?,
+            has_stacks: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
+            is_in_trouble: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            born: Instant::now(),
+        })
+    }
+
+    /// Through which the request of this thread is answered in the application's place.
+    pub(super) fn claim(&self, thread: usize) -> Option<&Arc<Claim>> {
+        self.claims.get(thread)
+    }
+
+    pub(super) fn has_master(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// Who has copies of the connections that the worker keeps.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(super) fn custodian(&self) -> io::Result<Option<Box<dyn Custodian>>> {
+        let channel = self.channel.as_ref().map(Channel::try_clone).transpose()?;
+        Ok(channel.map(|channel| Box::new(Master::new(self.place.clone(), channel)) as Box<_>))
+    }
+
+    /// Has Python write stacks when it is asked to, from here on.
+    pub(super) fn prepare_stacks(&self) {
+        process::die_of_faults();
+        let signals = StackSignals::get();
+        let fd = self.stacks.writing_end();
+        match wsgi::write_stacks_on(signals.one, signals.all, fd) {
+            Ok(()) => self.has_stacks.store(true, Ordering::Release),
+            Err(error) => log::warn!("stacks cannot be written: {error}"),
+        }
+    }
+
+    /// From here on this is what the worker serves with.
+    pub(super) fn serve(&self, responder: &Arc<Responder>) {
+        let _ = self.responder.set(Arc::clone(responder));
+    }
+
+    /// The worker has all that it needs to serve.
+    pub(super) fn is_ready(&self) {
+        match &self.channel {
+            Some(_) => self.tell(&Message::Ready),
+            None => log::info!("ready on standard input"),
+        }
+    }
+
+    /// The worker has drained, and Python is about to end.
+    pub(super) fn has_served(&self) {
+        process::keep_in_children();
+        if self.channel.is_none() {
+            log::info!("ended");
+        }
+    }
+
+    pub(super) fn tell(&self, message: &Message) {
+        if let Some(channel) = &self.channel {
+            // A master that has died is noticed by the minder.
+            let _ = channel.send(message);
+        }
+    }
+
+    /// Tells of the files that the application consists of, one a line.
+    pub(super) fn tell_files(&self, files: &str) {
+        send_files(self.channel.as_ref(), files);
+    }
+
+    /// All threads are in requests. Must not block.
+    pub(super) fn full(&self) {
+        if let Some(channel) = &self.channel {
+            let _ = channel.send_now(&Message::Full);
+        }
+    }
+
+    /// The worker has reached a limit and asks to be replaced; without a master it ends, and who started it starts
+    /// another.
+    pub(super) fn retire(&self, limit: &str) {
+        if self.retiring.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match (&self.channel, self.responder.get()) {
+            (Some(_), _) => self.tell(&Message::Retire(limit.to_owned())),
+            (None, Some(responder)) => {
+                log::info!("{limit} is reached: ending");
+                responder.stop(Idle::Close);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// The worker takes nothing new until it is replaced.
+    pub(super) fn hold(&self) {
+        if let (Some(_), Some(responder)) = (&self.channel, self.responder.get()) {
+            responder.hold(true);
+        }
+    }
+
+    /// What to answer with instead of the application's answer, if anything.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.is_in_trouble
+            .load(Ordering::Relaxed)
+            .then(|| self.lock_trouble().clone())
+    }
+
+    pub(super) fn set_trouble(&self, text: String) {
+        self.is_in_trouble
+            .store(!text.is_empty(), Ordering::Relaxed);
+        *self.lock_trouble() = text;
+    }
+
+    fn lock_trouble(&self) -> MutexGuard<'_, String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stack of this thread, or those of all.
+    pub(super) fn stacks(&self, tid: Option<i32>, all: bool) -> String {
+        if !self.has_stacks.load(Ordering::Acquire) {
+            return "Python has not been started yet".to_owned();
+        }
+        let signals = StackSignals::get();
+        let signal = if all { signals.all } else { signals.one };
+        let stacks = self.stacks.ask(tid, signal);
+        if stacks.is_empty() {
+            "no stack was written: the thread does not take signals".to_owned()
+        } else {
+            stacks
+        }
+    }
+}
