@@ -31,7 +31,6 @@ pub(crate) fn apps() -> PathBuf {
 }
 
 /// The virtual environment with the frameworks that some tests serve.
-#[allow(dead_code)]
 pub(crate) fn venv() -> PathBuf {
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv");
     assert!(
@@ -361,7 +360,6 @@ enum Ready {
     Log,
 }
 
-#[allow(dead_code)]
 impl Builder {
     fn new(app: &str) -> Builder {
         let folder = Arc::new(TempDir::with_prefix("wsgi-gateway-test-").unwrap());

@@ -186,7 +186,6 @@ impl Folder {
     }
 
     /// An empty folder that the server may write to.
-    #[allow(dead_code)]
     pub(crate) fn writable(&self, name: &str) -> String {
         let path = self.path().join(name);
         fs::create_dir_all(&path).unwrap();
@@ -207,7 +206,6 @@ impl Folder {
     }
 
     /// A test application (`name.py`) in this folder.
-    #[allow(dead_code)]
     pub(crate) fn app(&self, name: &str) -> String {
         let file = format!("{name}.py");
         let text = fs::read(crate::gateway::apps().join(&file)).unwrap();
