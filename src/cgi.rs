@@ -3,12 +3,12 @@
 //! The response goes byte by byte as PEP 3333's `run_with_cgi` writes it, through a descriptor that nothing else knows:
 //! what the application prints goes to standard error.
 
-use std::any::Any;
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -16,10 +16,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::fstatfs;
 use nix::sys::uio::pread;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
-use crate::gateway::{Exchange, FileSpan, Head, Request, Variables};
+use crate::gateway::{
+    Exchange, FILE_SYSTEMS, FileSpan, KeptBytes, Portion, Pushed, Request, RequestBody,
+    ResponseProgress, ResponseWriter, Variables,
+};
 
 /// The process's standard input and output, moved to where the application does not find them.
 #[derive(Debug)]
@@ -62,26 +66,38 @@ impl Stdio {
 /// One CGI request.
 pub struct CgiExchange {
     variables: Variables,
-    stdio: Stdio,
+    stdin: File,
+    /// Until the request has ended. One piece of the response at a time has it.
+    stdout: Mutex<Option<File>>,
     /// Whether the body is read to the end of the input, since nothing announces its length.
     to_the_end: bool,
-    /// What was read of the body; the first `used` bytes were consumed.
+    body: Mutex<Body>,
+    progress: Mutex<ResponseProgress>,
+    /// The request has ended, for whoever still waits for its body.
+    over: AtomicBool,
+}
+
+/// What was read of the body.
+struct Body {
+    /// The first `used` bytes were consumed.
     buffer: Vec<u8>,
     used: usize,
     /// Bytes of the input that belong to the body and were not read: "MUST NOT attempt to read more" (RFC 3875 section
     /// 4.2), since what follows on a client's own socket is its next request.
     unread: u64,
-    /// Bytes of the body that may still be sent before the web server takes the response for complete.
-    left: Option<u64>,
-    complete: bool,
+    /// The input has ended.
+    ended: bool,
 }
 
 const BUFFER: usize = 64 * 1024;
 
+/// Milliseconds after which a thread that waits for the body looks whether the request has ended.
+const LOOK: u16 = 250;
+
 impl CgiExchange {
     /// The request that this process was started for; to be made while there is one thread. A process without REQUEST_METHOD was started from a terminal and
     /// answers a GET of /.
-    pub fn new(stdio: Stdio) -> Box<Self> {
+    pub fn new(stdio: Stdio) -> Arc<Self> {
         let mut variables = Variables::new();
         for (name, value) in std::env::vars_os() {
             variables.push(name.as_bytes(), value.as_bytes());
@@ -108,89 +124,179 @@ impl CgiExchange {
                 software.starts_with(b"Apache")
             });
         let unread = announced.unwrap_or(if to_the_end { u64::MAX } else { 0 });
-        Box::new(Self {
-            unread,
+        let is_head = variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
+        Arc::new(Self {
             variables,
-            stdio,
+            stdin: stdio.input,
+            stdout: Mutex::new(Some(stdio.output)),
             to_the_end,
-            buffer: Vec::new(),
-            used: 0,
-            left: None,
-            complete: false,
+            body: Mutex::new(Body {
+                buffer: Vec::new(),
+                used: 0,
+                unread,
+                ended: false,
+            }),
+            progress: Mutex::new(ResponseProgress::new(is_head)),
+            over: AtomicBool::new(false),
         })
     }
 
     /// Whether the response came to its end.
     pub fn is_complete(&self) -> bool {
-        self.complete
+        lock(&self.progress).has_ended()
     }
 
+    /// The request has ended: the web server sees the end of the response, and nothing more of the body is read.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        drop(lock(&self.stdout).take());
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        if self.over.load(Ordering::Acquire) {
+            return Err(over());
+        }
+        Ok(())
+    }
+
+    /// How much of a piece may be sent.
+    ///
     /// lighttpd sends SIGTERM as soon as it has as many bytes as Content-Length says: the application's `close()` and
     /// Python's own end have to survive that.
-    fn count(&mut self, head: Option<&Head>, bytes: u64, last: bool) {
-        if let Some(head) = head {
-            self.left = head.content_length();
-        }
-        self.left = self.left.map(|left| left.saturating_sub(bytes));
-        if last || self.left == Some(0) {
+    fn admit(&self, total: u64, last: bool) -> io::Result<Portion> {
+        let portion = lock(&self.progress).admit(total, last)?;
+        if portion.is_whole {
             static IGNORED: AtomicBool = AtomicBool::new(false);
             if !IGNORED.swap(true, Ordering::Relaxed) {
                 // SAFETY: ignoring a signal installs no handler.
                 let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) };
             }
         }
+        Ok(portion)
     }
 
-    fn write(&mut self, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
-        IoSlice::advance_slices(&mut pieces, 0);
-        while !pieces.is_empty() {
-            let count = pieces.len().min(1024);
-            match self.stdio.output.write_vectored(&pieces[..count]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_writable()?,
-                Err(error) => return Err(error),
-            }
+    fn settle(&self, sent: io::Result<()>, portion: &Portion) -> io::Result<Pushed> {
+        sent.inspect_err(|_| lock(&self.progress).fail())?;
+        portion.result()
+    }
+
+    /// Sends the head if it leaves now, and of the blocks what may go.
+    fn write_piece(stdout: &File, portion: &Portion, blocks: &[&[u8]]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        if let Some(head) = &portion.head {
+            head.write_status_first(&mut bytes);
         }
+        let mut room = usize::try_from(portion.bytes).unwrap_or(usize::MAX);
+        let mut pieces = vec![IoSlice::new(&bytes)];
+        for block in blocks {
+            let count = room.min(block.len());
+            pieces.push(IoSlice::new(&block[..count]));
+            room -= count;
+        }
+        write(stdout, &mut pieces)
+    }
+}
+
+impl RequestBody for CgiExchange {
+    fn remaining(&self) -> Option<u64> {
+        let body = lock(&self.body);
+        let here = (body.buffer.len() - body.used) as u64;
+        (!self.to_the_end).then(|| body.unread + here)
+    }
+
+    fn take(&self, work: &mut dyn FnMut(&[u8]) -> usize) -> io::Result<()> {
+        self.check_open()?;
+        let mut body = lock(&self.body);
+        let count = work(&body.buffer[body.used..]);
+        body.used += count;
         Ok(())
     }
 
-    /// A web server may have given us a descriptor that does not block.
-    fn wait_writable(&self) -> io::Result<()> {
-        wait(&self.stdio.output, PollFlags::POLLOUT)
-    }
-
-    fn send_span(&mut self, span: FileSpan<'_>) -> io::Result<()> {
-        let (mut offset, mut left) = (span.offset, span.length);
-        while left > 0 {
-            let mut position = i64::try_from(offset).map_err(io::Error::other)?;
-            let count = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
-            let sent = match sendfile64(&self.stdio.output, span.file, Some(&mut position), count) {
-                Ok(sent) => sent,
-                Err(Errno::EINTR) => continue,
-                Err(Errno::EAGAIN) => {
-                    self.wait_writable()?;
-                    continue;
-                }
-                // An output or a file that sendfile cannot serve (a file opened for appending, for one).
-                Err(Errno::EINVAL | Errno::ENOSYS) => {
-                    let mut piece = vec![0; count.min(BUFFER)];
-                    let read = pread(span.file, &mut piece, position)?;
-                    self.write(&mut [IoSlice::new(&piece[..read])])?;
-                    read
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if sent == 0 {
-                let text = "the file became shorter while it was sent";
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+    fn fill(&self) -> io::Result<bool> {
+        loop {
+            self.check_open()?;
+            let mut body = lock(&self.body);
+            if body.used < body.buffer.len() {
+                return Ok(true);
             }
-            offset += sent as u64;
-            left -= sent as u64;
+            if body.ended || body.unread == 0 {
+                return match body.unread {
+                    lacks @ 1.. if !self.to_the_end => Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        format!("the request's body ended {lacks} bytes before its CONTENT_LENGTH"),
+                    )),
+                    _ => Ok(false),
+                };
+            }
+            // Under the lock: another thread may have read meanwhile what was waited for.
+            if wait(&self.stdin, PollFlags::POLLIN, PollTimeout::ZERO)? {
+                body.read(&self.stdin)?;
+                continue;
+            }
+            drop(body);
+            wait(&self.stdin, PollFlags::POLLIN, PollTimeout::from(LOOK))?;
+        }
+    }
+}
+
+impl Body {
+    /// Reads what is here.
+    fn read(&mut self, mut stdin: &File) -> io::Result<()> {
+        let room = usize::try_from(self.unread).unwrap_or(usize::MAX);
+        self.buffer.resize(BUFFER.min(room), 0);
+        self.used = 0;
+        let read = stdin.read(&mut self.buffer);
+        let count = *read.as_ref().unwrap_or(&0);
+        self.buffer.truncate(count);
+        self.unread -= count as u64;
+        match read {
+            Ok(0) => self.ended = true,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
+}
+
+impl ResponseWriter for CgiExchange {
+    fn progress(&self, work: &mut dyn FnMut(&mut ResponseProgress)) {
+        work(&mut lock(&self.progress));
+    }
+
+    fn send(&self, blocks: &[&[u8]], last: bool) -> io::Result<Pushed> {
+        let guard = lock(&self.stdout);
+        let stdout = guard.as_ref().ok_or_else(over)?;
+        let total = blocks.iter().map(|block| block.len() as u64).sum();
+        let portion = self.admit(total, last)?;
+        self.settle(Self::write_piece(stdout, &portion, blocks), &portion)
+    }
+
+    fn send_kept(&self, blocks: Vec<KeptBytes>, last: bool) -> io::Result<Pushed> {
+        let blocks: Vec<&[u8]> = blocks.iter().map(|block| (**block).as_ref()).collect();
+        self.send(&blocks, last)
+    }
+
+    fn takes_file(&self, file: BorrowedFd<'_>) -> bool {
+        fstatfs(file).is_ok_and(|system| FILE_SYSTEMS.contains(&system.filesystem_type().0))
+    }
+
+    fn send_file(&self, mut span: FileSpan<'_>) -> io::Result<Pushed> {
+        let guard = lock(&self.stdout);
+        let stdout = guard.as_ref().ok_or_else(over)?;
+        let portion = self.admit(span.length, true)?;
+        span.length = portion.bytes;
+        let sent = Self::write_piece(stdout, &portion, &[])
+            .and_then(|()| send_span(stdout, span, portion.tells_its_end));
+        self.settle(sent, &portion)
+    }
+
+    fn report(&self, text: &[u8]) {
+        let _ = io::stderr().write_all(text);
+    }
+
+    fn flush_reports(&self) {}
 }
 
 impl Exchange for CgiExchange {
@@ -201,78 +307,75 @@ impl Exchange for CgiExchange {
     fn marks_end_of_body(&self) -> bool {
         self.to_the_end
     }
+}
 
-    fn buffered(&self) -> &[u8] {
-        &self.buffer[self.used..]
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.used += count;
-    }
-
-    fn fill(&mut self) -> io::Result<bool> {
-        if self.used < self.buffer.len() {
-            return Ok(true);
-        }
-        let room = usize::try_from(self.unread).unwrap_or(usize::MAX);
-        self.buffer.resize(BUFFER.min(room), 0);
-        self.used = 0;
-        loop {
-            let read = self.stdio.input.read(&mut self.buffer);
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait(&self.stdio.input, PollFlags::POLLIN)?
-                }
-                read => {
-                    let count = *read.as_ref().unwrap_or(&0);
-                    self.buffer.truncate(count);
-                    self.unread -= count as u64;
-                    return read.map(|count| count > 0);
-                }
+/// Sends all pieces in order.
+fn write(mut stdout: &File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        let count = pieces.len().min(1024);
+        match stdout.write_vectored(&pieces[..count]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A web server may have given us a descriptor that does not block.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(stdout, PollFlags::POLLOUT, PollTimeout::NONE)?;
             }
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
+}
 
-    fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        if let Some(head) = head {
-            head.write_status_first(&mut bytes);
+/// Sends a part of a file; `told`: the response's length was, so that a file that ends early is no end.
+fn send_span(stdout: &File, span: FileSpan<'_>, told: bool) -> io::Result<()> {
+    let (mut offset, mut left) = (span.offset, span.length);
+    while left > 0 {
+        let mut position = i64::try_from(offset).map_err(io::Error::other)?;
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
+        let sent = match sendfile64(stdout, span.file, Some(&mut position), count) {
+            Ok(sent) => sent,
+            Err(Errno::EINTR) => continue,
+            Err(Errno::EAGAIN) => {
+                wait(stdout, PollFlags::POLLOUT, PollTimeout::NONE)?;
+                continue;
+            }
+            // An output or a file that sendfile cannot serve (a file opened for appending, for one).
+            Err(Errno::EINVAL | Errno::ENOSYS) => {
+                let mut piece = vec![0; count.min(BUFFER)];
+                let read = pread(span.file, &mut piece, position)?;
+                write(stdout, &mut [IoSlice::new(&piece[..read])])?;
+                read
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if sent == 0 {
+            if !told {
+                return Ok(());
+            }
+            let text = "a file became shorter while it was sent as a response";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
         }
-        self.count(
-            head,
-            blocks.iter().map(|block| block.len() as u64).sum(),
-            last,
-        );
-        let mut pieces = vec![IoSlice::new(&bytes)];
-        pieces.extend(blocks.iter().map(|block| IoSlice::new(block)));
-        self.write(&mut pieces)?;
-        self.complete = last;
-        Ok(())
+        offset += sent as u64;
+        left -= sent as u64;
     }
+    Ok(())
+}
 
-    fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()> {
-        self.send(head, &[], false)?;
-        self.count(None, span.length, last);
-        self.send_span(span)?;
-        self.complete = last;
-        Ok(())
-    }
-
-    fn report(&mut self, text: &[u8]) {
-        let _ = io::stderr().write_all(text);
-    }
-
-    fn flush_reports(&mut self) {}
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
+/// Whether the file is ready for `events` within the time.
+fn wait(file: &File, events: PollFlags, timeout: PollTimeout) -> io::Result<bool> {
+    match poll(&mut [PollFd::new(file.as_fd(), events)], timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
-fn wait(file: &File, events: PollFlags) -> io::Result<()> {
-    match poll(&mut [PollFd::new(file.as_fd(), events)], PollTimeout::NONE) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+fn over() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the request has ended")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

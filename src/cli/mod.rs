@@ -210,6 +210,10 @@ pub struct ResponderOptions {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_body: Option<u64>,
 
+    /// Bytes of memory for complete responses that web servers have not taken yet; above it, temporary files.
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
+    pub max_unsent: u64,
+
     /// Open connections; above it, 503.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = number::<u32>(1..=1_000_000))]
     pub max_connections: u32,

@@ -27,8 +27,8 @@ pub struct Gateway<'a> {
     pub mount: Option<&'a Mount>,
 }
 
-/// Answers a request with the explanation of itself, and gives the exchange back.
-pub fn answer<E: Exchange>(mut exchange: Box<E>, gateway: Gateway<'_>) -> Box<E> {
+/// Answers a request with the explanation of itself.
+pub fn answer(exchange: &dyn Exchange, gateway: Gateway<'_>) {
     let unframed = exchange.marks_end_of_body();
     let report = Report::of(exchange.variables(), gateway, unframed);
     let variables = exchange.variables();
@@ -37,7 +37,6 @@ pub fn answer<E: Exchange>(mut exchange: Box<E>, gateway: Gateway<'_>) -> Box<E>
         Format::Json => ("application/json", json::write(&report)),
         Format::Text => ("text/plain; charset=utf-8", text::write(&report)),
     };
-    let is_head = variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
     // An Authorizer's 200 lets the client in (FastCGI section 6.3).
     let is_authorizer = variables.get(b"FCGI_ROLE") == Some(b"AUTHORIZER");
     let check = Check::of(variables);
@@ -50,11 +49,9 @@ pub fn answer<E: Exchange>(mut exchange: Box<E>, gateway: Gateway<'_>) -> Box<E>
         "200 OK"
     };
     let head = head(status, kind, body.len(), check);
-    let body = if is_head { &[][..] } else { body.as_bytes() };
-    if let Err(error) = exchange.send(Some(&head), &[body], true) {
+    if let Err(error) = exchange.answer(head, body.as_bytes()) {
         log::debug!("the web server has gone: {error}");
     }
-    exchange
 }
 
 /// A page that nobody keeps, indexes, frames or runs anything in.

@@ -1,253 +1,345 @@
-//! One connection from a web server: its socket, what came in and is not used yet, and the request that is open on it.
+//! A connection from a web server without its socket: bytes and what the application says go in, records and what is to be
+//! done next come out. Nothing in here does I/O, so all of it can be driven by a test.
 //!
-//! One request at a time (section 3.3 allows more; we answer MPXS_CONNS 0 and CANT_MPX_CONN). Reading never blocks
-//! here, so that an idle or slow connection occupies no thread; what blocks is in `exchange`.
-
-mod assembly;
+//! [`Phase`] says where a connection stands, by what has happened. The parser lives in the phases in which something may be
+//! parsed: after an error in what the web server sent there is none, and such a connection can only end.
+//!
+//! One request at a time (section 3.3 allows more; we answer MPXS_CONNS 0 and CANT_MPX_CONN).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
-
-use super::Shared;
-use super::claim::Claim;
-use super::custody::{Custody, Possession};
-use super::limits::LINGER;
+use super::Rules;
 use super::pairs::{Pairs, write_pair};
-use super::parser::Parser;
-use super::record::{ProtocolStatus, RecordType, Role, write_end_request, write_record};
-use super::request::{Request, Sent};
-use super::socket::write_all;
-use crate::gateway::{Exchange, Page};
+use super::parser::{Event, Fault, Parser, Peek};
+use super::record::{
+    ProtocolStatus, RecordType, Role, write_break, write_end_request, write_record, write_stderr,
+};
+use super::request::Request;
+use super::unsent::Unsent;
+use crate::gateway::{Head, Page, Portion, ResponseProgress, Variables};
+
+/// The most text in one STDERR record: HAProxy dies of one that is larger than its buffer of 16 KiB. See also `write_stderr`.
+const MAX_STDERR: usize = 8 * 1024;
+
+/// The most text that waits in the log for the end of its line.
+const MAX_LINE: usize = 8 * 1024;
+
+/// Bytes of the body that are taken in from what was read at once, so that small records are not gone through again and
+/// again.
+const AHEAD: usize = 64 * 1024;
 
 /// A connection from a web server.
 #[derive(Debug)]
-pub struct Connection {
-    /// Shared with the sender for as long as that has something to send on it.
-    pub(super) socket: Arc<OwnedFd>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) parser: Parser,
-    /// What was read and not parsed yet: the start of a request that the web server sent ahead.
-    pub(super) input: Vec<u8>,
-    pub(super) request: Option<Box<Request>>,
-    /// When the connection is closed if nothing happens on it.
-    pub(super) deadline: Instant,
-    /// Whether its socket is in the epoll set.
-    pub(super) registered: bool,
-    /// Whether a request was ever answered on it.
-    pub(super) used: bool,
-    /// Whether it came from another worker, which may still have a copy of its descriptor.
-    pub(super) travelled: bool,
-    /// Whether another process could go on with it should this one be killed.
-    pub(super) custody: Custody,
+pub(super) struct Connection {
+    phase: Phase,
+    /// What was read and not parsed yet: what the web server sent ahead.
+    ahead: Vec<u8>,
+    unsent: Unsent,
+    rules: Arc<Rules>,
     /// Whether the responder was full when it came: its request gets a 503 page.
     turned_away: bool,
-    /// We are done and only wait for the web server to close.
-    lingering: bool,
-    /// A reply could not be sent.
-    broken: bool,
-    /// How long each wait to send may be.
-    pub(super) patience: Duration,
-    /// Who answers the open request, where somebody watches how long it takes.
-    pub(super) claim: Option<Arc<Claim>>,
+    /// Counts requests: whoever still has one that has ended can tell by it.
+    turn: u64,
 }
 
-/// What came of parsing.
-pub(super) enum Parsed {
-    /// All was taken in, and more is needed.
-    More,
-    /// The request is ready, or has something of its body.
-    Ready,
-    /// The request is not for the application: this is the answer.
-    Refused(Page),
-    /// The request's role is not served, and its connection was for it alone.
-    Unserved,
-    /// The connection is not worth going on with.
-    Broken,
+/// Where a connection stands.
+#[derive(Debug)]
+enum Phase {
+    /// Between two requests, or before the first.
+    Between(Parser),
+    /// A request has begun, and its variables are not whole.
+    Head(Parser, Box<Request>),
+    /// They are, and more of its body is to come before the application is called.
+    Body(Parser, Box<Request>),
+    /// The application can be called.
+    Ready(Input, Box<Request>),
+    /// The application has it.
+    Answering(Input, Box<Request>),
+    /// The request of this id was answered, and a part of the answer has not left. The connection is kept after that if
+    /// there still is a parser.
+    Sending(Option<Parser>, u16),
+    /// Once everything has left, the connection ends.
+    Closing(Goodbye),
+    /// Nothing can be sent or received any more.
+    Lost,
 }
 
-/// What the web server has sent that was not read yet.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unread {
-    Nothing,
-    Bytes,
-    /// Its close, or an error.
-    End,
+/// What the web server sends while the application has the request.
+#[derive(Debug)]
+enum Input {
+    Open(Parser),
+    Failed(InputError),
+}
+
+/// Why nothing more of a request's body can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InputError {
+    /// What came is no FastCGI.
+    Malformed,
+    /// It is larger than `--max-body`.
+    TooLarge,
+    /// The web server has closed its side, or the connection is lost.
+    Gone,
+    /// The request was answered in the application's place.
+    Answered,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goodbye {
+    /// Everything that was sent to us was read, so that closing cannot reset the connection under our answer.
+    Close,
+    /// Closing with bytes of its unread would reset the connection and take the answer away from the web server: it is
+    /// told that nothing more comes, and has to close.
+    Linger,
 }
 
 /// What a connection needs next.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// More bytes from the web server.
-    Wait,
-    /// Its request is ready for the application.
+    Receive,
+    /// That it takes what is to be sent; with `true` also what it sends.
+    Send(bool),
+    /// Its request is ready for the application, or with the application.
     Ready,
+    /// Our side to be closed, and the web server's close to be waited for.
+    Linger,
     /// To be closed.
     Close,
 }
 
-impl Connection {
-    pub(super) fn new(socket: OwnedFd, shared: Arc<Shared>, turned_away: bool) -> Box<Self> {
-        let patience = shared.limits.io_timeout;
-        Box::new(Self {
-            socket: Arc::new(socket),
-            deadline: Instant::now() + shared.limits.idle_timeout,
-            shared,
-            parser: Parser::new(),
-            input: Vec::new(),
-            request: None,
-            registered: false,
-            used: false,
-            travelled: false,
-            custody: Custody::default(),
-            turned_away,
-            lingering: false,
-            broken: false,
-            patience,
-            claim: None,
-        })
-    }
+/// For what a connection waits, and so how long it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// For a request.
+    Request,
+    /// For the rest of a record, or of the variables, of a request that has begun.
+    Head,
+    /// For a request's body, or for the web server to take the response.
+    Progress,
+}
 
-    /// Whether the sender may still have the socket.
-    pub(super) fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.socket) > 1
+/// What is here of a request's body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// Some bytes.
+    Here,
+    /// None, and none will come.
+    Ended,
+    /// None yet.
+    Wait,
+}
+
+/// What has become of an answer in the application's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// It has left.
+    Whole,
+    /// The web server took no more than a part, or nothing, and sees the connection end.
+    Cut,
+    /// The application has begun to answer, or there is no such request any more.
+    TooLate,
+}
+
+impl Connection {
+    pub(super) fn new(rules: Arc<Rules>, turned_away: bool) -> Self {
+        Self {
+            phase: Phase::Between(Parser::new()),
+            ahead: Vec::new(),
+            unsent: Unsent::default(),
+            rules,
+            turned_away,
+            turn: 0,
+        }
     }
 
     /// Whether no request is open and none has begun.
     pub(super) fn is_idle(&self) -> bool {
-        self.request.is_none() && self.parser.is_between_records() && !self.lingering
+        matches!(&self.phase, Phase::Between(parser) if parser.is_between_records())
     }
 
-    /// Whether another process can go on with it: nothing of a request is here, and nobody here still sends on it.
+    /// Whether another process can go on with it: nothing of a request is here, and nothing is to be sent.
     pub(super) fn may_travel(&self) -> bool {
-        self.is_idle() && self.input.is_empty() && !self.is_shared()
+        self.is_idle() && self.ahead.is_empty() && self.unsent.is_empty()
     }
 
-    /// Whose it is while it may travel.
-    pub(super) fn possession(&self) -> Possession {
-        if self.used {
-            Possession::Free
-        } else {
-            Possession::New
+    /// What it needs next.
+    pub(super) fn step(&self) -> Step {
+        match &self.phase {
+            Phase::Ready(..) | Phase::Answering(..) => Step::Ready,
+            Phase::Lost => Step::Close,
+            Phase::Sending(parser, _) => Step::Send(parser.is_some() && self.ahead.is_empty()),
+            _ if !self.unsent.is_empty() => Step::Send(false),
+            Phase::Between(_) | Phase::Head(..) | Phase::Body(..) => Step::Receive,
+            Phase::Closing(Goodbye::Close) => Step::Close,
+            Phase::Closing(Goodbye::Linger) => Step::Linger,
         }
     }
 
-    /// Whether we are done and only wait for the web server to close.
-    pub(super) fn is_lingering(&self) -> bool {
-        self.lingering
-    }
-
-    /// Whether its time has passed, and with nothing waiting to be read: what came in time and finds all threads busy is
-    /// not late.
-    pub(super) fn is_expired(&self, now: Instant) -> bool {
-        now >= self.deadline && (self.lingering || self.unread() != Unread::Bytes)
-    }
-
-    /// What is here to be read, without reading it.
-    pub(super) fn unread(&self) -> Unread {
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        loop {
-            return match recv(self.socket.as_raw_fd(), &mut [0], flags) {
-                Ok(0) => Unread::End,
-                Ok(_) => Unread::Bytes,
-                Err(Errno::EINTR) => continue,
-                Err(Errno::EAGAIN) => Unread::Nothing,
-                Err(_) => Unread::End,
-            };
-        }
-    }
-
-    /// The method and the URI of the open request, for the eyes of operators and as the web server sent them. The URI
-    /// is in two pieces that belong together. Empty where there is no such variable or no open request.
-    pub fn request_line(&self) -> (&[u8], [&[u8]; 2]) {
-        let value = |name: &[u8]| {
-            let request = self.request.as_ref()?;
-            request.variables.get(name)
-        };
-        let method = value(b"REQUEST_METHOD").unwrap_or_default();
-        let uri = match value(b"REQUEST_URI") {
-            Some(uri) if !uri.is_empty() => [uri, &[]],
-            _ => [&b"SCRIPT_NAME"[..], b"PATH_INFO"].map(|name| value(name).unwrap_or_default()),
-        };
-        (method, uri)
-    }
-
-    /// The open request may be answered through this from here on, until nobody watches it any more. `begun` is the
-    /// watcher's name for it.
-    pub fn watched(&mut self, claim: &Arc<Claim>, begun: u64) {
-        if let Some(request) = &self.request {
-            claim.open(begun, request.id, &self.socket);
-            self.claim = Some(Arc::clone(claim));
-        }
-    }
-
-    /// The application is done with the request.
-    pub fn unwatched(&mut self) {
-        let claim = self.claim.take();
-        if claim.is_some_and(|claim| !claim.close()) {
-            if let Some(request) = &mut self.request {
-                request.sent = Sent::Failed;
+    /// For what it waits.
+    pub(super) fn awaits(&self) -> Awaits {
+        match &self.phase {
+            Phase::Between(parser) if parser.is_between_records() && self.unsent.is_empty() => {
+                Awaits::Request
             }
+            Phase::Between(parser) if !parser.is_between_records() => Awaits::Head,
+            Phase::Head(..) => Awaits::Head,
+            _ => Awaits::Progress,
         }
     }
 
-    /// Reads what is here, once, and says what the connection needs next. `scratch` is the thread's reading buffer.
-    pub(super) fn readable(&mut self, scratch: &mut [u8]) -> Step {
-        self.custody.note(Possession::InUse);
-        let count = loop {
-            match recv(self.socket.as_raw_fd(), scratch, MsgFlags::empty()) {
-                Ok(count) => break count,
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Step::Wait,
-                Err(error) => {
-                    log::debug!("connection lost: {error}");
-                    return Step::Close;
-                }
-            }
-        };
-        if self.lingering {
-            return if count == 0 { Step::Close } else { Step::Wait };
+    // ---- What the web server sends ---------------------------------------------------------------------------------
+
+    /// Takes in what was read.
+    pub(super) fn receive(&mut self, bytes: &[u8]) {
+        if self.ahead.is_empty() && !matches!(self.phase, Phase::Ready(..) | Phase::Answering(..)) {
+            return self.take_in(bytes);
         }
-        if count == 0 {
-            if self.request.is_some() {
-                log::debug!("the web server closed the connection in the middle of a request");
-            }
-            return Step::Close;
+        match self.phase {
+            Phase::Closing(_) | Phase::Lost => {}
+            _ => self.ahead.extend_from_slice(bytes),
         }
-        self.absorb(&scratch[..count])
+        if !matches!(self.phase, Phase::Ready(..) | Phase::Answering(..)) {
+            self.resume();
+        }
     }
 
     /// Goes on with what came ahead of its turn.
-    pub(super) fn resume(&mut self) -> Step {
-        if self.input.is_empty() {
-            return Step::Wait;
+    pub(super) fn resume(&mut self) {
+        if !self.ahead.is_empty() {
+            let bytes = std::mem::take(&mut self.ahead);
+            self.take_in(&bytes);
+            if self.ahead.is_empty() && bytes.capacity() <= AHEAD {
+                self.ahead = bytes;
+                self.ahead.clear();
+            }
         }
-        let input = std::mem::take(&mut self.input);
-        self.absorb(&input)
     }
 
-    /// Answers with a page of our own instead of the application and ends the connection.
-    fn answer(&mut self, page: &Page) -> Step {
-        let (head, body) = page.render();
-        // No wait, for the reason that `reply` has.
-        self.patience = Duration::ZERO;
-        match self.send(Some(&head), &[&body], true) {
-            Ok(()) => self.linger(),
-            Err(_) => Step::Close,
+    /// The web server has closed its side.
+    pub(super) fn end_of_input(&mut self) {
+        self.ahead.clear();
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Lost) {
+            Phase::Ready(_, request) => Phase::Ready(Input::Failed(InputError::Gone), request),
+            Phase::Answering(Input::Open(_), request) => {
+                Phase::Answering(Input::Failed(InputError::Gone), request)
+            }
+            Phase::Answering(input, request) => Phase::Answering(input, request),
+            // It may have shut down its sending side only, and read the rest.
+            Phase::Sending(_, id) => Phase::Sending(None, id),
+            Phase::Between(_) | Phase::Closing(_) | Phase::Lost => Phase::Lost,
+            Phase::Head(_, request) | Phase::Body(_, request) => {
+                log::debug!("the web server closed the connection in the middle of a request");
+                self.rules.close_request(request);
+                Phase::Lost
+            }
+        };
+    }
+
+    /// The connection is of no use any more.
+    pub(super) fn lose(&mut self) {
+        self.ahead = Vec::new();
+        self.unsent = Unsent::default();
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Lost) {
+            Phase::Answering(_, mut request) => {
+                request.progress.fail();
+                Phase::Answering(Input::Failed(InputError::Gone), request)
+            }
+            _ => Phase::Lost,
+        };
+    }
+
+    /// Parses what the phase has a use for, and keeps the rest.
+    fn take_in(&mut self, mut input: &[u8]) {
+        loop {
+            let phase = std::mem::replace(&mut self.phase, Phase::Lost);
+            self.phase = match phase {
+                Phase::Between(parser) => match self.next(parser, &mut input) {
+                    Ok((parser, Some(event))) => self.between(parser, event),
+                    Ok((parser, None)) => break self.phase = Phase::Between(parser),
+                    Err(fault) => Self::faulted(fault),
+                },
+                Phase::Head(parser, request) => match self.next(parser, &mut input) {
+                    Ok((parser, Some(event))) => self.head(parser, request, event),
+                    Ok((parser, None)) => break self.phase = Phase::Head(parser, request),
+                    Err(fault) => self.faulted_with(request, fault),
+                },
+                Phase::Body(parser, request) if request.can_begin(self.rules.limits.buffer) => {
+                    break self.phase = self.ready(parser, request, &mut input);
+                }
+                Phase::Body(parser, mut request) => match self.next(parser, &mut input) {
+                    Ok((parser, Some(event))) => match self.within(&mut request, event) {
+                        Ok(()) if request.aborted => self.end_aborted(parser, request),
+                        Ok(()) => Phase::Body(parser, request),
+                        Err(InputError::TooLarge) => {
+                            let page = self.rules.too_large();
+                            self.refuse_with(request, &page)
+                        }
+                        Err(_) => Self::closed(request, &self.rules),
+                    },
+                    Ok((parser, None)) => break self.phase = Phase::Body(parser, request),
+                    Err(fault) => self.faulted_with(request, fault),
+                },
+                Phase::Sending(Some(parser), id) => match parser.peek(input) {
+                    // The next request begins: later.
+                    Peek::Record(RecordType::BeginRequest, ..) => {
+                        break self.phase = Phase::Sending(Some(parser), id);
+                    }
+                    Peek::Unknown if parser.is_between_records() => {
+                        break self.phase = Phase::Sending(Some(parser), id);
+                    }
+                    _ => match self.next(parser, &mut input) {
+                        Ok((parser, event)) => {
+                            if event == Some(Event::Abort(id)) {
+                                self.unsent.abandon();
+                            }
+                            Phase::Sending(Some(parser), id)
+                        }
+                        Err(fault) => {
+                            log::warn!("{fault}");
+                            Phase::Sending(None, id)
+                        }
+                    },
+                },
+                other @ (Phase::Sending(None, _) | Phase::Closing(_) | Phase::Lost) => {
+                    self.phase = other;
+                    return;
+                }
+                other @ (Phase::Ready(..) | Phase::Answering(..)) => break self.phase = other,
+            };
+        }
+        self.ahead.extend_from_slice(input);
+    }
+
+    /// The next event that is of a request; what is not is answered.
+    fn next<'a>(
+        &mut self,
+        mut parser: Parser,
+        input: &mut &'a [u8],
+    ) -> Result<(Parser, Option<Event<'a>>), Fault> {
+        loop {
+            let (back, event) = parser.next(input)?;
+            parser = back;
+            match event {
+                Some(Event::GetValues(names)) => self.answer_values(&names),
+                Some(Event::UnknownManagement(kind)) => {
+                    let body = [kind, 0, 0, 0, 0, 0, 0, 0];
+                    write_record(self.unsent.records(), RecordType::UnknownType, 0, &body);
+                }
+                event => return Ok((parser, event)),
+            }
         }
     }
 
     /// Answers GET_VALUES with those of the asked variables that we know (section 4.1).
-    fn answer_values(&mut self) {
+    fn answer_values(&mut self, names: &[u8]) {
         let mut values = Vec::new();
-        for (name, _) in Pairs::of(self.parser.whole()).map_while(Result::ok) {
+        for (name, _) in Pairs::of(names).map_while(Result::ok) {
             // One request a connection, so as many requests as connections.
             let value = match name {
-                b"FCGI_MAX_CONNS" | b"FCGI_MAX_REQS" => self.shared.limits.connections.to_string(),
+                b"FCGI_MAX_CONNS" | b"FCGI_MAX_REQS" => self.rules.limits.connections.to_string(),
                 b"FCGI_MPXS_CONNS" => "0".to_owned(),
                 _ => continue,
             };
@@ -256,129 +348,633 @@ impl Connection {
                 write_pair(&mut values, name, value.as_bytes());
             }
         }
-        let mut reply = Vec::new();
-        write_record(&mut reply, RecordType::GetValuesResult, 0, &values);
-        self.reply(&reply);
+        write_record(
+            self.unsent.records(),
+            RecordType::GetValuesResult,
+            0,
+            &values,
+        );
     }
 
     fn refuse(&mut self, id: u16, status: ProtocolStatus) {
-        let mut reply = Vec::with_capacity(16);
-        write_end_request(&mut reply, id, 0, status);
-        self.reply(&reply);
+        write_end_request(self.unsent.records(), id, 0, status);
     }
 
-    /// Sends a few bytes outside any request's response, without waiting: the thread that polls for all may be the one
-    /// that is here, and a web server that asks and does not read the answers is not worth it.
-    fn reply(&mut self, bytes: &[u8]) {
-        let may = self.claim.as_ref().map_or(Ok(()), |claim| claim.take());
-        let sent = may.and_then(|()| write_all(self.socket.as_fd(), bytes, Duration::ZERO));
-        if let Err(error) = sent {
-            log::debug!("a reply could not be sent: {error}");
-            self.broken = true;
+    fn between(&mut self, parser: Parser, event: Event<'_>) -> Phase {
+        match event {
+            Event::Begin {
+                id,
+                role: role @ Role::Unsupported(number),
+                keep,
+            } => {
+                debug_assert!(matches!(role, Role::Unsupported(_)));
+                log::warn!("refused a FastCGI request for role {number}, which is not served");
+                self.refuse(id, ProtocolStatus::UnknownRole);
+                if keep {
+                    Phase::Between(parser)
+                } else {
+                    Phase::Closing(Goodbye::Linger)
+                }
+            }
+            Event::Begin { id, role, keep } => {
+                Phase::Head(parser, self.rules.open_request(id, role, keep))
+            }
+            // Of no open request: what is left of the STDIN of one that was answered, for one.
+            _ => Phase::Between(parser),
         }
     }
 
-    /// Sends what the sender still had, so that the last record is whole: without a wait, for the reason that `reply` has.
-    fn end_stream(&mut self) {
+    fn head(&mut self, parser: Parser, mut request: Box<Request>, event: Event<'_>) -> Phase {
+        match event {
+            Event::Params(id, piece) if id == request.id => {
+                let most = self.rules.limits.params;
+                if request.push_params(piece) <= most {
+                    return Phase::Head(parser, request);
+                }
+                log::warn!("a request's variables are larger than --max-params: answered with 431");
+                let text = format!("The request's headers are larger than {most} bytes.");
+                let page = Page::new("431 Request Header Fields Too Large", text);
+                self.refuse_with(request, &page)
+            }
+            Event::ParamsEnd(id) if id == request.id => {
+                if !request.end_params() {
+                    log::warn!("malformed FastCGI: a name-value pair runs past the end of PARAMS");
+                    let text = "The web server sent malformed FastCGI variables.";
+                    return self.refuse_with(request, &Page::new("400 Bad Request", text));
+                }
+                if self.turned_away {
+                    let text = "The application server has all the connections that it can serve. Try again in a moment.";
+                    let mut page = Page::new("503 Service Unavailable", text);
+                    page.retry_after = Some(1);
+                    return self.refuse_with(request, &page);
+                }
+                let announced = request.announced().unwrap_or(0);
+                if self.is_too_large(announced) {
+                    let page = self.rules.too_large();
+                    return self.refuse_with(request, &page);
+                }
+                Phase::Body(parser, request)
+            }
+            event => match self.within(&mut request, event) {
+                Ok(()) if request.aborted => self.end_aborted(parser, request),
+                Ok(()) if request.body.here().len() <= self.rules.limits.buffer => {
+                    Phase::Head(parser, request)
+                }
+                Ok(()) => {
+                    log::warn!(
+                        "malformed FastCGI: more than --buffer of a request's body came before the end of its PARAMS: \
+                         answered with 400"
+                    );
+                    let text = "The web server sent a request's body before its variables.";
+                    self.refuse_with(request, &Page::new("400 Bad Request", text))
+                }
+                Err(InputError::TooLarge) => {
+                    let page = self.rules.too_large();
+                    self.refuse_with(request, &page)
+                }
+                Err(_) => Self::closed(request, &self.rules),
+            },
+        }
+    }
+
+    /// Does what an event asks for that may come at any time while a request is open.
+    fn within(&mut self, request: &mut Request, event: Event<'_>) -> Result<(), InputError> {
+        match event {
+            Event::Begin { id, .. } if id == request.id => {
+                log::warn!("malformed FastCGI: request {id} begins while it is open");
+                return Err(InputError::Malformed);
+            }
+            Event::Begin { id, .. } => self.refuse(id, ProtocolStatus::CantMpxConn),
+            Event::Stdin(id, piece) if id == request.id && !request.body.has_ended() => {
+                request.body.push(piece);
+                if self.is_too_large(request.body.come()) {
+                    return Err(InputError::TooLarge);
+                }
+            }
+            Event::StdinEnd(id) if id == request.id => request.body.end(),
+            Event::Abort(id) if id == request.id => request.aborted = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_too_large(&self, body: u64) -> bool {
+        self.rules.limits.body.is_some_and(|most| body > most)
+    }
+
+    /// The application can be called. The end of its STDIN is taken in if it is here, so that nothing is left unread.
+    fn ready(&mut self, parser: Parser, mut request: Box<Request>, input: &mut &[u8]) -> Phase {
+        let end = Peek::Record(RecordType::Stdin, request.id, 0);
+        let input_now = if !request.body.has_ended() && parser.peek(input) == end {
+            let mut ahead = *input;
+            match parser.next(&mut ahead) {
+                Ok((parser, event)) => {
+                    if event == Some(Event::StdinEnd(request.id)) {
+                        request.body.end();
+                    }
+                    *input = ahead;
+                    Input::Open(parser)
+                }
+                Err(fault) => {
+                    log::warn!("{fault}");
+                    Input::Failed(InputError::Malformed)
+                }
+            }
+        } else {
+            Input::Open(parser)
+        };
+        Phase::Ready(input_now, request)
+    }
+
+    fn faulted(fault: Fault) -> Phase {
+        log::warn!("{fault}");
+        Phase::Closing(Goodbye::Close)
+    }
+
+    fn faulted_with(&self, request: Box<Request>, fault: Fault) -> Phase {
+        self.rules.close_request(request);
+        Self::faulted(fault)
+    }
+
+    fn closed(request: Box<Request>, rules: &Rules) -> Phase {
+        rules.close_request(request);
+        Phase::Closing(Goodbye::Close)
+    }
+
+    /// An aborted request that the application has not seen: "the application responds with END_REQUEST as soon as
+    /// possible" (section 5.4).
+    fn end_aborted(&mut self, parser: Parser, request: Box<Request>) -> Phase {
+        self.refuse(request.id, ProtocolStatus::RequestComplete);
+        let keep = request.keep;
+        self.rules.close_request(request);
+        if keep {
+            Phase::Between(parser)
+        } else {
+            Phase::Closing(Goodbye::Linger)
+        }
+    }
+
+    /// Answers with a page instead of the application and ends the connection.
+    fn refuse_with(&mut self, mut request: Box<Request>, page: &Page) -> Phase {
+        self.write_page(&mut request, page);
+        self.rules.close_request(request);
+        Phase::Closing(Goodbye::Linger)
+    }
+
+    fn write_page(&mut self, request: &mut Request, page: &Page) {
+        let (head, body) = page.render();
+        request.progress = ResponseProgress::new(false);
+        let admitted = request
+            .progress
+            .start(head, false)
+            .map_err(io::Error::other)
+            .and_then(|()| request.progress.admit(body.len() as u64, true));
+        if let Ok(portion) = admitted {
+            write_piece(&mut self.unsent, request, &portion, &[&body]);
+        }
+    }
+
+    /// The time for what it waits for is over: a begun request gets a page, and the connection ends.
+    pub(super) fn expire(&mut self) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Lost);
+        if let Phase::Head(_, request) | Phase::Body(_, request) = phase {
+            log::warn!(
+                "a request did not come whole within --header-timeout or --io-timeout: answered with 408"
+            );
+            let text = "The request did not come whole within the time limit.";
+            self.phase = self.refuse_with(request, &Page::new("408 Request Timeout", text));
+        }
+    }
+
+    // ---- The request that the application has ----------------------------------------------------------------------
+
+    /// Gives the request to the application: its variables, and the number by which it is known from here on.
+    pub(super) fn begin(&mut self) -> Option<(Variables, u64)> {
+        match std::mem::replace(&mut self.phase, Phase::Lost) {
+            Phase::Ready(input, mut request) => {
+                self.turn += 1;
+                let variables = std::mem::take(&mut request.variables);
+                self.phase = Phase::Answering(input, request);
+                Some((variables, self.turn))
+            }
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
+    /// The request that the application has, if it still is that of this number.
+    pub(super) fn request(&mut self, turn: u64) -> io::Result<&mut Request> {
+        match &mut self.phase {
+            Phase::Answering(_, request) if self.turn == turn => Ok(request),
+            _ => Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the request has ended",
+            )),
+        }
+    }
+
+    /// Whether the application has a request.
+    pub(super) fn is_answering(&self) -> bool {
+        matches!(self.phase, Phase::Answering(..))
+    }
+
+    /// Takes in what is here of the body, and says what there is.
+    ///
+    /// # Errors
+    /// As `RequestBody::fill`.
+    pub(super) fn fill(&mut self, turn: u64) -> io::Result<Filled> {
+        if !self.request(turn)?.body.here().is_empty() {
+            return Ok(Filled::Here);
+        }
+        self.read_ahead();
+        let request = self.request(turn)?;
+        if request.aborted {
+            let text = "the web server aborted the request";
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
+        }
+        if !request.body.here().is_empty() {
+            return Ok(Filled::Here);
+        }
+        if request.body.is_whole() {
+            return match request.body.lacks() {
+                0 => Ok(Filled::Ended),
+                lacks => Err(cut_short(&format!(
+                    "the request's body ended {lacks} bytes before its CONTENT_LENGTH"
+                ))),
+            };
+        }
+        match self.input_error() {
+            None => Ok(Filled::Wait),
+            Some(InputError::TooLarge) => Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                self.rules.too_large_text(),
+            )),
+            Some(InputError::Malformed) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the web server sent malformed FastCGI",
+            )),
+            Some(InputError::Answered) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, ANSWERED))
+            }
+            Some(InputError::Gone) => Err(cut_short(
+                "the web server closed the connection in the middle of the request's body",
+            )),
+        }
+    }
+
+    fn input_error(&self) -> Option<InputError> {
+        match self.phase {
+            Phase::Answering(Input::Failed(error), _) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether more may be read while the application has the request: what it has not consumed stays bounded.
+    pub(super) fn has_room(&self) -> bool {
+        match &self.phase {
+            Phase::Answering(Input::Open(_), request) => {
+                request.body.here().len() + self.ahead.len() < AHEAD
+            }
+            _ => false,
+        }
+    }
+
+    /// Parses what was read, as far as it belongs to the request that the application has and there is room for it.
+    pub(super) fn read_ahead(&mut self) {
+        let ahead = std::mem::take(&mut self.ahead);
+        let mut input = &ahead[..];
+        while let Phase::Answering(Input::Open(_), request) = &self.phase {
+            if request.aborted || request.body.has_ended() || request.body.here().len() >= AHEAD {
+                break;
+            }
+            let Phase::Answering(Input::Open(parser), mut request) =
+                std::mem::replace(&mut self.phase, Phase::Lost)
+            else {
+                unreachable!("looked at just now");
+            };
+            let input_now = match self.next(parser, &mut input) {
+                Ok((parser, None)) => {
+                    self.phase = Phase::Answering(Input::Open(parser), request);
+                    break;
+                }
+                Ok((parser, Some(event))) => match self.within(&mut request, event) {
+                    Ok(()) => Input::Open(parser),
+                    Err(error) => Input::Failed(error),
+                },
+                Err(fault) => {
+                    log::warn!("{fault}");
+                    Input::Failed(InputError::Malformed)
+                }
+            };
+            if request.aborted {
+                request.progress.fail();
+            }
+            self.phase = Phase::Answering(input_now, request);
+        }
+        match &self.phase {
+            Phase::Answering(Input::Failed(_), _) => {}
+            _ if input.is_empty() => {
+                self.ahead = ahead;
+                self.ahead.clear();
+            }
+            _ => self.ahead.extend_from_slice(input),
+        }
+    }
+
+    /// Bytes of the body that come next without a header in between: they may be read straight to where they are wanted,
+    /// then told to [`Connection::count_direct`].
+    pub(super) fn direct(&self) -> usize {
+        match &self.phase {
+            Phase::Answering(Input::Open(parser), request)
+                if self.ahead.is_empty() && !request.body.is_whole() =>
+            {
+                let left = parser.stdin_content_left(request.id);
+                left.min(request.body.room())
+            }
+            _ => 0,
+        }
+    }
+
+    /// So many bytes of [`Connection::direct`] were read elsewhere.
+    pub(super) fn count_direct(&mut self, count: usize) {
+        let most = self.rules.limits.body;
+        if let Phase::Answering(input, request) = &mut self.phase {
+            if let Input::Open(parser) = input {
+                parser.skip_stdin(count);
+            }
+            request.body.count(count);
+            if most.is_some_and(|most| request.body.come() > most) {
+                *input = Input::Failed(InputError::TooLarge);
+            }
+        }
+    }
+
+    /// What is here of a connection whose application reads the body: to be parsed by [`Connection::read_ahead`].
+    pub(super) fn push_ahead(&mut self, bytes: &[u8]) {
+        self.ahead.extend_from_slice(bytes);
+    }
+
+    // ---- The response ----------------------------------------------------------------------------------------------
+
+    pub(super) fn unsent(&mut self) -> &mut Unsent {
+        &mut self.unsent
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// How much of a piece of the response may be sent, which then has to be put behind what is to be sent.
+    ///
+    /// # Errors
+    /// `ConnectionAborted` when the answer is not wanted any more, else as [`ResponseProgress::admit`].
+    pub(super) fn admit(&mut self, turn: u64, total: u64, last: bool) -> io::Result<Portion> {
+        if self.input_error() == Some(InputError::Answered) {
+            self.request(turn)?;
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, ANSWERED));
+        }
+        let request = self.request(turn)?;
+        if request.aborted {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        request.progress.admit(total, last)
+    }
+
+    /// A piece of the response that was admitted cannot be put.
+    pub(super) fn fail(&mut self, turn: u64) {
+        if let Ok(request) = self.request(turn) {
+            request.progress.fail();
+        }
+    }
+
+    /// Puts a piece of the response behind what is to be sent.
+    pub(super) fn put(&mut self, portion: &Portion, blocks: &[&[u8]]) {
+        if let Phase::Answering(_, request) = &mut self.phase {
+            write_piece(&mut self.unsent, request, portion, blocks);
+        }
+    }
+
+    /// Puts the head of a response behind what is to be sent, if it leaves now; its body has to follow by
+    /// [`Connection::unsent`], and then [`Connection::put_end`].
+    pub(super) fn put_head(&mut self, head: Option<&Head>) -> u16 {
+        let Phase::Answering(_, request) = &mut self.phase else {
+            return 0;
+        };
+        write_reports(&mut self.unsent, request);
+        if let Some(head) = head {
+            let mut bytes = Vec::new();
+            write_head(head, request.role, &mut bytes);
+            for piece in bytes.chunks(super::record::MAX_CONTENT) {
+                write_record(self.unsent.records(), RecordType::Stdout, request.id, piece);
+            }
+        }
+        request.id
+    }
+
+    /// Puts the end of the response behind what is to be sent.
+    pub(super) fn put_end(&mut self) {
+        if let Phase::Answering(_, request) = &mut self.phase {
+            write_end(self.unsent.records(), request.id, request.reported);
+        }
+    }
+
+    /// Takes text for FCGI_STDERR and the log.
+    pub(super) fn report(&mut self, text: &[u8]) {
+        let Phase::Answering(_, request) = &mut self.phase else {
+            return log_report(text.strip_suffix(b"\n").unwrap_or(text));
+        };
+        let (lines, rest) = match text.iter().rposition(|&byte| byte == b'\n') {
+            Some(end) => (Some(&text[..end]), &text[end + 1..]),
+            None => (None, text),
+        };
+        if let Some(lines) = lines {
+            request.log_line.extend_from_slice(lines);
+            log_report(&request.log_line);
+            request.log_line.clear();
+        }
+        request.log_line.extend_from_slice(rest);
+        if request.log_line.len() > MAX_LINE {
+            log_report(&request.log_line);
+            request.log_line.clear();
+        }
+        if !request.progress.has_failed() && !request.progress.has_ended() {
+            request.reports.extend_from_slice(text);
+        }
+    }
+
+    /// Whether so much was reported that it should leave.
+    pub(super) fn has_many_reports(&self) -> bool {
+        matches!(&self.phase, Phase::Answering(_, request) if request.reports.len() > MAX_STDERR)
+    }
+
+    /// Puts what was reported behind what is to be sent.
+    pub(super) fn put_reports(&mut self) {
+        if let Phase::Answering(_, request) = &mut self.phase {
+            if !request.progress.has_failed() && !request.progress.has_ended() {
+                write_reports(&mut self.unsent, request);
+            }
+        }
+    }
+
+    /// Answers in the application's place, if nothing of its answer has left: from here on it cannot.
+    pub(super) fn answer_instead(&mut self, turn: u64, page: &Page) -> bool {
         if self
-            .request
-            .as_ref()
-            .is_none_or(|request| request.stream.is_none())
+            .request(turn)
+            .is_ok_and(|request| !request.progress.has_begun() && !request.aborted)
         {
-            return;
-        }
-        let sent = self.begin_out().and_then(|()| {
-            let out = self
-                .request
-                .as_ref()
-                .map_or(&[][..], |request| &request.out);
-            write_all(self.socket.as_fd(), out, Duration::ZERO)
-        });
-        self.broken |= sent.is_err();
-    }
-
-    /// Ends the open request once the application is done with it, or the connection with it.
-    pub(super) fn finish(&mut self) -> Step {
-        self.end_stream();
-        let Some(request) = self.request.take() else {
-            return Step::Close;
-        };
-        let (id, keep, clean) = (request.id, request.keep, request.body_ended);
-        let ended = match request.sent {
-            Sent::Ended => true,
-            _ if request.aborted => {
-                self.refuse(id, ProtocolStatus::RequestComplete);
-                !self.broken
+            if let Phase::Answering(_, mut request) =
+                std::mem::replace(&mut self.phase, Phase::Lost)
+            {
+                // Nothing was reported on STDERR either: that would have begun the application's answer.
+                request.reports.clear();
+                self.write_page(&mut request, page);
+                self.phase = Phase::Answering(Input::Failed(InputError::Answered), request);
+                return true;
             }
-            // An error in the middle of the response: a clean end would tell the client that it has everything. See also
-            // `break_off`.
-            Sent::Nothing | Sent::Part | Sent::Failed => false,
+        }
+        false
+    }
+
+    /// The application is done with the request, whose variables are given back for their memory.
+    pub(super) fn finish(&mut self, variables: Option<Variables>) {
+        let (input, mut request) = match std::mem::replace(&mut self.phase, Phase::Lost) {
+            Phase::Answering(input, request) => (input, request),
+            other => return self.phase = other,
         };
-        let authorizer = request.role == Role::Authorizer;
-        self.shared.close_request(request);
-        self.used = true;
-        if ended && keep {
-            // What is left of this request's STDIN is skipped as belonging to no open request.
-            self.deadline = Instant::now() + self.shared.limits.idle_timeout;
-            return Step::Wait;
+        if let Some(variables) = variables {
+            request.variables = variables;
         }
-        if clean && !authorizer && self.input.is_empty() {
-            // Everything that was sent to us was read, so that closing cannot reset the connection under our answer.
-            return Step::Close;
+        let (id, keep) = (request.id, request.keep);
+        let mut ended = request.progress.has_ended();
+        if request.aborted && !ended {
+            self.unsent.abandon();
+            self.refuse(id, ProtocolStatus::RequestComplete);
+            ended = true;
+        } else if !ended {
+            self.cut(&mut request);
         }
-        self.linger()
-    }
-
-    /// Tells the web server that nothing more comes, then waits for its close: closing with bytes of its unread would
-    /// reset the connection and take the answer away from it.
-    fn linger(&mut self) -> Step {
-        if shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
-            return Step::Close;
-        }
-        self.lingering = true;
-        if let Some(request) = self.request.take() {
-            self.shared.close_request(request);
-        }
-        self.input = Vec::new();
-        self.deadline = Instant::now() + LINGER;
-        Step::Wait
-    }
-
-    fn set_deadline(&mut self) {
-        let limits = &self.shared.limits;
-        if self.lingering {
-            return;
-        }
-        match &self.request {
-            // Set when the request began, not with each byte: a request that comes byte by byte has to end some time.
-            Some(request) if !request.params_ended => {}
-            Some(_) => self.deadline = Instant::now() + limits.io_timeout,
-            None if self.parser.is_between_records() => {
-                self.deadline = Instant::now() + limits.idle_timeout;
+        let clean =
+            request.body.has_ended() && request.role != Role::Authorizer && self.ahead.is_empty();
+        self.rules.close_request(request);
+        self.phase = match input {
+            // What is left of this request's STDIN is passed over as belonging to no open request.
+            Input::Open(parser) if ended && keep && !self.unsent.is_empty() => {
+                Phase::Sending(Some(parser), id)
             }
-            None => self.deadline = self.deadline.min(Instant::now() + limits.header_timeout),
+            Input::Open(parser) if ended && keep => Phase::Between(parser),
+            Input::Open(_) if ended && clean => Phase::Closing(Goodbye::Close),
+            Input::Failed(InputError::Gone) if self.unsent.is_empty() => Phase::Lost,
+            _ => Phase::Closing(Goodbye::Linger),
+        };
+    }
+
+    /// Ends a response that cannot come to its end, in the way that this web server understands soonest: never like a
+    /// whole one.
+    ///
+    /// A response of known length is left alone: with that every web server's client can tell, and the close that follows leaves
+    /// it what has come so far, of which nginx drops some at a break.
+    fn cut(&mut self, request: &mut Request) {
+        if request.progress.is_cut() && !request.progress.tells_its_end() {
+            write_break(self.unsent.records(), request.id);
         }
     }
 
-    /// The deadline has passed: a begun request gets a page, and the connection ends.
-    pub(super) fn expire(&mut self) -> Step {
-        if self.lingering || self.request.is_none() {
-            return Step::Close;
+    /// Everything that was to be sent has left: goes on.
+    pub(super) fn all_sent(&mut self) {
+        if let Phase::Sending(parser, _) = &mut self.phase {
+            self.phase = match parser.take() {
+                Some(parser) => Phase::Between(parser),
+                None => Phase::Closing(Goodbye::Linger),
+            };
         }
-        log::warn!(
-            "a request did not come whole within --header-timeout or --io-timeout: answered with 408"
-        );
-        let text = "The request did not come whole within the time limit.";
-        self.answer(&Page::new("408 Request Timeout", text))
-    }
-
-    pub(super) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        write_all(self.socket.as_fd(), bytes, self.patience)
+        if matches!(
+            self.phase,
+            Phase::Between(_) | Phase::Head(..) | Phase::Body(..)
+        ) {
+            self.resume();
+        }
     }
 }
 
-impl AsFd for Connection {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+/// What the application is told of a request that was answered in its place.
+const ANSWERED: &str = "the request took too long and was answered without the application";
+
+fn cut_short(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, text.to_owned())
+}
+
+/// Writes a piece of a response: what was reported, the head if it leaves now, `blocks` up to where they may go, and the
+/// response's end if it is the last.
+fn write_piece(unsent: &mut Unsent, request: &mut Request, portion: &Portion, blocks: &[&[u8]]) {
+    use super::record::{HEADER_LENGTH, Header, MAX_CONTENT};
+    write_reports(unsent, request);
+    let (id, role, reported) = (request.id, request.role, request.reported);
+    let out = unsent.records();
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_LENGTH]);
+    if let Some(head) = &portion.head {
+        write_head(head, role, out);
     }
+    let mut room = usize::try_from(portion.bytes).unwrap_or(usize::MAX);
+    for block in blocks {
+        let count = room.min(block.len());
+        out.extend_from_slice(&block[..count]);
+        room -= count;
+    }
+    match out.len() - start - HEADER_LENGTH {
+        // An empty STDOUT record would end the stream (section 3.3).
+        0 => out.truncate(start),
+        length @ 1..=MAX_CONTENT => {
+            let length = u16::try_from(length).expect("MAX_CONTENT fits a record");
+            let header = Header::new(RecordType::Stdout, id, length).bytes();
+            out[start..start + HEADER_LENGTH].copy_from_slice(&header);
+        }
+        // A head of over 48 KiB.
+        _ => {
+            let bytes = out.split_off(start + HEADER_LENGTH);
+            out.truncate(start);
+            for piece in bytes.chunks(MAX_CONTENT) {
+                write_record(out, RecordType::Stdout, id, piece);
+            }
+        }
+    }
+    if portion.ends {
+        write_end(out, id, reported);
+    }
+}
+
+fn write_reports(unsent: &mut Unsent, request: &mut Request) {
+    if request.reports.is_empty() {
+        return;
+    }
+    for piece in request.reports.chunks(MAX_STDERR) {
+        write_stderr(unsent.records(), request.id, piece);
+    }
+    request.reported = true;
+    request.reports.clear();
+}
+
+/// A head as the web server wants it: lighttpd lets nothing of an Authorizer's head through to the client before it has read a Status
+/// other than 200 (section 6.3); for a Responder see `Head::write_status_last`.
+fn write_head(head: &Head, role: Role, out: &mut Vec<u8>) {
+    match role {
+        Role::Authorizer => head.write_status_first(out),
+        _ => head.write_status_last(out),
+    }
+}
+
+/// The end of STDOUT, of STDERR if anything was `reported` on it, and of the request (sections 5.3 and 5.5).
+fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
+    write_record(out, RecordType::Stdout, id, &[]);
+    if reported {
+        write_record(out, RecordType::Stderr, id, &[]);
+    }
+    write_end_request(out, id, 0, ProtocolStatus::RequestComplete);
+}
+
+/// Writes a piece of the application's error text to the log.
+pub(super) fn log_report(line: &[u8]) {
+    log::error!(target: "wsgi.errors", "{}", String::from_utf8_lossy(line));
 }

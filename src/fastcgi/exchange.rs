@@ -1,509 +1,491 @@
-//! A connection with an open request, as the application core uses it: reads that may block, and the response's records.
+//! A request that the application has, as the core uses it: the calls of the seam, which may wait where the connection
+//! does not.
 
-use std::any::Any;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::PollFlags;
-use nix::sys::sendfile::sendfile64;
-use nix::sys::socket::sockopt::SendTimeout;
-use nix::sys::socket::{MsgFlags, recv, setsockopt};
-use nix::sys::time::TimeVal;
-use nix::sys::uio::{pread, readv};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statfs::fstatfs;
+use nix::sys::uio::readv;
 
-use super::connection::{Connection, Parsed};
-use super::record::{
-    HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_break,
-    write_end_request, write_record, write_stderr,
+use super::connection::{Answered, Connection, Filled};
+use super::link::{Flushed, Got, Link};
+use super::record::{RecordType, write_record};
+use crate::gateway::{
+    Exchange, FILE_SYSTEMS, FileSpan, KeptBytes, Page, Portion, Pushed, RequestBody,
+    ResponseProgress, ResponseWriter, Variables,
 };
-use super::request::{Request, Sent};
-use super::socket::{wait, write_pieces};
-use crate::gateway::{Exchange, FileSpan, Head, Variables};
-
-/// The most text in one STDERR record: HAProxy dies of one that is larger than its buffer of 16 KiB. See also `write_stderr`.
-const MAX_STDERR: usize = 8 * 1024;
-
-/// The most text that waits in the log for the end of its line.
-const MAX_LINE: usize = 8 * 1024;
-
-/// A response up to this size is put together in one buffer; above it the pieces are sent from where they lie.
-const SMALL: usize = 16 * 1024;
 
 /// A block that follows the one before it within this time, and is no larger than this, goes through the sender: a
 /// system call for each would be most of the work.
 const FAST: Duration = Duration::from_micros(50);
 const MAX_OFFERED: usize = 4 * 1024;
 
-/// Bytes of the body that are taken in from what was read at once, so that small records are not gone through again and
-/// again.
-const AHEAD: usize = 64 * 1024;
+/// Bytes that may wait for the sender; above it the application waits for the web server.
+const MAX_QUEUED: usize = 64 * 1024;
 
-impl Connection {
-    fn open(&self) -> &Request {
-        self.request
-            .as_ref()
-            .expect("an exchange has an open request")
+/// How often it is looked whether the web server still wants a response that goes on: it "stops within a second".
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Bytes of a body that are read straight to where they are wanted: fewer are not worth a call of their own.
+const MIN_DIRECT: usize = 4096;
+
+/// Bytes that are read at once while the application has the request.
+const READ: usize = 32 * 1024;
+
+/// A request that the application has.
+pub struct FastcgiExchange {
+    link: Arc<Link>,
+    /// Which of the connection's requests it is.
+    turn: u64,
+    variables: Variables,
+    /// Application threads that wait for the body: they read what comes.
+    readers: AtomicUsize,
+    writing: Mutex<Writing>,
+}
+
+/// What only one thread at a time does: a piece of the response is not to stand in another's middle.
+#[derive(Debug)]
+struct Writing {
+    /// When a block of the body last left or was handed to the sender.
+    last_block: Option<Instant>,
+    /// When it was last looked whether the response is still wanted.
+    looked: Option<Instant>,
+}
+
+impl FastcgiExchange {
+    /// The request that is ready on a connection.
+    pub(super) fn begin(link: &Arc<Link>) -> Option<Arc<Self>> {
+        let (variables, turn) = link.lock().begin()?;
+        Some(Arc::new(Self {
+            link: Arc::clone(link),
+            turn,
+            variables,
+            readers: AtomicUsize::new(0),
+            writing: Mutex::new(Writing {
+                last_block: None,
+                looked: None,
+            }),
+        }))
     }
 
-    fn open_mut(&mut self) -> &mut Request {
-        self.request
-            .as_mut()
-            .expect("an exchange has an open request")
+    /// The variables, if nobody else has the request any more.
+    pub(super) fn into_variables(self: Arc<Self>) -> Option<Variables> {
+        Arc::into_inner(self).map(|exchange| exchange.variables)
     }
 
-    /// Goes on with the stream until there is something of the body, or its end, or trouble.
-    fn go_on(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let (kind, text) = match self.parse(&mut bytes, AHEAD) {
-            Parsed::More | Parsed::Ready => {
-                self.input.extend_from_slice(bytes);
-                return Ok(());
-            }
-            Parsed::Refused(_) => return Err(self.shared.too_large_error()),
-            _ if self.open().aborted => (
-                io::ErrorKind::ConnectionAborted,
-                "the web server aborted the request",
-            ),
-            Parsed::Unserved | Parsed::Broken => (
-                io::ErrorKind::InvalidData,
-                "the web server sent malformed FastCGI",
-            ),
+    /// The method and the URI of the request, for the eyes of operators and as the web server sent them. The URI is in two
+    /// pieces that belong together. Empty where there is no such variable.
+    pub fn request_line(&self) -> (&[u8], [&[u8]; 2]) {
+        let value = |name: &[u8]| self.variables.get(name);
+        let method = value(b"REQUEST_METHOD").unwrap_or_default();
+        let uri = match value(b"REQUEST_URI") {
+            Some(uri) if !uri.is_empty() => [uri, &[]],
+            _ => [&b"SCRIPT_NAME"[..], b"PATH_INFO"].map(|name| value(name).unwrap_or_default()),
         };
-        Err(io::Error::new(kind, text))
+        (method, uri)
+    }
+
+    /// Answers in the application's place, if nothing of its answer has left: whoever comes first answers, and the other
+    /// never after it. Never waits.
+    pub fn answer_instead(&self, page: &Page) -> Answered {
+        self.link.answer_instead(self.turn, page)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.link.state().rules.limits.io_timeout
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Writing> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what was put into the connection: all of it, unless this is the end of the response, of which the event loop
+    /// sends what the web server does not take now.
+    fn leave<'a>(
+        &'a self,
+        mut connection: MutexGuard<'a, Connection>,
+        ends: bool,
+    ) -> io::Result<()> {
+        match self.link.flush(&mut connection) {
+            Flushed::All => Ok(()),
+            Flushed::Lost => Err(io::ErrorKind::BrokenPipe.into()),
+            Flushed::Blocked(_) if ends && self.link.store(&mut connection) => Ok(()),
+            Flushed::Blocked(_) => self.wait_sent(connection, ends),
+        }
+    }
+
+    /// Waits until everything has left.
+    ///
+    /// An iterable that goes on keeps its thread for as long: what it does next belongs into the same thread and context
+    /// (`threading.local`, `contextvars`), and no block may be held back meanwhile.
+    fn wait_sent<'a>(
+        &'a self,
+        mut connection: MutexGuard<'a, Connection>,
+        ends: bool,
+    ) -> io::Result<()> {
+        let mut until = Instant::now() + self.timeout();
+        let mut scratch = vec![0; READ];
+        loop {
+            let reads = connection.has_room() && self.readers.load(Ordering::Relaxed) == 0;
+            drop(connection);
+            let mut events = PollFlags::POLLOUT;
+            events.set(PollFlags::POLLIN, reads);
+            let wait = LOOK.min(until.saturating_duration_since(Instant::now()));
+            let ready = wait_for(self.link.as_fd(), events, wait)?;
+            connection = self.link.lock();
+            if ready.contains(PollFlags::POLLIN) && self.readers.load(Ordering::Relaxed) == 0 {
+                self.read_some(&mut connection, &mut scratch);
+            }
+            let request = connection.request(self.turn)?;
+            if request.aborted {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            if request.progress.has_failed() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            match self.link.flush(&mut connection) {
+                Flushed::All => return Ok(()),
+                Flushed::Lost => return Err(io::ErrorKind::BrokenPipe.into()),
+                Flushed::Blocked(true) => {
+                    until = Instant::now() + self.timeout();
+                    if ends && self.link.store(&mut connection) {
+                        return Ok(());
+                    }
+                }
+                Flushed::Blocked(false) if Instant::now() >= until => {
+                    connection.lose();
+                    return Err(timed_out(self.timeout()));
+                }
+                Flushed::Blocked(false) => {}
+            }
+        }
+    }
+
+    /// Takes in what the web server sends while nobody reads the body: it may be an abort.
+    fn read_some(&self, connection: &mut Connection, scratch: &mut [u8]) {
+        match self.link.read(scratch) {
+            Got::Bytes(count) => {
+                connection.push_ahead(&scratch[..count]);
+                connection.read_ahead();
+            }
+            Got::Nothing => {}
+            Got::End => connection.end_of_input(),
+        }
+    }
+
+    /// Now and then looks whether a response that goes on is still wanted.
+    fn look(&self, writing: &mut Writing, now: Instant) {
+        let looked = writing.looked.get_or_insert(now);
+        if now < *looked + LOOK {
+            return;
+        }
+        *looked = now;
+        let mut connection = self.link.lock();
+        if connection.has_room() && self.readers.load(Ordering::Relaxed) == 0 {
+            self.read_some(&mut connection, &mut [0; 4096]);
+            self.link.flush(&mut connection);
+        }
     }
 
     /// Blocks for bytes of the body, bounded by the time limit for a silent web server.
     fn wait_readable(&self) -> io::Result<()> {
-        wait(self.socket.as_fd(), PollFlags::POLLIN, self.patience).inspect_err(|error| {
-            if error.kind() == io::ErrorKind::TimedOut {
+        let until = Instant::now() + self.timeout();
+        loop {
+            let wait = LOOK.min(until.saturating_duration_since(Instant::now()));
+            if !wait_for(self.link.as_fd(), PollFlags::POLLIN, wait)?.is_empty() {
+                return Ok(());
+            }
+            // The application may have come to its end meanwhile.
+            self.link.lock().request(self.turn)?;
+            if Instant::now() >= until {
                 log::warn!("nothing of a request's body came for --io-timeout");
-            }
-        })
-    }
-
-    /// Begins the next thing to send: what the sender has not sent, then what was reported.
-    pub(super) fn begin_out(&mut self) -> io::Result<()> {
-        self.take_claim()?;
-        let request = self.open_mut();
-        request.out.clear();
-        if let Some(stream) = request.stream.take() {
-            stream
-                .take_back(&mut request.out)
-                .inspect_err(|_| request.sent = Sent::Failed)?;
-        }
-        for piece in request.reports.chunks(MAX_STDERR) {
-            write_stderr(&mut request.out, request.id, piece);
-            request.reported = true;
-        }
-        request.reports.clear();
-        Ok(())
-    }
-
-    /// Remembers what the head that leaves says of the body.
-    fn note(&mut self, head: Option<&Head>) {
-        if let Some(head) = head {
-            self.open_mut().has_length = head.content_length().is_some() || head.is_bodiless();
-        }
-    }
-
-    /// Sends `request.out`, then remembers how far the response is.
-    fn send_out(&mut self, last: bool) -> io::Result<()> {
-        let result = self.write_all(&self.open().out);
-        self.settle(result, last)
-    }
-
-    fn settle(&mut self, result: io::Result<()>, last: bool) -> io::Result<()> {
-        let request = self.open_mut();
-        request.sent = match result {
-            Err(_) => Sent::Failed,
-            Ok(()) if last => Sent::Ended,
-            Ok(()) => Sent::Part,
-        };
-        result
-    }
-
-    /// Sends pieces that are too large to be copied: records are built of slices of them.
-    fn send_large(&mut self, head: Vec<u8>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
-        let io_timeout = self.patience;
-        let request = self
-            .request
-            .as_mut()
-            .expect("an exchange has an open request");
-        let id = request.id;
-        let total = head.len() + blocks.iter().map(|block| block.len()).sum::<usize>();
-        let headers: Vec<[u8; HEADER_LENGTH]> = (0..total)
-            .step_by(MAX_CONTENT)
-            .map(|at| (total - at).min(MAX_CONTENT))
-            .map(|content| u16::try_from(content).unwrap_or(u16::MAX))
-            .map(|content| Header::new(RecordType::Stdout, id, content).bytes())
-            .collect();
-        let mut end = Vec::new();
-        if last {
-            write_end(&mut end, id, request.reported);
-        }
-        let mut pieces = vec![IoSlice::new(&request.out)];
-        let (mut headers, mut room) = (headers.iter(), 0);
-        for mut block in std::iter::once(&head[..]).chain(blocks.iter().copied()) {
-            while !block.is_empty() {
-                if room == 0 {
-                    pieces.extend(headers.next().map(|header| IoSlice::new(header)));
-                    room = MAX_CONTENT;
-                }
-                let (piece, rest) = block.split_at(room.min(block.len()));
-                pieces.push(IoSlice::new(piece));
-                room -= piece.len();
-                block = rest;
+                return Err(timed_out(self.timeout()));
             }
         }
-        pieces.push(IoSlice::new(&end));
-        let result = write_pieces(self.socket.as_fd(), &mut pieces, io_timeout);
-        request.out.clear();
-        self.settle(result, last)
     }
 
-    /// Sends what is here of the file for one record of `length` bytes.
-    fn send_span(&self, span: FileSpan<'_>) -> io::Result<()> {
-        let FileSpan {
-            file,
-            mut offset,
-            mut length,
-        } = span;
-        while length > 0 {
-            let mut position = i64::try_from(offset).map_err(io::Error::other)?;
-            let count = usize::try_from(length).unwrap_or(usize::MAX);
-            let sent = match sendfile64(self.socket.as_fd(), file, Some(&mut position), count) {
-                Ok(sent) => sent,
-                Err(Errno::EINTR) => continue,
-                Err(Errno::EAGAIN) => {
-                    wait(self.socket.as_fd(), PollFlags::POLLOUT, self.patience)?;
-                    continue;
-                }
-                // A file system that cannot feed sendfile.
-                Err(Errno::EINVAL | Errno::ENOSYS) => {
-                    let mut piece = vec![0; count.min(MAX_CONTENT)];
-                    let count = pread(file, &mut piece, position)?;
-                    self.write_all(&piece[..count])?;
-                    count
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if sent == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the file became shorter while it was sent",
-                ));
-            }
-            offset += sent as u64;
-            length -= sent as u64;
+    /// Puts a complete piece behind what is to be sent, and has it leave.
+    fn send_pieces(
+        &self,
+        total: u64,
+        last: bool,
+        put: impl FnOnce(&mut Connection, u16, &Portion) -> io::Result<()>,
+    ) -> io::Result<Pushed> {
+        let mut writing = self.writing();
+        self.note_block(&mut writing, last);
+        let mut connection = self.link.lock();
+        let portion = connection.admit(self.turn, total, last)?;
+        let id = connection.put_head(portion.head.as_ref());
+        put(&mut connection, id, &portion).inspect_err(|_| connection.fail(self.turn))?;
+        if portion.ends {
+            connection.put_end();
         }
-        Ok(())
+        self.leave(connection, portion.ends)?;
+        portion.result()
     }
 
-    fn send_file_records(&mut self, span: FileSpan<'_>, last: bool) -> io::Result<()> {
-        // sendfile(2) waits for room whether or not the socket is to be waited for: this is how long.
-        let seconds = i64::try_from(self.patience.as_secs()).unwrap_or(i64::MAX);
-        let limit = TimeVal::new(seconds, self.patience.subsec_micros().into());
-        let _ = setsockopt(&self.socket, SendTimeout, &limit);
-        let (mut offset, mut left) = (span.offset, span.length);
-        while left > 0 {
-            let length = left.min(MAX_CONTENT as u64);
-            let request = self.open_mut();
-            let content = u16::try_from(length).unwrap_or(u16::MAX);
-            let header = Header::new(RecordType::Stdout, request.id, content).bytes();
-            request.out.extend_from_slice(&header);
-            self.write_all(&self.open().out)?;
-            self.open_mut().out.clear();
-            self.send_span(FileSpan {
-                file: span.file,
-                offset,
-                length,
-            })?;
-            offset += length;
-            left -= length;
+    fn note_block(&self, writing: &mut Writing, last: bool) {
+        if !last {
+            let now = Instant::now();
+            writing.last_block = Some(now);
+            self.look(writing, now);
         }
-        let request = self.open_mut();
-        if last {
-            write_end(&mut request.out, request.id, request.reported);
-        }
-        self.write_all(&self.open().out)
-    }
-
-    /// Tells the web server that no more of a begun response comes, when the application has failed in the middle of it. To be
-    /// called by the thread that ran the application: it waits as long as any other part of a response may take.
-    ///
-    /// A response of known length is left alone: with that every web server's client can tell, and the close that follows leaves
-    /// it what has come so far, of which nginx drops some at a break.
-    pub(super) fn break_off(&mut self) {
-        let lacks_its_end = |request: &Request| request.lacks_its_end() && !request.aborted;
-        if !self.request.as_deref().is_some_and(lacks_its_end) {
-            return;
-        }
-        if self.begin_out().is_ok() {
-            let request = self.open_mut();
-            write_break(&mut request.out, request.id);
-            // What fails here has failed for a web server that has gone.
-            let _ = self.write_all(&self.open().out);
-        }
-        self.open_mut().sent = Sent::Failed;
-    }
-
-    /// The application answers from here on, unless it was answered in its place.
-    fn take_claim(&mut self) -> io::Result<()> {
-        let Some(claim) = &self.claim else {
-            return Ok(());
-        };
-        let taken = claim.take();
-        if taken.is_err() {
-            self.open_mut().sent = Sent::Failed;
-        }
-        taken
-    }
-
-    fn check_wanted(&self) -> io::Result<()> {
-        if self.open().aborted {
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
-        Ok(())
     }
 }
 
-impl Exchange for Connection {
+/// Counts a thread that waits for the body.
+struct Reader<'a>(&'a AtomicUsize);
+
+impl<'a> Reader<'a> {
+    fn new(readers: &'a AtomicUsize) -> Self {
+        readers.fetch_add(1, Ordering::Relaxed);
+        Self(readers)
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl RequestBody for FastcgiExchange {
+    fn remaining(&self) -> Option<u64> {
+        let mut connection = self.link.lock();
+        connection
+            .request(self.turn)
+            .map_or(Some(0), |request| request.body.remaining())
+    }
+
+    fn take(&self, work: &mut dyn FnMut(&[u8]) -> usize) -> io::Result<()> {
+        let mut connection = self.link.lock();
+        let request = connection.request(self.turn)?;
+        let count = work(request.body.here());
+        request.body.consume(count);
+        Ok(())
+    }
+
+    fn fill(&self) -> io::Result<bool> {
+        let _reader = Reader::new(&self.readers);
+        let mut wire = [0; READ];
+        loop {
+            let mut connection = self.link.lock();
+            let filled = connection.fill(self.turn);
+            if connection.has_unsent() {
+                // The answer to a question in the middle of the body.
+                self.link.flush(&mut connection);
+            }
+            match filled? {
+                Filled::Here => return Ok(true),
+                Filled::Ended => return Ok(false),
+                Filled::Wait => {}
+            }
+            match self.link.read(&mut wire) {
+                Got::Bytes(count) => connection.push_ahead(&wire[..count]),
+                Got::End => connection.end_of_input(),
+                Got::Nothing => {
+                    drop(connection);
+                    self.wait_readable()?;
+                }
+            }
+        }
+    }
+
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let _reader = Reader::new(&self.readers);
+        loop {
+            let mut count = 0;
+            self.take(&mut |here| {
+                count = here.len().min(into.len());
+                into[..count].copy_from_slice(&here[..count]);
+                count
+            })?;
+            if count > 0 || into.is_empty() {
+                return Ok(count);
+            }
+            let mut connection = self.link.lock();
+            connection.request(self.turn)?;
+            let direct = connection.direct().min(into.len());
+            if direct < MIN_DIRECT {
+                drop(connection);
+                if !self.fill()? {
+                    return Ok(0);
+                }
+                continue;
+            }
+            // The middle of a large record: straight to where it belongs, and the next header with it.
+            let mut next = [0; 64];
+            let mut pieces = [
+                io::IoSliceMut::new(&mut into[..direct]),
+                io::IoSliceMut::new(&mut next),
+            ];
+            match readv(&*self.link, &mut pieces) {
+                Ok(0) => connection.end_of_input(),
+                Ok(count) => {
+                    let content = count.min(direct);
+                    connection.count_direct(content);
+                    connection.push_ahead(&next[..count - content]);
+                    connection.read_ahead();
+                    return Ok(content);
+                }
+                Err(Errno::EAGAIN) => {
+                    drop(connection);
+                    self.wait_readable()?;
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) => connection.end_of_input(),
+            }
+        }
+    }
+}
+
+impl ResponseWriter for FastcgiExchange {
+    fn progress(&self, work: &mut dyn FnMut(&mut ResponseProgress)) {
+        if let Ok(request) = self.link.lock().request(self.turn) {
+            work(&mut request.progress);
+        }
+    }
+
+    fn send(&self, blocks: &[&[u8]], last: bool) -> io::Result<Pushed> {
+        let mut writing = self.writing();
+        self.note_block(&mut writing, last);
+        let total = blocks.iter().map(|block| block.len() as u64).sum();
+        let mut connection = self.link.lock();
+        let portion = connection.admit(self.turn, total, last)?;
+        connection.put(&portion, blocks);
+        self.leave(connection, portion.ends)?;
+        portion.result()
+    }
+
+    fn send_kept(&self, blocks: Vec<KeptBytes>, last: bool) -> io::Result<Pushed> {
+        let length = |block: &KeptBytes| (**block).as_ref().len();
+        let total = blocks.iter().map(|block| length(block) as u64).sum();
+        self.send_pieces(total, last, |connection, id, portion| {
+            let mut bytes = portion.bytes;
+            for block in blocks {
+                let wanted = usize::try_from(bytes)
+                    .unwrap_or(usize::MAX)
+                    .min(length(&block));
+                connection.unsent().push_kept(id, block, wanted);
+                bytes -= wanted as u64;
+            }
+            Ok(())
+        })
+    }
+
+    fn takes_file(&self, file: BorrowedFd<'_>) -> bool {
+        fstatfs(file).is_ok_and(|system| FILE_SYSTEMS.contains(&system.filesystem_type().0))
+    }
+
+    fn send_file(&self, span: FileSpan<'_>) -> io::Result<Pushed> {
+        self.send_pieces(span.length, true, |connection, id, portion| {
+            let file = span.file.try_clone_to_owned()?;
+            let (at, length, told) = (span.offset, portion.bytes, portion.tells_its_end);
+            connection.unsent().push_file(id, file, at, length, told);
+            Ok(())
+        })
+    }
+
+    fn offer(&self, block: &[u8]) -> io::Result<bool> {
+        // Another thread may be in the middle of a piece, and wait.
+        let mut writing = match self.writing.try_lock() {
+            Ok(writing) => writing,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+        };
+        let now = Instant::now();
+        let before = writing.last_block.replace(now);
+        let slow = before.is_none_or(|before| now.duration_since(before) > FAST);
+        if slow || block.len() > MAX_OFFERED {
+            return Ok(false);
+        }
+        self.look(&mut writing, now);
+        let Some(sender) = self.link.state().sender() else {
+            return Ok(false);
+        };
+        let mut connection = self.link.lock();
+        let request = connection.request(self.turn)?;
+        if request.aborted {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        if request.progress.has_failed() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if !request.reports.is_empty() {
+            return Ok(false);
+        }
+        let id = request.id;
+        if connection.unsent().memory() >= MAX_QUEUED {
+            return Ok(false);
+        }
+        if !connection
+            .request(self.turn)?
+            .progress
+            .admit_whole(block.len() as u64)
+        {
+            return Ok(false);
+        }
+        write_record(connection.unsent().records(), RecordType::Stdout, id, block);
+        drop(connection);
+        if !self.link.queued.swap(true, Ordering::AcqRel) {
+            sender.queue(Arc::clone(&self.link));
+        }
+        Ok(true)
+    }
+
+    fn report(&self, text: &[u8]) {
+        let mut connection = self.link.lock();
+        connection.report(text);
+        if connection.has_many_reports() {
+            connection.put_reports();
+            self.link.flush(&mut connection);
+        }
+    }
+
+    fn flush_reports(&self) {
+        let mut connection = self.link.lock();
+        connection.put_reports();
+        self.link.flush(&mut connection);
+    }
+}
+
+impl Exchange for FastcgiExchange {
     fn variables(&self) -> &Variables {
-        &self.open().variables
+        &self.variables
     }
 
     fn marks_end_of_body(&self) -> bool {
         true
     }
+}
 
-    fn buffered(&self) -> &[u8] {
-        let request = self.open();
-        &request.body[request.body_used..]
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.open_mut().body_used += count;
-    }
-
-    fn fill(&mut self) -> io::Result<bool> {
-        let mut wire = [0; 32 * 1024];
-        loop {
-            let request = self.open();
-            if request.body_used < request.body.len() {
-                return Ok(true);
-            }
-            if request.body_ended {
-                return Ok(false);
-            }
-            if !self.input.is_empty() {
-                let input = std::mem::take(&mut self.input);
-                self.go_on(&input)?;
-                continue;
-            }
-            match recv(self.socket.as_raw_fd(), &mut wire, MsgFlags::empty()) {
-                Ok(0) => return Err(cut_short()),
-                Ok(count) => self.go_on(&wire[..count])?,
-                Err(Errno::EAGAIN) => self.wait_readable()?,
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let request = self.open();
-            let direct = self.parser.stdin_content_left(request.id).min(into.len());
-            let buffered = request.body_used < request.body.len() || !self.input.is_empty();
-            if buffered || request.body_ended || direct < 4096 {
-                if self.buffered().is_empty() && !self.fill()? {
-                    return Ok(0);
-                }
-                let here = self.buffered();
-                let count = here.len().min(into.len());
-                into[..count].copy_from_slice(&here[..count]);
-                self.consume(count);
-                return Ok(count);
-            }
-            // The middle of a large record: straight to where it belongs, and the next header with it.
-            let mut next = [0; 64];
-            let mut pieces = [
-                IoSliceMut::new(&mut into[..direct]),
-                IoSliceMut::new(&mut next),
-            ];
-            match readv(&self.socket, &mut pieces) {
-                Ok(0) => return Err(cut_short()),
-                Ok(count) => {
-                    let content = count.min(direct);
-                    self.parser.skip_stdin(content);
-                    self.open_mut().body_come += content as u64;
-                    if self.body_is_too_large() {
-                        return Err(self.shared.too_large_error());
-                    }
-                    self.go_on(&next[..count - content])?;
-                    return Ok(content);
-                }
-                Err(Errno::EAGAIN) => self.wait_readable()?,
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
-        self.check_wanted()?;
-        self.begin_out()?;
-        self.note(head);
-        let total = blocks.iter().map(|block| block.len()).sum::<usize>();
-        if total > SMALL {
-            let mut bytes = Vec::new();
-            if let Some(head) = head {
-                write_head(head, self.open_mut().role, &mut bytes);
-            }
-            return self.send_large(bytes, blocks, last);
-        }
-        let request = self.open_mut();
-        let (id, role, reported) = (request.id, request.role, request.reported);
-        let out = &mut request.out;
-        let start = out.len();
-        out.extend_from_slice(&[0; HEADER_LENGTH]);
-        if let Some(head) = head {
-            write_head(head, role, out);
-        }
-        for block in blocks {
-            out.extend_from_slice(block);
-        }
-        match u16::try_from(out.len() - start - HEADER_LENGTH) {
-            // An empty STDOUT record would end the stream (section 3.3).
-            Ok(0) => out.truncate(start),
-            Ok(content) => {
-                let header = Header::new(RecordType::Stdout, id, content).bytes();
-                out[start..start + HEADER_LENGTH].copy_from_slice(&header);
-            }
-            Err(_) => {
-                // A head of over 48 KiB.
-                let bytes = out.split_off(start + HEADER_LENGTH);
-                out.truncate(start);
-                for piece in bytes.chunks(MAX_CONTENT) {
-                    write_record(out, RecordType::Stdout, id, piece);
-                }
-            }
-        }
-        if last {
-            write_end(out, id, reported);
-        }
-        if !last {
-            request.last_block = Some(Instant::now());
-        }
-        self.send_out(last)
-    }
-
-    fn offer(&mut self, block: &[u8]) -> io::Result<bool> {
-        self.check_wanted()?;
-        let request = self
-            .request
-            .as_mut()
-            .expect("an exchange has an open request");
-        let before = request.last_block.replace(Instant::now());
-        let slow = before.is_none_or(|before| before.elapsed() > FAST);
-        if slow || block.len() > MAX_OFFERED || !request.reports.is_empty() {
-            return Ok(false);
-        }
-        let Some(sender) = self.shared.sender() else {
-            return Ok(false);
-        };
-        let stream = request.stream.get_or_insert_default();
-        stream.offer(sender, &self.socket, |out| {
-            write_record(out, RecordType::Stdout, request.id, block)
-        })
-    }
-
-    fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()> {
-        self.check_wanted()?;
-        self.begin_out()?;
-        self.note(head);
-        let request = self.open_mut();
-        if let Some(head) = head {
-            let mut bytes = Vec::new();
-            write_head(head, request.role, &mut bytes);
-            for piece in bytes.chunks(MAX_CONTENT) {
-                write_record(&mut request.out, RecordType::Stdout, request.id, piece);
-            }
-        }
-        let result = self.send_file_records(span, last);
-        self.settle(result, last)
-    }
-
-    fn report(&mut self, text: &[u8]) {
-        let request = self.open_mut();
-        let (lines, rest) = match text.iter().rposition(|&byte| byte == b'\n') {
-            Some(end) => (Some(&text[..end]), &text[end + 1..]),
-            None => (None, text),
-        };
-        if let Some(lines) = lines {
-            request.log_line.extend_from_slice(lines);
-            log_report(&request.log_line);
-            request.log_line.clear();
-        }
-        request.log_line.extend_from_slice(rest);
-        if request.log_line.len() > MAX_LINE {
-            log_report(&request.log_line);
-            request.log_line.clear();
-        }
-        if matches!(request.sent, Sent::Failed | Sent::Ended) {
-            return;
-        }
-        request.reports.extend_from_slice(text);
-        if request.reports.len() > MAX_STDERR {
-            self.flush_reports();
-        }
-    }
-
-    fn flush_reports(&mut self) {
-        let request = self.open_mut();
-        if request.reports.is_empty() || matches!(request.sent, Sent::Failed | Sent::Ended) {
-            return;
-        }
-        if self.begin_out().is_err() {
-            return;
-        }
-        if self.write_all(&self.open().out).is_err() {
-            self.open_mut().sent = Sent::Failed;
-        }
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
+impl fmt::Debug for FastcgiExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let socket = self.link.as_fd().as_raw_fd();
+        write!(f, "FastcgiExchange(fd {socket}, turn {})", self.turn)
     }
 }
 
-/// Writes a piece of the application's error text to the log.
-pub(super) fn log_report(line: &[u8]) {
-    log::error!(target: "wsgi.errors", "{}", String::from_utf8_lossy(line));
-}
-
-/// A head as the web server wants it: lighttpd lets nothing of an Authorizer's head through to the client before it has read a Status
-/// other than 200 (section 6.3); for a Responder see `Head::write_status_last`.
-fn write_head(head: &Head, role: Role, out: &mut Vec<u8>) {
-    match role {
-        Role::Authorizer => head.write_status_first(out),
-        _ => head.write_status_last(out),
+/// Waits until the socket is ready for `events`, or has an error to tell; nothing when the time is over.
+fn wait_for(socket: BorrowedFd<'_>, events: PollFlags, wait: Duration) -> io::Result<PollFlags> {
+    // Rounded up: a wait that ends early would be repeated until the time has come.
+    let wait = wait + Duration::from_micros(999);
+    let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
+    let mut polled = [PollFd::new(socket, events)];
+    match poll(&mut polled, timeout) {
+        Ok(_) => Ok(polled[0].revents().unwrap_or(PollFlags::empty())),
+        Err(Errno::EINTR) => Ok(PollFlags::empty()),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// The end of STDOUT, of STDERR if anything was `reported` on it, and of the request (sections 5.3 and 5.5).
-pub(super) fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
-    write_record(out, RecordType::Stdout, id, &[]);
-    if reported {
-        write_record(out, RecordType::Stderr, id, &[]);
-    }
-    write_end_request(out, id, 0, ProtocolStatus::RequestComplete);
-}
-
-fn cut_short() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::UnexpectedEof,
-        "the web server closed the connection in the middle of the request's body",
-    )
+fn timed_out(limit: Duration) -> io::Error {
+    let text = format!("nothing from or to the web server for {limit:?} (--io-timeout)");
+    io::Error::new(io::ErrorKind::TimedOut, text)
 }

@@ -17,6 +17,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Between two requests on a connection, and before the first.
     pub idle_timeout: Duration,
+    /// Bytes of memory for complete responses that web servers have not taken yet, of all connections together.
+    pub unsent: usize,
     /// For each wait within a body or a response, when the web server neither sends nor takes a byte.
     pub io_timeout: Duration,
 }
@@ -77,6 +79,7 @@ mod tests {
                 params: 1,
                 body: None,
                 buffer: 1,
+                unsent: 1,
                 connections: wanted,
                 header_timeout: LINGER,
                 idle_timeout: LINGER,

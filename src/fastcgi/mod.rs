@@ -1,21 +1,22 @@
 //! The FastCGI 1.0 protocol from the application's side, and a responder that serves it on many connections.
 //!
-//! From the wire inwards: `record` and `pairs` are the specification's units, `parser` turns bytes into events,
-//! `connection` keeps what came for one request, `exchange` is that request as the application core uses it,
+//! From the wire inwards: `record` and `pairs` are the specification's units, `parser` turns bytes into events, `request` is
+//! what came of them, `unsent` what is to leave, and `connection` the phases in which the two stand to each other; none of
+//! these does I/O. `link` is a connection with its socket, `exchange` a request as the application core uses it,
 //! `responder` polls all connections and `baton` says which thread does, `handoff` is how responders of one service give
-//! each other connections, `custody` how those survive the process. This floor has never heard of Python.
+//! each other connections. This floor has never heard of Python.
 //!
 //! The `fastcgi` crate is not used here: it drops every variable after one that is not UTF-8, asserts on malformed
 //! records and cannot stop. It is the peer that the tests' own client is checked against.
 
 mod allow;
 mod baton;
-mod claim;
+mod budget;
 mod connection;
-mod custody;
 mod exchange;
 mod handoff;
 mod limits;
+mod link;
 mod listener;
 pub mod pairs;
 pub mod parser;
@@ -23,55 +24,71 @@ pub mod record;
 mod request;
 mod responder;
 mod sender;
-mod socket;
+mod unsent;
 
-use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use allow::AllowList;
-pub use claim::{Answered, Claim};
-pub use connection::Connection;
-pub use custody::{Custodian, Possession, Receipt};
+pub use connection::Answered;
+pub use exchange::FastcgiExchange;
 pub use handoff::Handoff;
 pub use limits::Limits;
 pub use listener::Listener;
 pub use responder::{Idle, Responder};
 
 use crate::gateway::Page;
+use budget::Budget;
 use record::Role;
 use request::Request;
 use sender::Sender;
 
 /// What all connections of a responder share.
 #[derive(Debug)]
-struct Shared {
-    limits: Limits,
+struct ResponderState {
+    rules: Arc<Rules>,
     /// Connections above the limit that are taken only to be told so.
     turned_away: usize,
     /// Open connections.
     open: AtomicUsize,
-    /// Requests that ended, for the memory of those that begin. In boxes, as connections have them.
-    #[allow(clippy::vec_box)]
-    spare: Mutex<Vec<Box<Request>>>,
+    /// The memory for what web servers have not taken yet.
+    unsent: Budget,
     /// Started by the first generator that yields fast enough; `None` where no thread is to be had.
     sender: OnceLock<Option<Arc<Sender>>>,
 }
 
-impl Shared {
+impl ResponderState {
     fn new(mut limits: Limits, open_files: u64) -> Self {
         limits.fit(open_files);
         Self {
             turned_away: limits.turned_away(open_files),
-            limits,
+            unsent: Budget::new(limits.unsent),
+            rules: Arc::new(Rules::new(limits)),
             open: AtomicUsize::new(0),
-            spare: Mutex::default(),
             sender: OnceLock::new(),
         }
     }
 
     fn sender(&self) -> Option<&Sender> {
         self.sender.get_or_init(|| Sender::start().ok()).as_deref()
+    }
+}
+
+/// What a connection has to know of the others: the limits, and where the memory of requests comes from.
+#[derive(Debug)]
+struct Rules {
+    limits: Limits,
+    /// Requests that ended, for the memory of those that begin. In boxes, as connections have them.
+    #[allow(clippy::vec_box)]
+    spare: Mutex<Vec<Box<Request>>>,
+}
+
+impl Rules {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            spare: Mutex::default(),
+        }
     }
 
     fn open_request(&self, id: u16, role: Role, keep: bool) -> Box<Request> {
@@ -89,7 +106,7 @@ impl Shared {
         /// More than the requests that are open at one time on a busy worker; the rest of a burst is freed.
         const SPARE: usize = 32;
         if !request.log_line.is_empty() {
-            exchange::log_report(&request.log_line);
+            connection::log_report(&request.log_line);
         }
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE {
@@ -100,10 +117,6 @@ impl Shared {
     fn too_large(&self) -> Page {
         log::warn!("a request's body is larger than --max-body: answered with 413");
         Page::new("413 Content Too Large", self.too_large_text())
-    }
-
-    fn too_large_error(&self) -> io::Error {
-        io::Error::new(io::ErrorKind::FileTooLarge, self.too_large_text())
     }
 
     fn too_large_text(&self) -> String {

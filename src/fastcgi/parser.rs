@@ -2,6 +2,11 @@
 //!
 //! Content of the streams is handed out as it comes, in pieces that need not be records; the parser itself keeps only a
 //! header that is not whole yet and the content of the records that make sense only as a whole.
+//!
+//! [`Parser::next`] takes the parser and gives it back only where the stream still makes sense: what came after an error
+//! cannot be parsed, since there is nothing left to parse it with.
+
+use std::fmt;
 
 use super::record::{HEADER_LENGTH, Header, RecordType, Role};
 
@@ -27,15 +32,45 @@ pub enum Event<'a> {
     StdinEnd(u16),
     /// The web server no longer wants the answer (section 5.4).
     Abort(u16),
-    /// A question for the variables named in the block of pairs that [`Parser::whole`] has (section 4.1).
-    GetValues,
+    /// A question for the variables named in this block of pairs (section 4.1).
+    GetValues(Vec<u8>),
     /// A management record of a type that this protocol version does not know (section 4.2).
     UnknownManagement(u8),
+}
+
+/// Why nothing that follows makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
     /// A BEGIN_REQUEST of id 0 or without its 8 bytes, or another application record of id 0.
     Malformed(&'static str),
     /// Another version of the protocol, or not FastCGI at all.
     Version(u8),
 }
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => write!(f, "malformed FastCGI: {what}"),
+            Self::Version(version) => write!(
+                f,
+                "not FastCGI: a record of version {version} where there is only 1; does the web server speak HTTP or \
+                 uwsgi to this socket?"
+            ),
+        }
+    }
+}
+
+/// What the next record is, as far as its header tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peek {
+    /// The stream is inside a record, or too little of the next one's header is here.
+    Unknown,
+    /// The next record's type, request id and length of content in bytes.
+    Record(RecordType, u16, u16),
+}
+
+/// A parser and the next event, if there is one.
+pub type Parsed<'a> = (Parser, Option<Event<'a>>);
 
 /// The state of the incoming stream.
 #[derive(Debug)]
@@ -53,8 +88,6 @@ enum State {
     Content(Header, usize),
     /// Behind a record's content: bytes of padding left.
     Padding(Header, usize),
-    /// Garbage came; nothing after it makes sense.
-    Broken,
 }
 
 impl Default for Parser {
@@ -78,9 +111,15 @@ impl Parser {
         matches!(self.state, State::Header(0))
     }
 
-    /// The content of the record that [`Event::GetValues`] told of.
-    pub fn whole(&self) -> &[u8] {
-        &self.whole
+    /// What the record at the front of `input` is, without taking it.
+    pub fn peek(&self, input: &[u8]) -> Peek {
+        if !self.is_between_records() {
+            return Peek::Unknown;
+        }
+        match input.first_chunk().map(Header::parse) {
+            Some(Ok(header)) => Peek::Record(header.kind, header.id, header.content),
+            _ => Peek::Unknown,
+        }
     }
 
     /// How many bytes of that request's STDIN content come next without a header in between: a large body may be read
@@ -102,7 +141,15 @@ impl Parser {
     }
 
     /// Takes bytes from the front of `input` up to the next event; `None` when it needs more, which is no error.
-    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
+    ///
+    /// # Errors
+    /// What is wrong with the stream, of which nothing can be parsed any more.
+    pub fn next<'a>(mut self, input: &mut &'a [u8]) -> Result<Parsed<'a>, Fault> {
+        let event = self.advance(input)?;
+        Ok((self, event))
+    }
+
+    fn advance<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
         loop {
             match self.state {
                 State::Header(have) => {
@@ -110,31 +157,25 @@ impl Parser {
                     self.header[have..have + taken.len()].copy_from_slice(taken);
                     if have + taken.len() < HEADER_LENGTH {
                         self.state = State::Header(have + taken.len());
-                        return None;
+                        return Ok(None);
                     }
-                    let header = match Header::parse(&self.header) {
-                        Ok(header) => header,
-                        Err(version) => {
-                            self.state = State::Broken;
-                            return Some(Event::Version(version));
-                        }
-                    };
+                    let header = Header::parse(&self.header).map_err(Fault::Version)?;
                     self.whole.clear();
                     self.whole.shrink_to(256);
                     self.state = Self::behind_content(header, usize::from(header.content));
                 }
                 State::Content(header, left) => {
                     if input.is_empty() {
-                        return None;
+                        return Ok(None);
                     }
                     let taken = take(input, left);
                     self.state = Self::behind_content(header, left - taken.len());
                     match header.kind {
                         RecordType::Params if header.id != 0 => {
-                            return Some(Event::Params(header.id, taken));
+                            return Ok(Some(Event::Params(header.id, taken)));
                         }
                         RecordType::Stdin if header.id != 0 => {
-                            return Some(Event::Stdin(header.id, taken));
+                            return Ok(Some(Event::Stdin(header.id, taken)));
                         }
                         RecordType::BeginRequest | RecordType::GetValues => {
                             self.whole.extend_from_slice(taken);
@@ -146,16 +187,12 @@ impl Parser {
                     let left = left - take(input, left).len();
                     if left > 0 {
                         self.state = State::Padding(header, left);
-                        return None;
+                        return Ok(None);
                     }
                     self.state = State::Header(0);
-                    if let Some(event) = self.end_of(header) {
-                        return Some(event);
+                    if let Some(event) = self.end_of(header)? {
+                        return Ok(Some(event));
                     }
-                }
-                State::Broken => {
-                    *input = &[];
-                    return None;
                 }
             }
         }
@@ -170,15 +207,16 @@ impl Parser {
     }
 
     /// The event, if any, that a record is once its last byte of padding is here.
-    fn end_of(&self, header: Header) -> Option<Event<'static>> {
+    fn end_of(&mut self, header: Header) -> Result<Option<Event<'static>>, Fault> {
         let id = header.id;
-        match header.kind {
-            RecordType::GetValues if id == 0 => Some(Event::GetValues),
+        Ok(match header.kind {
+            RecordType::GetValues if id == 0 => {
+                Some(Event::GetValues(std::mem::take(&mut self.whole)))
+            }
             RecordType::BeginRequest if id != 0 => {
                 let Some(&[role1, role0, flags, ..]) = self.whole.first_chunk::<8>() else {
-                    return Some(Event::Malformed(
-                        "a BEGIN_REQUEST record of less than 8 bytes",
-                    ));
+                    let what = "a BEGIN_REQUEST record of less than 8 bytes";
+                    return Err(Fault::Malformed(what));
                 };
                 Some(Event::Begin {
                     id,
@@ -193,14 +231,15 @@ impl Parser {
             RecordType::BeginRequest
             | RecordType::AbortRequest
             | RecordType::Params
-            | RecordType::Stdin => Some(Event::Malformed(
-                "a record of a request with the request id 0",
-            )),
+            | RecordType::Stdin => {
+                let what = "a record of a request with the request id 0";
+                return Err(Fault::Malformed(what));
+            }
             // Records that a web server has no reason to send within a request are passed over.
             RecordType::Other(kind) if id == 0 => Some(Event::UnknownManagement(kind)),
             _ if id == 0 => Some(Event::UnknownManagement(self.header[1])),
             _ => None,
-        }
+        })
     }
 }
 
@@ -214,7 +253,7 @@ fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::super::record::{Header, RecordType, Role};
-    use super::{Event, Parser};
+    use super::{Event, Fault, Parser, Peek};
     use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
     fn record(kind: RecordType, id: u16, content: &[u8], padding: u8) -> Vec<u8> {
@@ -231,19 +270,26 @@ mod tests {
         out
     }
 
+    /// The next event; nothing more once there is no parser.
+    fn next<'a>(parser: &mut Option<Parser>, input: &mut &'a [u8]) -> Option<Event<'a>> {
+        let (back, event) = parser.take()?.next(input).ok()?;
+        *parser = Some(back);
+        event
+    }
+
     /// The events of `pieces`, with the pieces of each stream joined: what any slicing must give alike.
     fn events(pieces: &[&[u8]]) -> Vec<String> {
-        let (mut parser, mut out) = (Parser::new(), Vec::<String>::new());
+        let (mut parser, mut out) = (Some(Parser::new()), Vec::<String>::new());
         let mut stream: Option<(String, Vec<u8>)> = None;
         for piece in pieces {
             let mut input = *piece;
-            while let Some(event) = parser.next(&mut input) {
+            while let Some(event) = next(&mut parser, &mut input) {
                 let (name, bytes) = match event {
                     Event::Params(id, bytes) => (format!("params {id}"), bytes),
                     Event::Stdin(id, bytes) => (format!("stdin {id}"), bytes),
                     event => {
                         out.extend(stream.take().map(|joined| format!("{joined:?}")));
-                        out.push(format!("{event:?} {:?}", parser.whole()));
+                        out.push(format!("{event:?}"));
                         continue;
                     }
                 };
@@ -258,9 +304,13 @@ mod tests {
                     }
                 }
             }
+            if parser.is_none() {
+                break;
+            }
             assert!(input.is_empty(), "the parser takes all that it is given");
         }
         out.extend(stream.map(|joined| format!("{joined:?}")));
+        out.push(format!("still parsing: {}", parser.is_some()));
         out
     }
 
@@ -283,28 +333,24 @@ mod tests {
     #[test]
     fn a_request_reads_as_its_events() {
         let whole = sample();
-        let mut parser = Parser::new();
+        let mut parser = Some(Parser::new());
         let mut input = &whole[..];
-        assert_eq!(parser.next(&mut input), Some(Event::GetValues));
-        assert_eq!(parser.whole(), &[14, 0]);
-        let begin = Event::Begin {
+        let mut expect = |event| assert_eq!(next(&mut parser, &mut input), event);
+        expect(Some(Event::GetValues(vec![14, 0])));
+        expect(Some(Event::Begin {
             id: 7,
             role: Role::Responder,
             keep: true,
-        };
-        assert_eq!(parser.next(&mut input), Some(begin));
-        assert_eq!(
-            parser.next(&mut input),
-            Some(Event::Params(7, &[1, 1, b'A']))
-        );
-        assert_eq!(parser.next(&mut input), Some(Event::Params(7, b"b")));
-        assert_eq!(parser.next(&mut input), Some(Event::ParamsEnd(7)));
-        assert_eq!(parser.next(&mut input), Some(Event::UnknownManagement(77)));
-        assert_eq!(parser.next(&mut input), Some(Event::Stdin(7, &[0xff; 300])));
-        assert_eq!(parser.next(&mut input), Some(Event::StdinEnd(7)));
-        assert_eq!(parser.next(&mut input), Some(Event::Abort(7)));
-        assert_eq!(parser.next(&mut input), None);
-        assert!(parser.is_between_records());
+        }));
+        expect(Some(Event::Params(7, &[1, 1, b'A'])));
+        expect(Some(Event::Params(7, b"b")));
+        expect(Some(Event::ParamsEnd(7)));
+        expect(Some(Event::UnknownManagement(77)));
+        expect(Some(Event::Stdin(7, &[0xff; 300])));
+        expect(Some(Event::StdinEnd(7)));
+        expect(Some(Event::Abort(7)));
+        expect(None);
+        assert!(parser.unwrap().is_between_records());
     }
 
     #[test]
@@ -320,12 +366,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_fastcgi_is_told_once() {
-        let mut parser = Parser::new();
+    fn what_is_not_fastcgi_leaves_no_parser() {
         let mut input = &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..];
-        assert_eq!(parser.next(&mut input), Some(Event::Version(b'G')));
-        assert_eq!(parser.next(&mut input), None);
-        assert!(input.is_empty());
+        let fault = Parser::new().next(&mut input).unwrap_err();
+        assert_eq!(fault, Fault::Version(b'G'));
     }
 
     #[test]
@@ -336,23 +380,37 @@ mod tests {
             record(RecordType::Params, 0, b"x", 0),
             record(RecordType::Stdin, 0, &[], 0),
         ] {
-            let event = Parser::new().next(&mut &bytes[..]);
-            assert!(matches!(event, Some(Event::Malformed(_))), "{event:?}");
+            let fault = Parser::new().next(&mut &bytes[..]).unwrap_err();
+            assert!(matches!(fault, Fault::Malformed(_)), "{fault:?}");
         }
     }
 
     #[test]
     fn body_bytes_read_elsewhere_are_passed_over() {
         let whole = record(RecordType::Stdin, 1, &[9; 100], 4);
-        let mut parser = Parser::new();
         let mut input = &whole[..20];
-        assert_eq!(parser.next(&mut input), Some(Event::Stdin(1, &[9; 12])));
+        let (mut parser, event) = Parser::new().next(&mut input).unwrap();
+        assert_eq!(event, Some(Event::Stdin(1, &[9; 12])));
         assert_eq!(parser.stdin_content_left(1), 88);
         assert_eq!(parser.stdin_content_left(2), 0);
         parser.skip_stdin(88);
         assert_eq!(parser.stdin_content_left(1), 0);
-        assert_eq!(parser.next(&mut &whole[108..]), None);
+        let (parser, event) = parser.next(&mut &whole[108..]).unwrap();
+        assert_eq!(event, None);
         assert!(parser.is_between_records());
+    }
+
+    #[test]
+    fn the_next_record_is_seen_before_it_is_taken() {
+        let whole = record(RecordType::BeginRequest, 9, &[0, 1, 0, 0, 0, 0, 0, 0], 0);
+        let parser = Parser::new();
+        assert_eq!(parser.peek(&whole[..7]), Peek::Unknown);
+        assert_eq!(
+            parser.peek(&whole),
+            Peek::Record(RecordType::BeginRequest, 9, 8)
+        );
+        let (parser, _) = parser.next(&mut &whole[..9]).unwrap();
+        assert_eq!(parser.peek(&whole), Peek::Unknown);
     }
 
     proptest! {
@@ -373,9 +431,9 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-            let mut parser = Parser::new();
+            let mut parser = Some(Parser::new());
             let mut input = &bytes[..];
-            while parser.next(&mut input).is_some() {}
+            while next(&mut parser, &mut input).is_some() {}
         }
     }
 }

@@ -1,11 +1,8 @@
-//! A request while it is open on a connection: what came of it, and how far its response got.
+//! One request while it is open on a connection: what came of it. How far its response is, is `ResponseProgress`'s.
 
-use std::sync::Arc;
-use std::time::Instant;
-
+use super::pairs::Pairs;
 use super::record::Role;
-use super::sender::Stream;
-use crate::gateway::Variables;
+use crate::gateway::{self, ResponseProgress, Variables};
 
 /// An open request. Its buffers outlive it and serve the next one, on whichever connection.
 #[derive(Debug)]
@@ -15,41 +12,106 @@ pub(super) struct Request {
     /// FCGI_KEEP_CONN of its BEGIN_REQUEST.
     pub(super) keep: bool,
     /// The PARAMS stream while it is not whole.
-    pub(super) params: Vec<u8>,
-    pub(super) params_ended: bool,
+    params: Vec<u8>,
     pub(super) variables: Variables,
-    /// Bytes of STDIN, of which the first `body_used` were consumed.
-    pub(super) body: Vec<u8>,
-    pub(super) body_used: usize,
-    /// Bytes of STDIN that came in all.
-    pub(super) body_come: u64,
-    pub(super) body_ended: bool,
+    pub(super) body: Body,
+    pub(super) progress: ResponseProgress,
+    /// ABORT_REQUEST has come: the answer is not wanted any more.
     pub(super) aborted: bool,
-    /// The records that leave next.
-    pub(super) out: Vec<u8>,
     /// Text for FCGI_STDERR that has not left.
     pub(super) reports: Vec<u8>,
     /// Whether any of it has left, so that the stream has to be ended.
     pub(super) reported: bool,
     /// Text for the log whose line is not whole.
     pub(super) log_line: Vec<u8>,
-    pub(super) sent: Sent,
-    /// Whether the head told how long the body is, so that whoever gets less can tell.
-    pub(super) has_length: bool,
-    /// When a block of the body last left or was handed to the sender.
-    pub(super) last_block: Option<Instant>,
-    /// Blocks on their way through the sender.
-    pub(super) stream: Option<Arc<Stream>>,
 }
 
-/// How far the response got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
-    Nothing,
-    Part,
-    Ended,
-    /// The web server has gone or takes nothing.
-    Failed,
+/// The request's body, as far as it has come.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    bytes: Vec<u8>,
+    /// How many of `bytes` were consumed.
+    used: usize,
+    /// Bytes of STDIN that came in all, those that nobody announced included.
+    come: u64,
+    /// Bytes that CONTENT_LENGTH announces; those that come beyond are dropped.
+    announced: Option<u64>,
+    /// The empty STDIN record has come (section 3.3).
+    ended: bool,
+}
+
+impl Body {
+    /// What is here and was not consumed.
+    pub(super) fn here(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
+    pub(super) fn consume(&mut self, count: usize) {
+        self.used += count;
+    }
+
+    /// How many bytes may still be consumed, where that was announced.
+    pub(super) fn remaining(&self) -> Option<u64> {
+        let here = self.here().len() as u64;
+        self.announced
+            .map(|all| all.saturating_sub(self.come) + here)
+    }
+
+    /// Bytes that came in all.
+    pub(super) fn come(&self) -> u64 {
+        self.come
+    }
+
+    /// How many announced bytes have not come.
+    pub(super) fn lacks(&self) -> u64 {
+        self.announced.unwrap_or(0).saturating_sub(self.come)
+    }
+
+    /// How many bytes may come that belong to it.
+    pub(super) fn room(&self) -> usize {
+        let room = self
+            .announced
+            .map_or(u64::MAX, |all| all.saturating_sub(self.come));
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+
+    /// Whether nothing of it is to be waited for any more.
+    pub(super) fn is_whole(&self) -> bool {
+        self.ended || self.announced.is_some_and(|all| self.come >= all)
+    }
+
+    /// Whether the web server has said that it is over.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        if self.used == self.bytes.len() {
+            self.bytes.clear();
+            self.used = 0;
+        }
+        let wanted = self.count(piece.len());
+        self.bytes.extend_from_slice(&piece[..wanted]);
+    }
+
+    /// So many bytes have come; how many of them belong to the body. For those that are read to where they are wanted.
+    pub(super) fn count(&mut self, come: usize) -> usize {
+        let room = self.room();
+        self.come += come as u64;
+        room.min(come)
+    }
+
+    /// Notes what CONTENT_LENGTH says, when some bytes may be here already.
+    fn announce(&mut self, length: Option<u64>) {
+        self.announced = length;
+        if let Some(length) = length.and_then(|length| usize::try_from(length).ok()) {
+            self.bytes.truncate(length);
+        }
+    }
 }
 
 impl Request {
@@ -59,21 +121,13 @@ impl Request {
             role: Role::Responder,
             keep: false,
             params: Vec::new(),
-            params_ended: false,
             variables: Variables::new(),
-            body: Vec::new(),
-            body_used: 0,
-            body_come: 0,
-            body_ended: false,
+            body: Body::default(),
+            progress: ResponseProgress::new(false),
             aborted: false,
-            out: Vec::new(),
             reports: Vec::new(),
             reported: false,
             log_line: Vec::new(),
-            sent: Sent::Nothing,
-            has_length: false,
-            last_block: None,
-            stream: None,
         })
     }
 
@@ -83,54 +137,59 @@ impl Request {
         self.id = id;
         self.role = role;
         self.keep = keep;
+        let body = std::mem::take(&mut self.body);
+        self.body.bytes = body.bytes;
         for buffer in [
             &mut self.params,
-            &mut self.body,
-            &mut self.out,
+            &mut self.body.bytes,
             &mut self.reports,
             &mut self.log_line,
         ] {
             buffer.clear();
             buffer.shrink_to(KEEP);
         }
-        self.params_ended = false;
         self.variables.clear();
-        self.body_used = 0;
-        self.body_come = 0;
-        self.body_ended = false;
+        self.progress = ResponseProgress::new(false);
         self.aborted = false;
         self.reported = false;
-        self.sent = Sent::Nothing;
-        self.has_length = false;
-        self.last_block = None;
-        self.stream = None;
     }
 
-    /// Whether the application can be called: the variables are whole, and the body is, or `want` bytes of it are here.
-    pub(super) fn is_ready(&self, want: usize) -> bool {
-        self.params_ended && (self.body_ended || self.body.len() - self.body_used >= want)
+    /// Takes a piece of the PARAMS stream, and says how long that is by now, in bytes.
+    pub(super) fn push_params(&mut self, piece: &[u8]) -> usize {
+        self.params.extend_from_slice(piece);
+        self.params.len()
     }
 
-    pub(super) fn takes_params(&self, id: u16) -> bool {
-        id == self.id && !self.params_ended
-    }
-
-    pub(super) fn takes_body(&self, id: u16) -> bool {
-        id == self.id && !self.body_ended
-    }
-
-    /// Whether the response has begun and not ended, and the client has no other way to tell that than by its end.
-    pub(super) fn lacks_its_end(&self) -> bool {
-        let is_head = || self.variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
-        self.sent == Sent::Part && !self.has_length && !is_head()
-    }
-
-    pub(super) fn push_body(&mut self, piece: &[u8]) {
-        if self.body_used == self.body.len() {
-            self.body.clear();
-            self.body_used = 0;
+    /// Reads the variables out of the whole PARAMS stream: `false` when a pair runs past its end.
+    pub(super) fn end_params(&mut self) -> bool {
+        for pair in Pairs::of(&self.params) {
+            let Ok((name, value)) = pair else {
+                return false;
+            };
+            self.variables.push(name, value);
         }
-        self.body.extend_from_slice(piece);
-        self.body_come += piece.len() as u64;
+        self.params.clear();
+        if self.role == Role::Authorizer {
+            // Section 6.3: an Authorizer gets no STDIN; FCGI_ROLE is how the application tells (as in section 3.4).
+            self.variables.push(b"FCGI_ROLE", b"AUTHORIZER");
+            self.body.end();
+        } else {
+            let announced = self.variables.get(b"CONTENT_LENGTH");
+            self.body
+                .announce(gateway::Request::content_length(announced));
+        }
+        let is_head = self.variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
+        self.progress = ResponseProgress::new(is_head);
+        true
+    }
+
+    /// How many bytes the body has by CONTENT_LENGTH.
+    pub(super) fn announced(&self) -> Option<u64> {
+        self.body.announced
+    }
+
+    /// Whether the application can be called once its variables are whole: the body is here, or `buffer` bytes of it.
+    pub(super) fn can_begin(&self, buffer: usize) -> bool {
+        self.body.is_whole() || self.body.here().len() >= buffer
     }
 }

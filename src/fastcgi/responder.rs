@@ -19,19 +19,18 @@
 //!   descriptor only wakes the one who waits. So it does not matter which leader gets that event.
 //! - Whether what has just become idle is still wanted is looked at under the table's lock, under which draining begins:
 //!   nothing slips in behind the one look at all who wait.
-//! - A copy of a kept connection may be in custody (`custody`) for the case that this process is killed. Its custodian does
-//!   nothing with it while we live, and afterwards only with what we had nothing of a request from.
 //! - A new connection or message wakes one of the processes that wait (EPOLLEXCLUSIVE). When that one then cannot take
 //!   it, `handoff::rouse` wakes another.
 
 mod handoff;
+mod peer;
 mod table;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 mod watchdog;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,9 +42,11 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::baton::Baton;
-use super::connection::{Connection, Step};
+use super::connection::Step;
+use super::exchange::FastcgiExchange;
 use super::listener::Listener;
-use super::{AllowList, Custodian, Handoff, Limits, Shared};
+use super::{AllowList, Handoff, Limits, ResponderState};
+use peer::Peer;
 use table::Table;
 
 /// A mean wall time of requests above which the baton is passed before the application is called.
@@ -57,13 +58,12 @@ const SCRATCH: usize = 64 * 1024;
 /// Serves FastCGI connections with the threads that call [`Responder::run`].
 #[derive(Debug)]
 pub struct Responder {
-    shared: Arc<Shared>,
+    state: Arc<ResponderState>,
     allow: AllowList,
     threads: usize,
     /// Whether threads run Python code at the same time, so that polling alone is what a leader should do.
     parallel: bool,
     handoff: Option<Handoff>,
-    custodian: Option<Box<dyn Custodian>>,
     epoll: Epoll,
     wake: EventFd,
     baton: Baton,
@@ -127,15 +127,17 @@ impl Source {
 struct Leader<'a> {
     turn: u64,
     scratch: &'a mut [u8],
-    serve: &'a mut dyn FnMut(Box<Connection>) -> Box<Connection>,
+    serve: &'a mut dyn FnMut(&Arc<FastcgiExchange>),
 }
 
 impl Leader<'_> {
-    /// Has the application answer the request, and the web server be told when that failed half-way.
-    fn answer(&mut self, connection: Box<Connection>) -> Box<Connection> {
-        let mut answered = (self.serve)(connection);
-        answered.break_off();
-        answered
+    /// Has the application answer the request that is ready, and says what the connection needs next.
+    fn answer(&mut self, peer: &mut Peer) -> Step {
+        let Some(exchange) = peer.begin() else {
+            return Step::Close;
+        };
+        (self.serve)(&exchange);
+        peer.finish(exchange)
     }
 }
 
@@ -166,12 +168,11 @@ impl Responder {
     ) -> nix::Result<Self> {
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let responder = Self {
-            shared: Arc::new(Shared::new(limits, open_files)),
+            state: Arc::new(ResponderState::new(limits, open_files)),
             allow,
             threads,
             parallel,
             handoff,
-            custodian: None,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             baton: Baton::new(threads),
@@ -189,15 +190,9 @@ impl Responder {
         Ok(responder)
     }
 
-    /// The same responder, whose kept connections are in custody.
-    pub fn entrusting(mut self, custodian: Option<Box<dyn Custodian>>) -> Self {
-        self.custodian = custodian;
-        self
-    }
-
     /// Serves requests until the responder has drained. Every application thread calls this once; `serve` has the
-    /// application answer a request and gives the connection back.
-    pub fn run(&self, serve: &mut dyn FnMut(Box<Connection>) -> Box<Connection>) {
+    /// application answer a request.
+    pub fn run(&self, serve: &mut dyn FnMut(&Arc<FastcgiExchange>)) {
         let _broken = EndsOnPanic(self);
         let mut scratch = vec![0; SCRATCH];
         let mut leader = Leader {
@@ -262,11 +257,7 @@ impl Responder {
         let table = self.table();
         let to_pass = self.stopping() == Some(Idle::Pass)
             && (table.draining.is_none() || !table.waiting.is_empty());
-        to_pass
-            || table
-                .waiting
-                .values()
-                .any(|connection| !connection.is_idle())
+        to_pass || !table.ready.is_empty() || table.waiting.values().any(|peer| !peer.is_idle())
     }
 
     fn stopping(&self) -> Option<Idle> {
@@ -315,6 +306,12 @@ impl Responder {
         let mut events = [EpollEvent::empty(); EVENTS];
         loop {
             let timeout = self.upkeep();
+            if let Some(peer) = self.take_ready() {
+                if !self.serve(peer, Step::Ready, leader) {
+                    return;
+                }
+                continue;
+            }
             if self.is_over() {
                 self.busy.fetch_add(1, Ordering::AcqRel);
                 self.baton.end();
@@ -332,7 +329,7 @@ impl Responder {
                     Source::Listener(index) => self.welcome(index).and_then(|new| self.greet(new)),
                     Source::Connection(fd) => self.take(fd),
                 };
-                let kept = ready.is_none_or(|connection| self.handle(connection, leader));
+                let kept = ready.is_none_or(|peer| self.handle(peer, leader));
                 if !kept {
                     // What else was reported is reported again to who leads now.
                     return;
@@ -366,7 +363,7 @@ impl Responder {
             _ => {}
         }
         let table = self.table();
-        table.draining.is_some() && table.waiting.is_empty()
+        table.draining.is_some() && table.waiting.is_empty() && table.ready.is_empty()
     }
 
     /// Waits a moment for the request of a new connection, which some web servers send with it and others just after it.
@@ -374,102 +371,87 @@ impl Responder {
     /// So as a rule no more than one connection was taken from the listener and not read yet, which would be lost should the
     /// process be killed, and a quick request needs no place in the epoll set. Web servers that connect ahead are not waited for:
     /// the more of them there are in a row, the less often it is tried.
-    fn greet(&self, connection: Box<Connection>) -> Option<Box<Connection>> {
+    fn greet(&self, peer: Box<Peer>) -> Option<Box<Peer>> {
         /// Milliseconds.
         const MOMENT: u8 = 1;
         const MOST: u32 = 1024;
         let spared = self.spared.load(Ordering::Relaxed);
         if spared > 0 {
             self.spared.store(spared - 1, Ordering::Relaxed);
-            return Some(connection);
+            return Some(peer);
         }
-        let mut fds = [PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(peer.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, PollTimeout::from(MOMENT)) != Ok(0) {
             self.silent.store(0, Ordering::Relaxed);
-            return Some(connection);
+            return Some(peer);
         }
         let silent = (self.silent.load(Ordering::Relaxed) * 2).clamp(16, MOST);
         self.silent.store(silent, Ordering::Relaxed);
         self.spared.store(silent, Ordering::Relaxed);
-        self.park(connection);
+        self.park(peer);
         None
     }
 
-    /// Reads what is on the connection and does what follows from it. `false`: this thread leads no more.
-    fn handle(&self, mut connection: Box<Connection>, leader: &mut Leader<'_>) -> bool {
-        let mut step = connection.readable(leader.scratch);
+    /// Does what the connection waits for, and what follows from it. `false`: this thread leads no more.
+    fn handle(&self, mut peer: Box<Peer>, leader: &mut Leader<'_>) -> bool {
+        let step = peer.go_on(leader.scratch);
+        self.serve(peer, step, leader)
+    }
+
+    /// Has the connection's requests answered, and leaves it to wait or to end. `false`: this thread leads no more.
+    fn serve(&self, mut peer: Box<Peer>, mut step: Step, leader: &mut Leader<'_>) -> bool {
         let mut leads = true;
         loop {
             match step {
-                Step::Wait => {
-                    self.park(connection);
+                Step::Receive | Step::Send(_) | Step::Linger => {
+                    self.park(peer);
                     return leads;
                 }
                 Step::Close => {
-                    self.close(connection);
+                    self.close(peer);
                     return leads;
                 }
-                Step::Ready => {
-                    connection = self.call(connection, leader, &mut leads);
-                    step = connection.finish();
-                    if step == Step::Wait {
-                        step = connection.resume();
-                    }
-                }
+                Step::Ready => step = self.call(&mut peer, leader, &mut leads),
             }
         }
     }
 
     /// Has the application answer the request, with or without the baton in hand.
-    fn call(
-        &self,
-        mut connection: Box<Connection>,
-        leader: &mut Leader<'_>,
-        leads: &mut bool,
-    ) -> Box<Connection> {
+    fn call(&self, peer: &mut Peer, leader: &mut Leader<'_>, leads: &mut bool) -> Step {
         if self.threads == 1 {
             if *leads {
-                return self.call_watched(connection, leader, leads);
+                return self.call_watched(peer, leader, leads);
             }
-            return leader.answer(connection);
+            return leader.answer(peer);
         }
         let mean = Duration::from_nanos(u64::from(self.mean.load(Ordering::Relaxed)));
         if *leads && (self.parallel || mean > LONG) {
-            self.unregister(&mut connection);
+            peer.unwatch(&self.epoll);
             self.busy.fetch_add(1, Ordering::AcqRel);
             self.baton.pass();
             *leads = false;
         }
         let begun = Instant::now();
-        let answered = if *leads {
-            self.call_watched(connection, leader, leads)
+        let step = if *leads {
+            self.call_watched(peer, leader, leads)
         } else {
-            leader.answer(connection)
+            leader.answer(peer)
         };
         self.count_time(begun.elapsed());
-        answered
+        step
     }
 
     /// Has the application answer the request with the baton in hand, until the watchdog takes it away.
-    fn call_watched(
-        &self,
-        connection: Box<Connection>,
-        leader: &mut Leader<'_>,
-        leads: &mut bool,
-    ) -> Box<Connection> {
-        let running = if connection.registered {
-            connection.as_fd().as_raw_fd()
-        } else {
-            -1
-        };
+    fn call_watched(&self, peer: &mut Peer, leader: &mut Leader<'_>, leads: &mut bool) -> Step {
+        let running = if peer.is_watched() { peer.fd() } else { -1 };
         self.running.store(running, Ordering::Release);
         self.baton.begin_run();
-        let mut answered = leader.answer(connection);
+        let step = leader.answer(peer);
         *leads = self.baton.end_run(leader.turn);
         if !*leads {
-            answered.registered = false;
+            peer.was_unwatched();
         }
-        answered
+        step
     }
 
     /// Two threads may do this at once and lose one's figure: it is a mean, not an account.

@@ -9,14 +9,18 @@ mod meta;
 mod mount;
 mod page;
 mod paths;
+mod progress;
 mod sent;
 mod url;
 mod variables;
 
-pub use exchange::{Exchange, FileSpan};
+pub use exchange::{
+    Exchange, FILE_SYSTEMS, FileSpan, KeptBytes, Pushed, RequestBody, ResponseWriter,
+};
 pub use head::{Head, HeadError};
 pub use meta::{Circumstances, Meta, Request, Rule};
 pub use mount::{Mount, MountError};
 pub use page::Page;
 pub use paths::PathRule;
+pub use progress::{Portion, ResponseProgress, StartError};
 pub use variables::Variables;

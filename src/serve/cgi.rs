@@ -1,11 +1,13 @@
 //! One request through the CGI door.
 
+use std::sync::Arc;
+
 use super::exit::Exit;
 use super::python;
 use crate::cgi::{CgiExchange, Stdio};
 use crate::cli::{ApplicationOptions, ExplainOptions};
 use crate::explain;
-use crate::gateway::{Exchange, Page};
+use crate::gateway::{Exchange as _, Page};
 use crate::process;
 use crate::wsgi::{LoadError, Mode};
 
@@ -19,7 +21,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         .descriptors()
         .into_iter()
         .for_each(process::close_in_children);
-    let mut exchange = CgiExchange::new(stdio);
+    let exchange = CgiExchange::new(stdio);
     let mode = Mode {
         multithread: false,
         multiprocess: true,
@@ -32,19 +34,18 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
     let (interpreter, application) = match started {
         Ok(started) => started,
         Err(error) => {
-            let (head, body) = page(&error, options.general.debug).render();
             // The error is the news, whether or not there is somebody to show a page to.
-            let _ = exchange.send(Some(&head), &[&body], true);
+            let _ = exchange.answer_page(&page(&error, options.general.debug));
             return Err(error);
         }
     };
     let mut complete = false;
     let entered = application.enter(|caller| {
-        let answered = caller.call(exchange);
-        complete = answered.is_complete() && !caller.has_failed();
+        caller.call(Arc::clone(&exchange) as _);
+        complete = exchange.is_complete() && !caller.has_failed();
         // The web server is done with us here, whatever Python's end still has to do.
         process::keep_in_children();
-        drop(answered);
+        exchange.end();
     });
     entered.map_err(anyhow::Error::msg)?;
     interpreter.finalize();
@@ -61,8 +62,8 @@ pub(super) fn explain(options: &ExplainOptions) -> anyhow::Result<Exit> {
         by_program: true,
         mount: options.general.mount.as_ref(),
     };
-    let answered = explain::answer(exchange, gateway);
-    Ok(if answered.is_complete() {
+    explain::answer(&*exchange, gateway);
+    Ok(if exchange.is_complete() {
         Exit::Fine
     } else {
         Exit::Failed

@@ -64,7 +64,8 @@ impl<'a> FastcgiCrew<'a> {
     /// The same crew with no more connections than the workers may have files open, which is said here, once, and holds
     /// for all of them: a limit that is raised here is one that they inherit.
     pub(super) fn fitting(mut self, identity: &Identity) -> Self {
-        let wanted = self.limits.connections as u64 + 128;
+        // A slow web server's connection may have a file beside it, with what it has not taken yet.
+        let wanted = 2 * self.limits.connections as u64 + 128;
         let open_files = identity.open_files();
         self.limits
             .fit(open_files.unwrap_or_else(|| process::raise_descriptor_limit(wanted)));
@@ -338,6 +339,7 @@ fn limits(options: &ResponderOptions) -> anyhow::Result<Limits> {
         body: options.max_body,
         buffer: usize::try_from(options.buffer).context("--buffer")?.max(1),
         connections: usize::try_from(options.max_connections).context("--max-connections")?,
+        unsent: usize::try_from(options.max_unsent).context("--max-unsent")?,
         header_timeout: options.header_timeout,
         idle_timeout: options.idle_connection_timeout,
         io_timeout: options.io_timeout,

@@ -2,7 +2,6 @@
 //! and tells.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,8 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::crew::{FastcgiCrew, send_files};
-use super::custody::Master;
-use crate::fastcgi::{Claim, Custodian, Idle, Responder};
+use crate::fastcgi::{FastcgiExchange, Idle, Responder};
 use crate::process::{self, Channel, Message, Place, StackPipe, StackSignals};
 use crate::wsgi;
 
@@ -20,8 +18,9 @@ pub(super) struct Duty {
     pub(super) place: Place,
     pub(super) channel: Option<Channel>,
     pub(super) limits: TimeLimits,
-    /// Through which a request of each thread is answered when it has had its time; none where there is no such limit.
-    pub(super) claims: Vec<Arc<Claim>>,
+    /// The request of each thread and when it began, to be answered when it has had its time; none where there is no such
+    /// limit.
+    pub(super) watched: Vec<Mutex<Option<Watched>>>,
     pub(super) responder: OnceLock<Arc<Responder>>,
     pub(super) stacks: StackPipe,
     /// Whether the stack signals have a meaning.
@@ -32,6 +31,9 @@ pub(super) struct Duty {
     pub(super) trouble: Mutex<String>,
     pub(super) born: Instant,
 }
+
+/// When a request began, and itself.
+pub(super) type Watched = (u64, Arc<FastcgiExchange>);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +58,7 @@ impl Duty {
         crew: &FastcgiCrew<'_>,
     ) -> anyhow::Result<Self> {
         let options = crew.process();
-        let claims = options.request_timeout.map_or(0, |_| crew.threads());
+        let watched = options.request_timeout.map_or(0, |_| crew.threads());
         // Workers that were born together shall not all be replaced together.
         let shorten =
             |lifetime: Duration| lifetime.mul_f64(1.0 - 0.1 * (random() % 1000) as f64 / 1000.0);
@@ -69,7 +71,7 @@ impl Duty {
                 lifetime: options.max_lifetime.map(shorten),
                 grace: options.graceful_timeout,
             },
-            claims: (0..claims).map(|_| Arc::default()).collect(),
+            watched: (0..watched).map(|_| Mutex::default()).collect(),
             responder: OnceLock::new(),
             stacks: StackPipe::new().context("there is no pipe for stacks")?,
             has_stacks: AtomicBool::new(false),
@@ -80,22 +82,31 @@ impl Duty {
         })
     }
 
-    /// Through which the request of this thread is answered in the application's place.
-    pub(super) fn claim(&self, thread: usize) -> Option<&Arc<Claim>> {
-        self.claims.get(thread)
+    /// The request of this thread may be answered in the application's place from here on.
+    pub(super) fn watch(&self, thread: usize, begun: u64, exchange: &Arc<FastcgiExchange>) {
+        if let Some(watched) = self.watched.get(thread) {
+            let exchange = Arc::clone(exchange);
+            *watched.lock().unwrap_or_else(PoisonError::into_inner) = Some((begun, exchange));
+        }
+    }
+
+    /// The application is done with it.
+    pub(super) fn unwatch(&self, thread: usize) {
+        if let Some(watched) = self.watched.get(thread) {
+            *watched.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// The request of this thread that began then, if the application still has it.
+    pub(super) fn watched(&self, thread: usize, begun: u64) -> Option<Arc<FastcgiExchange>> {
+        let watched = self.watched.get(thread)?;
+        let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, exchange) = watched.as_ref()?;
+        (*known == begun).then(|| Arc::clone(exchange))
     }
 
     pub(super) fn has_master(&self) -> bool {
         self.channel.is_some()
-    }
-
-    /// Who has copies of the connections that the worker keeps.
-    ///
-    /// # Errors
-    /// When no descriptor is left.
-    pub(super) fn custodian(&self) -> io::Result<Option<Box<dyn Custodian>>> {
-        let channel = self.channel.as_ref().map(Channel::try_clone).transpose()?;
-        Ok(channel.map(|channel| Box::new(Master::new(self.place.clone(), channel)) as Box<_>))
     }
 
     /// Has Python write stacks when it is asked to, from here on.

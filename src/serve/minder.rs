@@ -264,8 +264,8 @@ impl Minder {
     fn answer(&self, request: &Running) -> &'static str {
         let text = "The application did not answer in time.";
         let page = Page::new("504 Gateway Timeout", text);
-        let claim = self.duty.claim(request.thread);
-        match claim.map(|claim| claim.answer(request.begun, &page)) {
+        let watched = self.duty.watched(request.thread, request.begun);
+        match watched.map(|exchange| exchange.answer_instead(&page)) {
             Some(Answered::Whole) => "answered with 504",
             Some(Answered::Cut) => "cut, the web server takes nothing",
             Some(Answered::TooLate) | None => "its response has begun and is cut",

@@ -11,8 +11,8 @@ use super::duty::{self, Duty};
 use super::exit::Exit;
 use super::minder;
 use crate::explain;
-use crate::fastcgi::{Connection, Listener, Responder};
-use crate::gateway::{Exchange, Page};
+use crate::fastcgi::{FastcgiExchange, Listener, Responder};
+use crate::gateway::{Exchange as _, Page};
 use crate::process::{self, Bound, Catch, Channel, Memory, Place, Seat, Signals};
 use crate::wsgi::{self, Application, Caller, Interpreter};
 
@@ -115,9 +115,7 @@ impl<'a> Worker<'a> {
             interpreter.as_ref().is_none_or(Interpreter::is_parallel),
         )
         .context("the responder cannot be made")?;
-        let custodian = self.duty.custodian();
-        let custodian = custodian.context("the responder cannot be made")?;
-        let responder = Arc::new(responder.entrusting(custodian));
+        let responder = Arc::new(responder);
         process::insist(Catch::Serving).context("signals cannot be caught")?;
         if application.is_some() {
             self.tell_new_files();
@@ -142,8 +140,7 @@ impl<'a> Worker<'a> {
         let seats: Vec<Seat> = (0..threads).map(|thread| self.place.seat(thread)).collect();
         let work = |seat: &Seat, mut caller: Option<&mut Caller>| {
             seat.take();
-            responder
-                .run(&mut |connection| self.serve(connection, seat, caller.as_deref_mut(), &wear));
+            responder.run(&mut |exchange| self.serve(exchange, seat, caller.as_deref_mut(), &wear));
         };
         std::thread::scope(|scope| {
             // Else those that there are would be waited for.
@@ -175,26 +172,23 @@ impl<'a> Worker<'a> {
     /// Has one request answered.
     fn serve(
         &self,
-        mut connection: Box<Connection>,
+        exchange: &Arc<FastcgiExchange>,
         seat: &Seat,
         caller: Option<&mut Caller>,
         wear: &Wear,
-    ) -> Box<Connection> {
-        let (method, uri) = connection.request_line();
+    ) {
+        let (method, uri) = exchange.request_line();
         let begun = seat.begin(method, uri);
-        if let Some(claim) = self.duty.claim(seat.number()) {
-            connection.watched(claim, begun);
+        self.duty.watch(seat.number(), begun, exchange);
+        match (self.duty.trouble(), caller) {
+            (Some(trouble), _) => show(exchange, &trouble),
+            (None, Some(caller)) => caller.call(Arc::clone(exchange) as _),
+            (None, None) => explain::answer(&**exchange, self.crew.gateway()),
         }
-        let mut connection = match (self.duty.trouble(), caller) {
-            (Some(trouble), _) => show(connection, &trouble),
-            (None, Some(caller)) => caller.call(connection),
-            (None, None) => explain::answer(connection, self.crew.gateway()),
-        };
-        connection.unwatched();
+        self.duty.unwatch(seat.number());
         let served = seat.end();
         wear.check(served, &self.duty);
         self.tell_new_files();
-        connection
     }
 
     /// With `--reload`, tells the master of the application's files, as often as there are more: Django for one imports
@@ -230,13 +224,12 @@ fn listener(bound: Bound) -> Listener {
 }
 
 /// Answers with the reason why the application's new code does not load.
-fn show(mut connection: Box<Connection>, trouble: &str) -> Box<Connection> {
+fn show(exchange: &FastcgiExchange, trouble: &str) {
     let text = format!("The application has changed and cannot be loaded.\n\n{trouble}");
-    let (head, body) = Page::new("500 Internal Server Error", text).render();
-    if let Err(error) = connection.send(Some(&head), &[&body], true) {
+    let page = Page::new("500 Internal Server Error", text);
+    if let Err(error) = exchange.answer_page(&page) {
         log::debug!("the web server has gone: {error}");
     }
-    connection
 }
 
 impl Wear {

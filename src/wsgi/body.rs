@@ -5,14 +5,19 @@ use std::io;
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::errors::traceback;
-use super::exchange::{Open, Pushed, Response, Shared};
+use super::exchange::OpenRequest;
 use super::file_wrapper::{FileWrapper, as_block};
+use crate::gateway::{KeptBytes, Pushed};
+
+/// A block up to this size, in bytes, is copied; above it the object itself is kept until it has been sent.
+pub(super) const SMALL: usize = 16 * 1024;
 
 /// How a response stands when its iterable is exhausted.
 pub(super) enum Ending {
-    /// Its last byte has left.
+    /// Its end is on its way.
     Ended,
     /// Its end has to be sent.
     Open,
@@ -26,58 +31,103 @@ pub(super) struct Closer<'a, 'py> {
 
 impl Closer<'_, '_> {
     /// The body is complete by now, or it has failed for another reason: an error here is only told.
-    pub(super) fn close(self, py: Python<'_>, shared: &Shared) {
+    pub(super) fn close(self, py: Python<'_>, open: &OpenRequest) {
         let close = self.result.getattr_opt(intern!(py, "close"));
         let closed = close.and_then(|close| close.map_or(Ok(()), |close| close.call0().map(drop)));
         if let Err(error) = closed {
             let text = traceback(py, &error);
-            py.detach(|| {
-                if let Some(open) = shared.lock().as_mut() {
-                    let subject = open.subject();
-                    open.report(
-                        format!("{subject}: close() of the response failed\n{text}").as_bytes(),
-                    );
-                }
-            });
+            let subject = open.subject();
+            let text = format!("{subject}: close() of the response failed\n{text}");
+            py.detach(|| open.exchange.report(text.as_bytes()));
         }
+    }
+}
+
+/// A bytes object that is sent without Python's lock, and without a copy. Let go of by a thread without the lock, it waits
+/// for the next one that has it (PyO3 sees to that).
+struct KeptBlock {
+    block: Py<PyBytes>,
+    start: *const u8,
+    length: usize,
+}
+
+// SAFETY: a bytes object does not change and does not move, and it lives for as long as the reference in `block`, so its
+// bytes may be read by any thread, with or without Python's lock.
+unsafe impl Send for KeptBlock {}
+
+impl AsRef<[u8]> for KeptBlock {
+    fn as_ref(&self) -> &[u8] {
+        let _ = &self.block;
+        // SAFETY: these are the bytes of `block`, see above.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+/// Keeps a block for as long as it is to be sent.
+pub(super) fn keep(block: &Bound<'_, PyBytes>) -> KeptBytes {
+    let bytes = block.as_bytes();
+    Box::new(KeptBlock {
+        start: bytes.as_ptr(),
+        length: bytes.len(),
+        block: block.clone().unbind(),
+    })
+}
+
+/// Sends a block behind which others may follow.
+///
+/// # Errors
+/// When it cannot be sent.
+pub(super) fn push_block(
+    py: Python<'_>,
+    open: &OpenRequest,
+    block: &Bound<'_, PyBytes>,
+) -> io::Result<Pushed> {
+    let bytes = block.as_bytes();
+    if bytes.len() <= SMALL {
+        py.detach(|| open.push(&[bytes], false))
+    } else {
+        let kept = keep(block);
+        py.detach(|| open.push_kept(vec![kept], false))
     }
 }
 
 /// Sends a file by the kernel, if the application returned one that the kernel can send.
 pub(super) fn respond_file(
     py: Python<'_>,
-    shared: &Shared,
+    open: &OpenRequest,
     result: &Bound<'_, PyAny>,
 ) -> PyResult<Option<Ending>> {
     let Ok(wrapper) = result.cast_exact::<FileWrapper>() else {
         return Ok(None);
     };
-    let Some(file) = wrapper.get().real_file(py) else {
+    let takes = |file: std::os::fd::BorrowedFd<'_>| open.exchange.takes_file(file);
+    let Some(file) = wrapper.get().real_file(py, takes) else {
         return Ok(None);
     };
-    must_have_started(py, shared)?;
-    py.detach(|| {
-        let mut guard = shared.lock();
-        let Some(open) = guard.as_mut() else {
-            return Ok(Some(Ending::Ended));
-        };
-        let span = file.span();
-        if open.bodiless() || span.length == 0 {
-            return Ok(Some(Ending::Open));
+    must_have_started(open)?;
+    let span = file.span();
+    if open.is_bodiless() || span.length == 0 {
+        return Ok(Some(Ending::Open));
+    }
+    // Not an error where the file goes on: it is sent "until the end is reached, or until Content-Length bytes have been
+    // written" (PEP 3333). Applications answer a Range so.
+    let sent = py.detach(|| open.exchange.send_file(span));
+    if let Err(error) = &sent {
+        open.note(error);
+    }
+    if let Err(error) = sent {
+        if error.kind() == io::ErrorKind::InvalidData && !open.exchange.has_begun() {
+            return Err(error.into());
         }
-        // Not an error where the file goes on: it is sent "until the end is reached, or until Content-Length bytes have been
-        // written" (PEP 3333). Applications answer a Range so.
-        open.push_file(span, false)
-            .map(|_| Some(Ending::Open))
-            .or_else(|error| swallow(open, error).map(Some))
-    })
-    .map_err(PyErr::from)
+        open.conclude(Err(error));
+    }
+    Ok(Some(Ending::Ended))
 }
 
 /// Sends an iterable's blocks as they come: "must not delay the transmission of any block" ("Buffering and Streaming").
 pub(super) fn respond_blocks(
     py: Python<'_>,
-    shared: &Shared,
+    open: &OpenRequest,
     result: &Bound<'_, PyAny>,
 ) -> PyResult<Ending> {
     // A file may go on behind Content-Length, see `respond_file`.
@@ -87,43 +137,34 @@ pub(super) fn respond_blocks(
         .map_err(|error| not_iterable(result, error))?
     {
         let block = block?;
-        let bytes = as_block(&block)?.as_bytes();
+        let block = as_block(&block)?;
+        let bytes = block.as_bytes();
         if bytes.is_empty() {
             continue;
         }
-        must_have_started(py, shared)?;
-        let offered = shared
-            .try_lock()
-            .map(|mut guard| guard.as_mut().map(|open| open.offer(bytes)));
-        if let Some(Some(Ok(true))) = offered {
+        must_have_started(open)?;
+        if matches!(open.exchange.offer(bytes), Ok(true)) {
             continue;
         }
-        let more = py.detach(|| {
-            let mut guard = shared.lock();
-            let Some(open) = guard.as_mut() else {
-                return false;
-            };
-            if open.bodiless() {
-                return false;
-            }
-            let pushed = open.push(&[bytes], false);
-            if !a_file {
-                log_cut(open, &pushed);
-            }
-            match pushed {
-                Ok(Pushed::Whole) => true,
-                Ok(Pushed::Cut | Pushed::Dropped) => false,
-                Err(error) => {
-                    log::debug!("{}: the web server has gone: {error}", open.subject());
-                    false
-                }
-            }
-        });
-        if !more {
+        if open.is_bodiless() {
             break;
         }
+        let pushed = if a_file {
+            py.detach(|| open.exchange.send(&[bytes], false))
+                .inspect_err(|error| open.note(error))
+        } else {
+            push_block(py, open, block)
+        };
+        match pushed {
+            Ok(Pushed::Whole) => {}
+            Ok(Pushed::Cut | Pushed::Dropped) => break,
+            Err(error) => {
+                log::debug!("{}: the web server has gone: {error}", open.subject());
+                return Ok(Ending::Ended);
+            }
+        }
     }
-    must_have_started(py, shared)?;
+    must_have_started(open)?;
     Ok(Ending::Open)
 }
 
@@ -146,61 +187,11 @@ fn not_iterable(result: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
 
 /// A body needs a head ("the application must invoke start_response before the iterable yields its first body
 /// bytestring").
-pub(super) fn must_have_started(py: Python<'_>, shared: &Shared) -> PyResult<()> {
-    let started = |open: &Option<Open>| {
-        open.as_ref()
-            .is_some_and(|open| !matches!(open.response, Response::NotStarted))
-    };
-    let has = match shared.try_lock() {
-        Some(guard) => started(&guard),
-        None => py.detach(|| started(&shared.lock())),
-    };
-    if has {
+pub(super) fn must_have_started(open: &OpenRequest) -> PyResult<()> {
+    if open.is_started() {
         return Ok(());
     }
     Err(PyAssertionError::new_err(
         "the application did not call start_response before its body",
     ))
-}
-
-/// Sends the end of a response.
-pub(super) fn finish(shared: &Shared) -> io::Result<()> {
-    if let Some(open) = shared.lock().as_mut() {
-        let pushed = open.push(&[], true);
-        note_end(open, pushed);
-    }
-    Ok(())
-}
-
-/// Tells the log how the last piece of a response went.
-pub(super) fn note_end(open: &mut Open, pushed: io::Result<Pushed>) {
-    log_cut(open, &pushed);
-    match pushed {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            log::error!(
-                "{}: {error}; the connection is cut, so that the client can tell",
-                open.subject()
-            );
-        }
-        Err(error) => log::debug!("{}: the web server has gone: {error}", open.subject()),
-    }
-}
-
-fn log_cut(open: &Open, pushed: &io::Result<Pushed>) {
-    if let Ok(Pushed::Cut) = pushed {
-        log::error!(
-            "{}: the response's body is longer than its Content-Length and was cut there",
-            open.subject()
-        );
-    }
-}
-
-/// The web server's leaving is no error of the application's.
-fn swallow(open: &mut Open, error: io::Error) -> io::Result<Ending> {
-    if open.gone && error.kind() != io::ErrorKind::UnexpectedEof {
-        log::debug!("{}: the web server has gone: {error}", open.subject());
-        return Ok(Ending::Ended);
-    }
-    Err(error)
 }

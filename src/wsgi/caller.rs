@@ -9,18 +9,16 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use super::body::{
-    Closer, Ending, finish, must_have_started, note_end, respond_blocks, respond_file,
-};
+use super::body::{Closer, Ending, SMALL, keep, must_have_started, respond_blocks, respond_file};
 use super::environ::{Environ, Made, Mode};
 use super::errors::{Errors, traceback};
-use super::exchange::{Pushed, Shared};
+use super::exchange::{OpenRequest, RequestSlot, failed_page};
 use super::file_wrapper::as_block;
 use super::input::Input;
 use super::load::{LoadError, load};
 use super::response::StartResponse;
 use super::target::Target;
-use crate::gateway::{Exchange, Mount, Page, forked};
+use crate::gateway::{Exchange, KeptBytes, Mount, Page, forked};
 
 /// An imported application.
 #[derive(Debug)]
@@ -57,7 +55,7 @@ impl Application {
             let mut caller = Caller {
                 application: self.object.clone_ref(py),
                 environ: Environ::new(py, &self.mode)?,
-                shared: Arc::default(),
+                request: Arc::default(),
                 body: Vec::new(),
                 mode: self.mode.clone(),
                 failed: false,
@@ -74,18 +72,12 @@ pub struct Caller {
     application: Py<PyAny>,
     environ: Environ,
     /// What the objects of the last request share: used again where nobody has kept one of them.
-    shared: Arc<Shared>,
+    request: Arc<RequestSlot>,
     /// A small body, put together.
     body: Vec<u8>,
     mode: Mode,
     failed: bool,
 }
-
-/// A complete body up to this size is copied and sent in one piece with its head.
-const SMALL: usize = 16 * 1024;
-
-/// The pieces of a large complete body that are sent at once.
-const PIECES: usize = 64;
 
 /// What is left to do for a response once Python has been left.
 enum Rest {
@@ -96,31 +88,23 @@ enum Rest {
 }
 
 impl Caller {
-    /// Has the application answer a request, and gives the exchange back. Nothing is told of how it went but what was
-    /// sent: where the response did not come to its end, the transport has to cut it.
-    pub fn call<E: Exchange + 'static>(&mut self, exchange: Box<E>) -> Box<E> {
-        if Arc::get_mut(&mut self.shared).is_none() {
-            self.shared = Arc::default();
+    /// Has the application answer a request. Nothing is told of how it went but what was sent: where the response did not
+    /// come to its end, the transport has to cut it.
+    pub fn call(&mut self, exchange: Arc<dyn Exchange>) {
+        if Arc::get_mut(&mut self.request).is_none() {
+            self.request = Arc::default();
         }
+        let open = self.request.open(exchange);
         // A panic is a fault of this program's own; its hook has told of it. The request is cut like one that failed, and
         // the thread lives.
-        let run = AssertUnwindSafe(|| Python::attach(|py| self.run(py, exchange)));
+        let run = AssertUnwindSafe(|| Python::attach(|py| self.run(py, &open)));
         let rest = catch_unwind(run);
         self.failed |= rest.is_err();
         if let Ok(Rest::Small) = rest {
-            if let Some(open) = self.shared.lock().as_mut() {
-                let pushed = open.push(&[&self.body], true);
-                note_end(open, pushed);
-            }
+            open.conclude(open.push(&[&self.body], true));
         }
-        let exchange = self
-            .shared
-            .close()
-            .expect("only this takes the exchange away");
-        exchange
-            .into_any()
-            .downcast()
-            .expect("the exchange is the one that was given")
+        self.failed |= open.has_failed();
+        self.request.close();
     }
 
     /// Whether the application raised in the last call.
@@ -128,43 +112,37 @@ impl Caller {
         self.failed
     }
 
-    fn run(&mut self, py: Python<'_>, exchange: Box<dyn Exchange>) -> Rest {
-        let made = self.make_environ(py, &*exchange);
-        let shared = Arc::clone(&self.shared);
-        let (content_length, is_head) = made
-            .as_ref()
-            .map_or((None, false), |made| (made.content_length, made.is_head));
-        shared.open(exchange, content_length, is_head);
-        let answered = made.and_then(|made| {
+    fn run(&mut self, py: Python<'_>, open: &OpenRequest) -> Rest {
+        let answered = self.make_environ(py, &*open.exchange).and_then(|made| {
             if made.is_outside {
-                self.answer_outside(py, &shared);
+                self.answer_outside(py, open);
                 return Ok(Rest::Nothing);
             }
             let environ = made.environ;
             environ.set_item(
                 intern!(py, "wsgi.input"),
-                Py::new(py, Input::new(Arc::clone(&shared)))?,
+                Py::new(py, Input::new(Arc::clone(&self.request)))?,
             )?;
             environ.set_item(
                 intern!(py, "wsgi.errors"),
-                Py::new(py, Errors::new(Arc::clone(&shared)))?,
+                Py::new(py, Errors::new(Arc::clone(&self.request)))?,
             )?;
-            let start_response = Py::new(py, StartResponse::new(Arc::clone(&shared)))?;
+            let start_response = Py::new(py, StartResponse::new(Arc::clone(&self.request)))?;
             let result = self.application.bind(py).call1((environ, start_response))?;
-            self.respond(&shared, &result)
+            self.respond(open, &result)
         });
         if forked::is_child() {
             end_child(py, answered.as_ref().err());
         }
         self.failed = answered.is_err();
         answered.unwrap_or_else(|error| {
-            self.fail(py, &shared, &error);
+            self.fail(py, open, &error);
             Rest::Nothing
         })
     }
 
     /// Answers a request that is not under `--mount`.
-    fn answer_outside(&self, py: Python<'_>, shared: &Shared) {
+    fn answer_outside(&self, py: Python<'_>, open: &OpenRequest) {
         let mount = self
             .mode
             .mount
@@ -176,13 +154,7 @@ impl Caller {
             "404 Not Found",
             format!("There is nothing here: the application begins at {mount}/."),
         );
-        let (head, body) = page.render();
-        py.detach(|| {
-            if let Some(open) = shared.lock().as_mut() {
-                let answered = open.answer(head, &body);
-                note_end(open, answered);
-            }
-        });
+        py.detach(|| open.conclude(open.exchange.answer_page(&page)));
     }
 
     /// Makes the request's `environ`. After a failure, which is one of memory or of this program, the template is begun
@@ -206,24 +178,24 @@ impl Caller {
     }
 
     /// Sends what the application returned, and calls its `close()` however that goes.
-    fn respond(&mut self, shared: &Shared, result: &Bound<'_, PyAny>) -> PyResult<Rest> {
+    fn respond(&mut self, open: &OpenRequest, result: &Bound<'_, PyAny>) -> PyResult<Rest> {
         let py = result.py();
         // A list's or tuple's blocks are all there, and it has no close().
         if let Ok(list) = result.cast_exact::<PyList>() {
-            return self.respond_complete(py, shared, list.iter());
+            return self.respond_complete(py, open, list.iter());
         }
         if let Ok(tuple) = result.cast_exact::<PyTuple>() {
-            return self.respond_complete(py, shared, tuple.iter());
+            return self.respond_complete(py, open, tuple.iter());
         }
         let closer = Closer { result };
-        let sent = respond_file(py, shared, result).and_then(|sent| match sent {
+        let sent = respond_file(py, open, result).and_then(|sent| match sent {
             Some(rest) => Ok(rest),
-            None => respond_blocks(py, shared, result),
+            None => respond_blocks(py, open, result),
         });
-        closer.close(py, shared);
+        closer.close(py, open);
         match sent? {
             Ending::Ended => {}
-            Ending::Open => py.detach(|| finish(shared))?,
+            Ending::Open => py.detach(|| open.conclude(open.push(&[], true))),
         }
         Ok(Rest::Nothing)
     }
@@ -231,7 +203,7 @@ impl Caller {
     fn respond_complete<'py>(
         &mut self,
         py: Python<'py>,
-        shared: &Shared,
+        open: &OpenRequest,
         blocks: impl Iterator<Item = Bound<'py, PyAny>>,
     ) -> PyResult<Rest> {
         self.body.clear();
@@ -244,77 +216,44 @@ impl Caller {
                 large.push(block);
             }
         }
+        must_have_started(open)?;
         if large.is_empty() {
-            must_have_started(py, shared)?;
             return Ok(Rest::Small);
         }
-        must_have_started(py, shared)?;
-        let mut pieces: Vec<&[u8]> = vec![&self.body];
-        for block in &large {
-            pieces.push(as_block(block)?.as_bytes());
+        let mut pieces = Vec::with_capacity(1 + large.len());
+        if !self.body.is_empty() {
+            pieces.push(Box::new(std::mem::take(&mut self.body)) as KeptBytes);
         }
-        py.detach(|| {
-            let mut guard = shared.lock();
-            let Some(open) = guard.as_mut() else { return };
-            let mut groups = pieces.chunks(PIECES).peekable();
-            while let Some(group) = groups.next() {
-                let last = groups.peek().is_none();
-                let pushed = open.push(group, last);
-                let stopped = !matches!(pushed, Ok(Pushed::Whole));
-                let rest_is_unwanted = matches!(pushed, Ok(Pushed::Cut | Pushed::Dropped));
-                note_end(open, pushed);
-                if rest_is_unwanted && !last {
-                    let ended = open.push(&[], true);
-                    note_end(open, ended);
-                }
-                if stopped {
-                    break;
-                }
-            }
-        });
-        self.body.shrink_to(SMALL);
+        for block in &large {
+            pieces.push(keep(as_block(block)?));
+        }
+        py.detach(|| open.conclude(open.push_kept(pieces, true)));
         Ok(Rest::Nothing)
     }
 
     /// The application failed: an error page through the same door where the head has not left, else a cut.
-    fn fail(&self, py: Python<'_>, shared: &Shared, error: &PyErr) {
+    fn fail(&self, py: Python<'_>, open: &OpenRequest, error: &PyErr) {
         let text = traceback(py, error);
         let is_abort = error.is_instance_of::<PyOSError>(py);
         py.detach(|| {
-            let mut guard = shared.lock();
-            let Some(open) = guard.as_mut() else { return };
-            if open.gone && is_abort {
-                log::debug!(
-                    "{}: the web server has gone: {}",
-                    open.subject(),
-                    text.trim_end()
-                );
+            let subject = open.subject();
+            if open.is_gone() && is_abort {
+                log::debug!("{subject}: the web server has gone: {}", text.trim_end());
             } else {
-                let subject = open.subject();
-                open.report(format!("{subject}: the application failed\n{text}").as_bytes());
+                open.exchange
+                    .report(format!("{subject}: the application failed\n{text}").as_bytes());
             }
-            if open.has_begun() {
-                return open.flush_reports();
+            if open.exchange.has_begun() {
+                return open.exchange.flush_reports();
             }
-            let page = if open.too_large {
-                Page::new(
-                    "413 Content Too Large",
-                    "The request's body is larger than this server takes.",
-                )
-            } else if open.timed_out && is_abort {
-                Page::new(
-                    "408 Request Timeout",
-                    "The request's body did not come within the time limit.",
-                )
-            } else if self.mode.debug {
-                Page::new("500 Internal Server Error", text.trim_end())
-            } else {
-                let text = "The application could not answer this request. Its log has the reason.";
-                Page::new("500 Internal Server Error", text)
-            };
-            let (head, body) = page.render();
-            let answered = open.answer(head, &body);
-            note_end(open, answered);
+            let page = open.page_of_body(is_abort).unwrap_or_else(|| {
+                if self.mode.debug {
+                    Page::new("500 Internal Server Error", text.trim_end())
+                } else {
+                    failed_page()
+                }
+            });
+            open.conclude(open.exchange.answer_page(&page));
         });
     }
 }

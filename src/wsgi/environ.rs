@@ -67,8 +67,6 @@ struct Slot {
 /// What the core needs to know of the request that it made an `environ` for.
 pub(super) struct Made<'py> {
     pub(super) environ: Bound<'py, PyDict>,
-    pub(super) content_length: Option<u64>,
-    pub(super) is_head: bool,
     /// Whether the request is not under the application's mount, and so not for the application to see.
     pub(super) is_outside: bool,
 }
@@ -161,8 +159,6 @@ impl Environ {
         }
         Ok(Made {
             environ,
-            content_length: request.content_length,
-            is_head: request.request_method == b"HEAD",
             is_outside: request.path_rule == PathRule::OutsideMount,
         })
     }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::exchange::Shared;
+use super::exchange::RequestSlot;
 
 /// The request's error stream. What is written after the request goes to the log alone.
 #[pyclass(frozen, module = "wsgi_gateway")]
 pub(super) struct Errors {
-    shared: Arc<Shared>,
+    request: Arc<RequestSlot>,
 }
 
 impl Errors {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(request: Arc<RequestSlot>) -> Self {
+        Self { request }
     }
 }
 
@@ -23,8 +23,8 @@ impl Errors {
 impl Errors {
     fn write(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<usize> {
         let bytes = encoded(text)?;
-        py.detach(|| match &mut *self.shared.lock() {
-            Some(open) => open.report(&bytes),
+        py.detach(|| match self.request.get() {
+            Some(open) => open.exchange.report(&bytes),
             None => {
                 let text = String::from_utf8_lossy(&bytes);
                 log::error!(target: "wsgi.errors", "{}", text.trim_end_matches('\n'));
@@ -42,8 +42,8 @@ impl Errors {
 
     fn flush(&self, py: Python<'_>) {
         py.detach(|| {
-            if let Some(open) = &mut *self.shared.lock() {
-                open.flush_reports();
+            if let Some(open) = self.request.get() {
+                open.exchange.flush_reports();
             }
         });
     }

@@ -1,365 +1,176 @@
-//! The exchange in the core's hands, and the rules of PEP 3333 about it: how much of the body may be read, when the
-//! head leaves, where the response is cut. No Python objects here.
+//! The request in the core's hands: what the objects that the application is given have of it. No Python objects here.
 //!
-//! The objects that the application is given ([`super::input`] and so on) share it and may outlive the request, in
-//! whatever thread; when the request ends it is taken away from them.
+//! Those objects ([`super::input`] and so on) share a [`RequestSlot`] and may outlive the request, in whatever thread; when
+//! the request ends it is taken out of the slot.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::gateway::{Exchange, FileSpan, Head, Variables, forked};
+use crate::gateway::{Exchange, KeptBytes, Page, Pushed, forked};
 
-/// What the objects of one request share.
+/// The place of a request, which the objects of its application share.
 #[derive(Default)]
-pub(super) struct Shared {
-    open: Mutex<Option<Open>>,
+pub(super) struct RequestSlot {
+    open: Mutex<Option<Arc<OpenRequest>>>,
 }
 
-/// An exchange while its request is open.
-pub(super) struct Open {
-    exchange: Box<dyn Exchange>,
-    /// Bytes of the body that may still be read; `None`: to where the transport marks its end.
-    body_left: Option<u64>,
-    pub(super) response: Response,
-    is_head: bool,
+/// A request that has not ended.
+pub(super) struct OpenRequest {
+    pub(super) exchange: Arc<dyn Exchange>,
     /// The web server has gone: what the application raises now is no news.
-    pub(super) gone: bool,
+    gone: AtomicBool,
     /// The body was larger than the operator allows.
-    pub(super) too_large: bool,
+    too_large: AtomicBool,
     /// The web server sent nothing of the body for the transport's time limit.
-    pub(super) timed_out: bool,
+    timed_out: AtomicBool,
+    /// The response was not what it announced.
+    failed: AtomicBool,
+    /// It was told that the body is longer than its Content-Length.
+    told_cut: AtomicBool,
 }
 
-/// How far the response is.
-pub(super) enum Response {
-    /// start_response was not called.
-    NotStarted,
-    /// The head waits for the first block.
-    Started(Head),
-    /// The head has left.
-    Sent(Sent),
-    /// The last byte has left.
-    Ended,
-    /// Sending failed; nothing more can be sent.
-    Failed,
-}
-
-/// What may still be sent.
-#[derive(Clone, Copy)]
-pub(super) struct Sent {
-    /// Bytes of the announced Content-Length that have not left.
-    left: Option<u64>,
-    /// HEAD, 204 or 304.
-    bodiless: bool,
-}
-
-/// What became of bytes that the application wanted to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
-    /// They are on their way.
-    Whole,
-    /// The response has no body: they were dropped.
-    Dropped,
-    /// Those past the announced Content-Length were cut off.
-    Cut,
-}
-
-impl Shared {
+impl RequestSlot {
     /// Opens it for a request.
-    pub(super) fn open(
-        &self,
-        exchange: Box<dyn Exchange>,
-        content_length: Option<u64>,
-        is_head: bool,
-    ) {
-        let unknown = if exchange.marks_end_of_body() {
-            None
-        } else {
-            Some(0)
-        };
-        *self.lock() = Some(Open {
+    pub(super) fn open(&self, exchange: Arc<dyn Exchange>) -> Arc<OpenRequest> {
+        let request = Arc::new(OpenRequest {
             exchange,
-            body_left: content_length.or(unknown),
-            response: Response::NotStarted,
-            is_head,
-            gone: false,
-            too_large: false,
-            timed_out: false,
+            gone: AtomicBool::new(false),
+            too_large: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            told_cut: AtomicBool::new(false),
         });
+        *self.lock() = Some(Arc::clone(&request));
+        request
     }
 
-    /// Takes the exchange away from everyone who still has this.
-    pub(super) fn close(&self) -> Option<Box<dyn Exchange>> {
-        self.lock().take().map(|open| open.exchange)
+    /// Takes the request away from everyone who still has this.
+    pub(super) fn close(&self) {
+        drop(self.lock().take());
     }
 
-    /// The open exchange, for work that may block: the caller is not attached to Python, since another thread may hold
-    /// the lock and wait to attach.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        disown_in_child(self.open.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The open exchange, for work that neither blocks nor runs Python code; `None` when another thread has it.
-    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Option<Open>>> {
-        match self.open.try_lock() {
-            Ok(guard) => Some(disown_in_child(guard)),
-            Err(TryLockError::Poisoned(poisoned)) => Some(disown_in_child(poisoned.into_inner())),
-            Err(TryLockError::WouldBlock) => None,
+    /// The request, unless it has ended. In a child that the application has forked it has: the parent answers it, and
+    /// whatever the child did to the connection would be done to the parent's.
+    pub(super) fn get(&self) -> Option<Arc<OpenRequest>> {
+        // First: another thread may have had the lock when the child was made.
+        if forked::is_child() {
+            return None;
         }
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<OpenRequest>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// In a child that the application has forked the request is over: the parent answers it. The child's copy is left as
-/// it is, since whatever it did to the connection would be done to the parent's.
-fn disown_in_child(mut guard: MutexGuard<'_, Option<Open>>) -> MutexGuard<'_, Option<Open>> {
-    if forked::is_child() {
-        std::mem::forget(guard.take());
-    }
-    guard
-}
-
-impl Open {
-    pub(super) fn variables(&self) -> &Variables {
-        self.exchange.variables()
-    }
-
-    /// Whether the head has left, so that the response cannot become another one.
-    pub(super) fn has_begun(&self) -> bool {
-        !matches!(self.response, Response::NotStarted | Response::Started(_))
+impl OpenRequest {
+    /// Whether the application has called start_response.
+    pub(super) fn is_started(&self) -> bool {
+        let mut started = false;
+        self.exchange
+            .progress(&mut |progress| started = progress.is_started());
+        started
     }
 
     /// Whether the response has no body, whatever the application yields.
-    pub(super) fn bodiless(&self) -> bool {
-        match &self.response {
-            Response::Started(head) => self.is_bodiless(head),
-            Response::Sent(sent) => sent.bodiless,
-            _ => false,
-        }
-    }
-
-    fn is_bodiless(&self, head: &Head) -> bool {
-        self.is_head || head.is_bodiless()
+    pub(super) fn is_bodiless(&self) -> bool {
+        let mut bodiless = false;
+        self.exchange
+            .progress(&mut |progress| bodiless = progress.is_bodiless());
+        bodiless
     }
 
     /// Sends blocks of the body, the head before the first of them. With `last` the response is over.
     ///
     /// # Errors
-    /// When the web server has gone; `InvalidData` when the body is shorter than the Content-Length that has left, so
-    /// that the response can only be cut.
-    pub(super) fn push(&mut self, blocks: &[&[u8]], last: bool) -> io::Result<Pushed> {
-        let (head, mut sent) = self.take_head()?;
-        let total = blocks.iter().map(|block| block.len() as u64).sum::<u64>();
-        let wanted = sent.left.unwrap_or(total);
-        let mut pushed = Pushed::Whole;
-        let mut kept: Vec<&[u8]>;
-        let mut blocks = blocks;
-        if sent.bodiless {
-            pushed = if total > 0 {
-                Pushed::Dropped
-            } else {
-                Pushed::Whole
-            };
-            blocks = &[];
-        } else if total > wanted {
-            pushed = Pushed::Cut;
-            let mut room = usize::try_from(wanted).unwrap_or(usize::MAX);
-            kept = Vec::with_capacity(blocks.len());
-            for block in blocks {
-                let count = room.min(block.len());
-                kept.push(&block[..count]);
-                room -= count;
-            }
-            blocks = &kept;
+    /// As `ResponseWriter::send`.
+    pub(super) fn push(&self, blocks: &[&[u8]], last: bool) -> io::Result<Pushed> {
+        self.note_sent(self.exchange.send(blocks, last))
+    }
+
+    /// As [`OpenRequest::push`], of blocks that are not to be copied.
+    ///
+    /// # Errors
+    /// As `ResponseWriter::send`.
+    pub(super) fn push_kept(&self, blocks: Vec<KeptBytes>, last: bool) -> io::Result<Pushed> {
+        self.note_sent(self.exchange.send_kept(blocks, last))
+    }
+
+    /// Remembers what came of sending.
+    pub(super) fn note_sent(&self, sent: io::Result<Pushed>) -> io::Result<Pushed> {
+        match &sent {
+            Err(error) => self.note(error),
+            Ok(Pushed::Cut) if !self.told_cut.swap(true, Ordering::Relaxed) => log::error!(
+                "{}: the response's body is longer than its Content-Length and was cut there",
+                self.subject()
+            ),
+            Ok(_) => {}
         }
-        sent.left = sent.left.map(|left| left.saturating_sub(total));
-        let short = self.is_short(sent, last);
-        let result = self.exchange.send(head.as_ref(), blocks, last && !short);
-        self.settle(result, sent, last)?;
-        if short {
-            Err(too_short(sent))
+        sent
+    }
+
+    /// Remembers what an error of reading or sending means for those that follow.
+    pub(super) fn note(&self, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::FileTooLarge => &self.too_large,
+            io::ErrorKind::TimedOut => &self.timed_out,
+            // The application's own mistake.
+            io::ErrorKind::InvalidData | io::ErrorKind::NotConnected => return,
+            _ => &self.gone,
+        }
+        .store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the web server has gone.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Whether the response was not what it announced.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The page for a request whose body could not be read, where that is why the application failed.
+    pub(super) fn page_of_body(&self, of_body: bool) -> Option<Page> {
+        if self.too_large.load(Ordering::Relaxed) {
+            let text = "The request's body is larger than this server takes.";
+            Some(Page::new("413 Content Too Large", text))
+        } else if of_body && self.timed_out.load(Ordering::Relaxed) {
+            let text = "The request's body did not come within the time limit.";
+            Some(Page::new("408 Request Timeout", text))
         } else {
-            Ok(pushed)
+            None
         }
     }
 
-    /// As [`Open::push`], of a part of a file.
-    ///
-    /// # Errors
-    /// As [`Open::push`].
-    pub(super) fn push_file(&mut self, mut span: FileSpan<'_>, last: bool) -> io::Result<Pushed> {
-        let (head, mut sent) = self.take_head()?;
-        let total = span.length;
-        span.length = total.min(sent.left.unwrap_or(total));
-        sent.left = sent.left.map(|left| left.saturating_sub(total));
-        let short = self.is_short(sent, last);
-        let result = self.exchange.send_file(head.as_ref(), span, last && !short);
-        self.settle(result, sent, last)?;
-        if short {
-            return Err(too_short(sent));
+    /// Tells how the last piece of a response went. One that is too short, of which nothing has left, becomes an error
+    /// page.
+    pub(super) fn conclude(&self, sent: io::Result<Pushed>) {
+        let Err(error) = sent else { return };
+        if error.kind() != io::ErrorKind::InvalidData {
+            return log::debug!("{}: the web server has gone: {error}", self.subject());
         }
-        Ok(if span.length < total {
-            Pushed::Cut
-        } else {
-            Pushed::Whole
-        })
-    }
-
-    /// Hands a later block over without waiting: `false` when it has to be pushed.
-    ///
-    /// # Errors
-    /// As [`Open::push`].
-    pub(super) fn offer(&mut self, block: &[u8]) -> io::Result<bool> {
-        let Response::Sent(sent) = &mut self.response else {
-            return Ok(false);
-        };
-        let length = block.len() as u64;
-        if sent.bodiless || sent.left.is_some_and(|left| left < length) {
-            return Ok(false);
+        self.failed.store(true, Ordering::Relaxed);
+        if self.exchange.has_begun() {
+            return log::error!(
+                "{}: {error}; the connection is cut, so that the client can tell",
+                self.subject()
+            );
         }
-        match self.exchange.offer(block) {
-            Ok(true) => {
-                sent.left = sent.left.map(|left| left - length);
-                Ok(true)
-            }
-            Ok(false) => Ok(false),
-            Err(error) => {
-                self.response = Response::Failed;
-                self.gone = true;
-                Err(error)
-            }
-        }
-    }
-
-    fn is_short(&self, sent: Sent, last: bool) -> bool {
-        last && !sent.bodiless && sent.left.is_some_and(|left| left > 0)
-    }
-
-    /// The head if it has not left yet, and what may be sent behind it.
-    fn take_head(&mut self) -> io::Result<(Option<Head>, Sent)> {
-        match std::mem::replace(&mut self.response, Response::Failed) {
-            Response::Started(head) => {
-                let bodiless = self.is_bodiless(&head);
-                let left = if bodiless {
-                    None
-                } else {
-                    head.content_length()
-                };
-                Ok((Some(head), Sent { left, bodiless }))
-            }
-            Response::Sent(sent) => {
-                self.response = Response::Sent(sent);
-                Ok((None, sent))
-            }
-            other => {
-                self.response = other;
-                Err(io::Error::new(
-                    io::ErrorKind::BrokenPipe,
-                    "the response is over",
-                ))
-            }
-        }
-    }
-
-    fn settle(&mut self, result: io::Result<()>, sent: Sent, last: bool) -> io::Result<()> {
-        self.gone |= result.is_err();
-        self.response = match &result {
-            Err(_) => Response::Failed,
-            Ok(()) if last => Response::Ended,
-            Ok(()) => Response::Sent(sent),
-        };
-        result
-    }
-
-    /// Replaces whatever was started by this response; only before the head has left.
-    pub(super) fn answer(&mut self, head: Head, body: &[u8]) -> io::Result<Pushed> {
-        self.response = Response::Started(head);
-        self.push(&[body], true)
-    }
-
-    pub(super) fn report(&mut self, text: &[u8]) {
-        self.exchange.report(text);
-    }
-
-    pub(super) fn flush_reports(&mut self) {
-        self.exchange.flush_reports();
-    }
-
-    /// How many bytes a read of all would give, where that is known.
-    pub(super) fn body_left(&self) -> Option<u64> {
-        self.body_left
-    }
-
-    /// What of the body is here and may be read.
-    pub(super) fn buffered(&self) -> &[u8] {
-        let here = self.exchange.buffered();
-        let most = self.body_left.map_or(usize::MAX, |left| {
-            usize::try_from(left).unwrap_or(usize::MAX)
-        });
-        &here[..here.len().min(most)]
-    }
-
-    /// Drops bytes from the front of [`Open::buffered`].
-    pub(super) fn consume(&mut self, count: usize) {
-        self.exchange.consume(count);
-        self.body_left = self.body_left.map(|left| left - count as u64);
-    }
-
-    /// Waits until [`Open::buffered`] has bytes: `false` at the end of the body.
-    ///
-    /// # Errors
-    /// When the body ends before the announced length, or the transport fails.
-    pub(super) fn fill(&mut self) -> io::Result<bool> {
-        if self.body_left == Some(0) {
-            return Ok(false);
-        }
-        if !self.buffered().is_empty() {
-            return Ok(true);
-        }
-        let filled = self.exchange.fill();
-        self.judge(filled.map(usize::from)).map(|some| some > 0)
-    }
-
-    /// Reads what is here, else waits for some: 0 at the end of the body, or for no room.
-    ///
-    /// # Errors
-    /// As [`Open::fill`].
-    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let most = self.body_left.map_or(usize::MAX, |left| {
-            usize::try_from(left).unwrap_or(usize::MAX)
-        });
-        let room = into.len().min(most);
-        if room == 0 {
-            return Ok(0);
-        }
-        let read = self.exchange.read(&mut into[..room]);
-        let count = self.judge(read)?;
-        self.body_left = self.body_left.map(|left| left - count as u64);
-        Ok(count)
-    }
-
-    /// The end of the body before the announced length is not an end: the application would take half of an upload for
-    /// the whole.
-    fn judge(&mut self, read: io::Result<usize>) -> io::Result<usize> {
-        match (read, self.body_left) {
-            (Ok(0), Some(left)) => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!("the request's body ended {left} bytes before its CONTENT_LENGTH"),
-            )),
-            (Err(error), _) => {
-                match error.kind() {
-                    io::ErrorKind::FileTooLarge => self.too_large = true,
-                    io::ErrorKind::TimedOut => self.timed_out = true,
-                    _ => self.gone = true,
-                }
-                Err(error)
-            }
-            (read, _) => read,
+        let subject = self.subject();
+        self.exchange
+            .report(format!("{subject}: {error}; answered with 500\n").as_bytes());
+        if let Err(error) = self.exchange.answer_page(&failed_page()) {
+            log::debug!("{subject}: the web server has gone: {error}");
         }
     }
 
     /// `GET /path`, for messages: in characters that cannot end a line of the log.
     pub(super) fn subject(&self) -> String {
-        let variables = self.variables();
+        let variables = self.exchange.variables();
         let text = |name: &[u8]| {
             String::from_utf8_lossy(variables.get(name).unwrap_or_default()).into_owned()
         };
@@ -376,8 +187,8 @@ impl Open {
     }
 }
 
-fn too_short(sent: Sent) -> io::Error {
-    let left = sent.left.unwrap_or(0);
-    let text = format!("the response's body ended {left} bytes before its Content-Length");
-    io::Error::new(io::ErrorKind::InvalidData, text)
+/// What the client of an application that failed is told.
+pub(super) fn failed_page() -> Page {
+    let text = "The application could not answer this request. Its log has the reason.";
+    Page::new("500 Internal Server Error", text)
 }

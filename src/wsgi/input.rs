@@ -9,31 +9,38 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
-use super::exchange::{Open, Shared};
+use super::exchange::{OpenRequest, RequestSlot};
+use crate::gateway::{Exchange, RequestBody};
 
 /// The request's body.
 #[pyclass(frozen, module = "wsgi_gateway")]
 pub(super) struct Input {
-    shared: Arc<Shared>,
+    request: Arc<RequestSlot>,
 }
 
 /// Bytes that one step of a read of unknown length asks for.
 const STEP: usize = 64 * 1024;
 
 impl Input {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(request: Arc<RequestSlot>) -> Self {
+        Self { request }
+    }
+
+    fn open(&self) -> PyResult<Arc<OpenRequest>> {
+        self.request.get().ok_or_else(over)
     }
 
     /// Does something with the body that may block, detached from Python.
     fn detached<R: Send>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&mut Open) -> io::Result<R> + Send,
+        work: impl FnOnce(&dyn Exchange) -> io::Result<R> + Send,
     ) -> PyResult<R> {
-        let done = py.detach(|| self.shared.lock().as_mut().map(work));
-        done.ok_or_else(over)?.map_err(|error| match error.kind() {
+        let open = self.open()?;
+        let done = py.detach(|| work(&*open.exchange).inspect_err(|error| open.note(error)));
+        done.map_err(|error| match error.kind() {
             io::ErrorKind::OutOfMemory => PyMemoryError::new_err(()),
+            io::ErrorKind::NotConnected => over(),
             _ => error.into(),
         })
     }
@@ -44,14 +51,10 @@ impl Input {
         py: Python<'py>,
         size: Option<usize>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let Some(mut guard) = self.shared.try_lock() else {
-            return Ok(None);
-        };
-        let Some(open) = guard.as_mut() else {
-            return Err(over());
-        };
+        let open = self.open()?;
         let left = open
-            .body_left()
+            .exchange
+            .remaining()
             .map(|left| usize::try_from(left).unwrap_or(usize::MAX));
         let wanted = match (size, left) {
             (Some(size), Some(left)) => size.min(left),
@@ -59,12 +62,16 @@ impl Input {
             (None, Some(left)) => left,
             (None, None) => return Ok(None),
         };
-        if open.buffered().len() < wanted {
-            return Ok(None);
-        }
-        let bytes = PyBytes::new(py, &open.buffered()[..wanted]);
-        open.consume(wanted);
-        Ok(Some(bytes))
+        let mut bytes = None;
+        let taken = open.exchange.take(&mut |here| {
+            let Some(here) = here.get(..wanted) else {
+                return 0;
+            };
+            bytes = Some(PyBytes::new(py, here));
+            wanted
+        });
+        taken.map_err(|_| over())?;
+        Ok(bytes)
     }
 
     /// Reads a known number of bytes straight into a new bytes object; fewer where the body ends.
@@ -82,10 +89,10 @@ impl Input {
             let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
             std::slice::from_raw_parts_mut(start, size)
         };
-        let count = self.detached(py, |open| {
+        let count = self.detached(py, |body| {
             let mut count = 0;
             while count < size {
-                match open.read(&mut place[count..])? {
+                match body.read(&mut place[count..])? {
                     0 => break,
                     read => count += read,
                 }
@@ -100,14 +107,13 @@ impl Input {
 
     /// Reads up to `size` bytes of a body whose length nobody announced, with no more room than what comes needs.
     fn read_unannounced<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = self.detached(py, |open| {
+        let bytes = self.detached(py, |body| {
             let mut bytes = Vec::new();
-            while bytes.len() < size && open.fill()? {
-                let here = open.buffered();
-                let here = &here[..here.len().min(size - bytes.len())];
-                let count = here.len();
-                append(&mut bytes, here)?;
-                open.consume(count);
+            while bytes.len() < size && body.fill()? {
+                let room = size - bytes.len();
+                take(body, |here| {
+                    append(&mut bytes, &here[..here.len().min(room)])
+                })?;
             }
             Ok(bytes)
         })?;
@@ -115,18 +121,16 @@ impl Input {
     }
 
     fn read_line<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let line = self.detached(py, |open| {
-            let mut line = Vec::new();
-            while line.len() < most && open.fill()? {
-                let here = open.buffered();
-                let here = &here[..here.len().min(most - line.len())];
-                let end = here.iter().position(|&byte| byte == b'\n');
-                let count = end.map_or(here.len(), |end| end + 1);
-                append(&mut line, &here[..count])?;
-                open.consume(count);
-                if end.is_some() {
-                    break;
-                }
+        let line = self.detached(py, |body| {
+            let (mut line, mut ended) = (Vec::new(), false);
+            while !ended && line.len() < most && body.fill()? {
+                let room = most - line.len();
+                take(body, |here| {
+                    let here = &here[..here.len().min(room)];
+                    let end = here.iter().position(|&byte| byte == b'\n');
+                    ended = end.is_some();
+                    append(&mut line, &here[..end.map_or(here.len(), |end| end + 1)])
+                })?;
             }
             Ok(line)
         })?;
@@ -134,13 +138,30 @@ impl Input {
     }
 }
 
-/// Adds to a buffer that a client can make as large as it likes: without memory the request fails, not the process.
-fn append(buffer: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
+/// Adds to a buffer that a client can make as large as it likes: without memory the request fails, not the process. Gives
+/// the number of bytes.
+fn append(buffer: &mut Vec<u8>, bytes: &[u8]) -> io::Result<usize> {
     buffer
         .try_reserve(bytes.len())
         .map_err(|_| io::ErrorKind::OutOfMemory)?;
     buffer.extend_from_slice(bytes);
-    Ok(())
+    Ok(bytes.len())
+}
+
+/// Has `work` take what is here of the body, and say how many bytes that were.
+fn take(
+    body: &(impl RequestBody + ?Sized),
+    work: impl FnOnce(&[u8]) -> io::Result<usize>,
+) -> io::Result<()> {
+    let (mut work, mut failed) = (Some(work), None);
+    body.take(&mut |here| {
+        let taken = work.take().map_or(Ok(0), |work| work(here));
+        taken.unwrap_or_else(|error| {
+            failed = Some(error);
+            0
+        })
+    })?;
+    failed.map_or(Ok(()), Err)
 }
 
 /// A bytes object, or a MemoryError.
@@ -183,7 +204,7 @@ impl Input {
         if let Some(bytes) = self.here(py, size)? {
             return Ok(bytes);
         }
-        let left = self.detached(py, |open| Ok(open.body_left()))?;
+        let left = self.open()?.exchange.remaining();
         let left = left.map(|left| usize::try_from(left).unwrap_or(usize::MAX));
         match (size, left) {
             (size, Some(left)) => self.read_known(py, size.unwrap_or(left).min(left)),
@@ -195,13 +216,13 @@ impl Input {
     #[pyo3(signature = (size = None, /))]
     fn read1<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
         let most = wanted(size).unwrap_or(STEP);
-        let bytes = self.detached(py, |open| {
-            if most == 0 || !open.fill()? {
-                return Ok(Vec::new());
+        let bytes = self.detached(py, |body| {
+            let mut bytes = Vec::new();
+            if most > 0 && body.fill()? {
+                take(body, |here| {
+                    append(&mut bytes, &here[..here.len().min(most)])
+                })?;
             }
-            let here = open.buffered();
-            let bytes = here[..here.len().min(most)].to_vec();
-            open.consume(bytes.len());
             Ok(bytes)
         })?;
         Ok(PyBytes::new(py, &bytes))
@@ -263,8 +284,8 @@ impl Input {
 
     /// Whether the request is over. The stream is the gateway's: an application has no business closing it.
     #[getter]
-    fn closed(&self, py: Python<'_>) -> bool {
-        py.detach(|| self.shared.lock().is_none())
+    fn closed(&self) -> bool {
+        self.request.get().is_none()
     }
 
     /// Does nothing, for wrappers such as `io.TextIOWrapper`, which call it at their own end.

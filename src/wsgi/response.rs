@@ -8,26 +8,27 @@ use pyo3::prelude::*;
 use pyo3::types::string::PyStringData;
 use pyo3::types::{PyBool, PyInt, PyList, PyString, PyTraceback, PyTuple};
 
-use super::exchange::{Response, Shared};
+use super::body::push_block;
+use super::exchange::RequestSlot;
 use super::file_wrapper::as_block;
-use crate::gateway::Head;
+use crate::gateway::{Head, StartError};
 
 /// The callable that begins a response.
 #[pyclass(frozen, module = "wsgi_gateway")]
 pub(super) struct StartResponse {
-    shared: Arc<Shared>,
+    request: Arc<RequestSlot>,
 }
 
 impl StartResponse {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(request: Arc<RequestSlot>) -> Self {
+        Self { request }
     }
 }
 
 /// The imperative way to send a body ("The write() Callable").
 #[pyclass(frozen, module = "wsgi_gateway")]
 pub(super) struct Write {
-    shared: Arc<Shared>,
+    request: Arc<RequestSlot>,
 }
 
 #[pymethods]
@@ -35,42 +36,26 @@ impl StartResponse {
     #[pyo3(signature = (status, response_headers, exc_info = None))]
     fn __call__(
         &self,
-        py: Python<'_>,
         status: &Bound<'_, PyAny>,
         response_headers: &Bound<'_, PyAny>,
         exc_info: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Write> {
         if let Some(exc_info) = exc_info {
-            if py.detach(|| {
-                self.shared
-                    .lock()
-                    .as_ref()
-                    .is_some_and(|open| open.has_begun())
-            }) {
+            let open = self.request.get();
+            if open.is_some_and(|open| open.exchange.has_begun()) {
                 // "re-raise the exception" once headers have left: the client must not take two responses for one.
                 return Err(raised(exc_info)?);
             }
         }
         let head = head(status, response_headers)?;
         let replaces = exc_info.is_some();
-        let started = py.detach(|| {
-            let mut guard = self.shared.lock();
-            let Some(open) = guard.as_mut() else {
-                return Err("start_response was called after its request has ended");
-            };
-            // Without exc_info a second call is "a fatal error".
-            if !matches!(open.response, Response::NotStarted) && !replaces {
-                return Err("start_response was called a second time without exc_info");
-            }
-            if open.has_begun() {
-                return Err("the head left while start_response was being called again");
-            }
-            open.response = Response::Started(head);
-            Ok(())
-        });
-        started.map_err(PyAssertionError::new_err)?;
+        let started = match self.request.get() {
+            Some(open) => open.exchange.start(head, replaces),
+            None => Err(StartError::Over),
+        };
+        started.map_err(|error| PyAssertionError::new_err(error.to_string()))?;
         Ok(Write {
-            shared: Arc::clone(&self.shared),
+            request: Arc::clone(&self.request),
         })
     }
 }
@@ -78,20 +63,14 @@ impl StartResponse {
 #[pymethods]
 impl Write {
     fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let block = as_block(data)?.as_bytes();
-        let pushed = py.detach(|| {
-            let mut guard = self.shared.lock();
-            guard.as_mut().map(|open| open.push(&[block], false))
-        });
-        match pushed {
-            Some(pushed) => {
-                pushed?;
-                Ok(())
-            }
-            None => Err(PyValueError::new_err(
+        let block = as_block(data)?;
+        let Some(open) = self.request.get() else {
+            return Err(PyValueError::new_err(
                 "write() was called after its request has ended",
-            )),
-        }
+            ));
+        };
+        push_block(py, &open, block)?;
+        Ok(())
     }
 }
 

@@ -1,15 +1,12 @@
 //! How a responder gives connections to the other workers and takes theirs.
 
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::super::connection::Connection;
-use super::super::custody::Possession;
 use super::super::handoff::{Message, Note, Received};
 use super::Responder;
+use super::peer::Peer;
 use super::table::Table;
 
 /// Idle connections that are taken at once before other events have their turn.
@@ -20,29 +17,22 @@ impl Responder {
     ///
     /// # Errors
     /// The connection, when it may not travel or the channel has no room.
-    pub(super) fn send_on(
-        &self,
-        mut connection: Box<Connection>,
-        note: Note,
-    ) -> Result<(), Box<Connection>> {
-        let Some(handoff) = self.handoff.as_ref().filter(|_| connection.may_travel()) else {
-            return Err(connection);
+    pub(super) fn send_on(&self, mut peer: Box<Peer>, note: Note) -> Result<(), Box<Peer>> {
+        let Some(handoff) = self.handoff.as_ref().filter(|_| peer.may_travel()) else {
+            return Err(peer);
         };
-        let note = note.with(Note::USED, connection.used);
-        // First: should this process be killed now, the connection must not have two owners.
-        connection.custody.note(Possession::Elsewhere);
-        if let Err(error) = handoff.send(Some(connection.as_fd()), note) {
-            connection.custody.note(connection.possession());
+        let note = note.with(Note::USED, peer.used);
+        if let Err(error) = handoff.send(Some(peer.as_fd()), note) {
             log::debug!("a connection could not be handed to another worker yet: {error}");
-            return Err(connection);
+            return Err(peer);
         }
-        self.unregister(&mut connection);
+        peer.unwatch(&self.epoll);
         Ok(())
     }
 
     /// Takes what other workers have sent: idle connections to wait here, and up to one on which something has come for
     /// the leader.
-    pub(super) fn receive(&self) -> Option<Box<Connection>> {
+    pub(super) fn receive(&self) -> Option<Box<Peer>> {
         let handoff = self.handoff.as_ref()?;
         let mut table = self.table();
         let mut readable = None;
@@ -59,8 +49,8 @@ impl Responder {
                         self.look_again(&mut table);
                     }
                     match self.admit(message) {
-                        Some(connection) if note.has(Note::READABLE) => readable = Some(connection),
-                        Some(connection) => self.insert(&mut table, connection),
+                        Some(peer) if note.has(Note::READABLE) => readable = Some(peer),
+                        Some(peer) => self.insert(&mut table, peer),
                         None => {}
                     }
                     // There may be no room for more.
@@ -74,20 +64,18 @@ impl Responder {
     /// Takes all that other workers have sent.
     pub(super) fn receive_all(&self, table: &mut Table) {
         while let Some(Received::Message(message)) = self.handoff.as_ref().map(|it| it.receive()) {
-            if let Some(connection) = self.admit(message) {
-                self.insert(table, connection);
+            if let Some(peer) = self.admit(message) {
+                self.insert(table, peer);
             }
         }
     }
 
     /// Makes a connection of this responder of what was received.
-    fn admit(&self, message: Message) -> Option<Box<Connection>> {
-        let socket = message.socket?;
-        self.shared.open.fetch_add(1, Ordering::Relaxed);
-        let mut connection = Connection::new(socket, Arc::clone(&self.shared), false);
-        connection.used = message.note.has(Note::USED);
-        connection.travelled = true;
-        Some(connection)
+    fn admit(&self, message: Message) -> Option<Box<Peer>> {
+        let mut peer = self.adopt(message.socket?);
+        peer.used = message.note.has(Note::USED);
+        peer.travelled = true;
+        Some(peer)
     }
 
     /// Wakes another worker for what this one may have been woken for and does not come to take. A message that waits in
@@ -103,8 +91,8 @@ impl Responder {
                 let sent = handoff.send(socket.as_ref().map(AsFd::as_fd), note);
                 if sent.is_err() {
                     // Others have filled the channel meanwhile, which woke everybody.
-                    if let Some(connection) = self.admit(Message { socket, note }) {
-                        self.insert(table, connection);
+                    if let Some(peer) = self.admit(Message { socket, note }) {
+                        self.insert(table, peer);
                     }
                 }
             }

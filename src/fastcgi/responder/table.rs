@@ -1,18 +1,15 @@
 //! What a responder watches: the connections that wait, and its doors, the listeners and the handoff channel.
 
-use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{Shutdown, shutdown};
 
-use super::super::connection::{Connection, Unread};
-use super::super::custody::Custody;
 use super::super::handoff::Note;
 use super::super::listener::{Accepted, Listener};
+use super::peer::{Peer, Unread};
 use super::{Idle, Responder, Source};
 use crate::gateway::forked;
 
@@ -28,7 +25,9 @@ const COMPLAINT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Table {
     /// Connections that wait for an event, by descriptor.
-    pub(super) waiting: BTreeMap<RawFd, Box<Connection>>,
+    pub(super) waiting: BTreeMap<RawFd, Box<Peer>>,
+    /// Connections whose requests are ready and have not found a thread.
+    pub(super) ready: VecDeque<Box<Peer>>,
     pub(super) listeners: Vec<Listener>,
     /// Whether the listeners are in the epoll set.
     listening: bool,
@@ -55,6 +54,7 @@ impl Table {
     pub(super) fn new(listeners: Vec<Listener>) -> Self {
         Self {
             waiting: BTreeMap::new(),
+            ready: VecDeque::new(),
             listeners,
             listening: false,
             receiving: false,
@@ -106,7 +106,8 @@ impl Responder {
             }
         }
         if let Some(handoff) = &self.handoff {
-            let room = self.shared.open.load(Ordering::Relaxed) < self.shared.limits.connections;
+            let room =
+                self.state.open.load(Ordering::Relaxed) < self.state.rules.limits.connections;
             if room && !table.receiving {
                 table.receiving = true;
                 self.epoll
@@ -152,7 +153,7 @@ impl Responder {
     }
 
     /// Takes one new connection for the leader.
-    pub(super) fn welcome(&self, index: usize) -> Option<Box<Connection>> {
+    pub(super) fn welcome(&self, index: usize) -> Option<Box<Peer>> {
         let mut table = self.table();
         if !table.listening {
             return None;
@@ -161,11 +162,7 @@ impl Responder {
     }
 
     /// Takes one new connection: `Err` when there is none to be had at the moment.
-    pub(super) fn accept(
-        &self,
-        table: &mut Table,
-        index: usize,
-    ) -> Result<Option<Box<Connection>>, ()> {
+    pub(super) fn accept(&self, table: &mut Table, index: usize) -> Result<Option<Box<Peer>>, ()> {
         let listener = table.listeners.get(index).ok_or(())?;
         let socket = match listener.accept(&self.allow) {
             Accepted::Socket(socket) => socket,
@@ -176,22 +173,18 @@ impl Responder {
                 return Err(());
             }
         };
-        let open = self.shared.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let limit = self.shared.limits.connections;
+        let open = self.state.open.fetch_add(1, Ordering::Relaxed) + 1;
+        let limit = self.state.rules.limits.connections;
         if open > limit {
             table.complain(
                 "all connections are in use (--max-connections): further requests are answered with 503; raise it, or \
                  lower the web server's keep-alive",
             );
         }
-        if open >= limit + self.shared.turned_away {
+        if open >= limit + self.state.turned_away {
             self.pause(table);
         }
-        Ok(Some(Connection::new(
-            socket,
-            Arc::clone(&self.shared),
-            open > limit,
-        )))
+        Ok(Some(Peer::new(socket, &self.state, open > limit)))
     }
 
     /// Takes all who have connected, to wait for their requests.
@@ -214,86 +207,60 @@ impl Responder {
     }
 
     /// Takes a connection that has something to tell out of those that wait.
-    pub(super) fn take(&self, fd: RawFd) -> Option<Box<Connection>> {
+    pub(super) fn take(&self, fd: RawFd) -> Option<Box<Peer>> {
         let mut table = self.table();
-        let connection = table.waiting.remove(&fd)?;
+        let peer = table.waiting.remove(&fd)?;
         let held = table.held && table.draining.is_none();
-        if held && connection.may_travel() && connection.unread() == Unread::Bytes {
-            return self.send_on(connection, Note::READABLE).err();
+        if held && peer.may_travel() && peer.unread() == Unread::Bytes {
+            return self.send_on(peer, Note::READABLE).err();
         }
-        Some(connection)
+        Some(peer)
+    }
+
+    /// Takes a connection whose request is ready and has not found a thread before.
+    pub(super) fn take_ready(&self) -> Option<Box<Peer>> {
+        self.table().ready.pop_front()
     }
 
     /// Leaves the connection to wait for its next event.
-    pub(super) fn park(&self, connection: Box<Connection>) {
+    pub(super) fn park(&self, peer: Box<Peer>) {
         // The lock is held until the connection is in the table, so that whoever leads finds it there on its event.
-        self.insert(&mut self.table(), connection);
+        self.insert(&mut self.table(), peer);
     }
 
     /// Does what [`Responder::park`] does.
-    pub(super) fn insert(&self, table: &mut Table, connection: Box<Connection>) {
-        let idle = table.draining.filter(|_| connection.is_idle());
-        let left = match idle {
-            Some(idle) => self.dismiss(table, connection, idle),
-            None => Some(connection),
+    pub(super) fn insert(&self, table: &mut Table, mut peer: Box<Peer>) {
+        let left = match table.draining {
+            Some(idle) if peer.is_idle() => self.dismiss(table, peer, idle),
+            Some(_) => {
+                self.hasten(&mut peer);
+                Some(peer)
+            }
+            None => Some(peer),
         };
-        if let Some(connection) = left {
-            self.watch_one(table, connection);
+        if let Some(peer) = left {
+            self.watch_one(table, peer);
         }
+    }
+
+    /// A connection of new socket, which this responder has from here on.
+    pub(super) fn adopt(&self, socket: OwnedFd) -> Box<Peer> {
+        self.state.open.fetch_add(1, Ordering::Relaxed);
+        Peer::new(socket, &self.state, false)
     }
 
     /// Puts the connection among those that wait, and into the epoll set.
-    pub(super) fn watch_one(&self, table: &mut Table, mut connection: Box<Connection>) {
-        self.entrust(&mut connection);
-        let fd = connection.as_fd().as_raw_fd();
-        if !connection.registered {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, fd as u64);
-            if let Err(error) = self.epoll.add(&*connection, event) {
-                log::error!("a connection could not be watched: {error}");
-                self.close(connection);
-                return;
-            }
-            connection.registered = true;
+    pub(super) fn watch_one(&self, table: &mut Table, mut peer: Box<Peer>) {
+        if let Err(error) = peer.watch(&self.epoll) {
+            table.complain(&format!("a connection could not be watched: {error}"));
+            return self.close(peer);
         }
-        table.waiting.insert(fd, connection);
-    }
-
-    /// Has a connection that waits for a request outlive this process.
-    fn entrust(&self, connection: &mut Connection) {
-        if !connection.may_travel() {
-            return;
-        }
-        if let (Custody::None, Some(custodian)) = (&connection.custody, &self.custodian) {
-            let receipt = custodian.deposit(connection.as_fd());
-            connection.custody = receipt.map_or(Custody::Refused, Custody::Held);
-        }
-        connection.custody.note(connection.possession());
+        table.waiting.insert(peer.fd(), peer);
     }
 
     /// Closes the connection.
-    pub(super) fn close(&self, mut connection: Box<Connection>) {
-        if forked::has_forked()
-            || connection.travelled
-            || connection.custody.is_held()
-            || connection.is_shared()
-        {
-            // Somebody else has the descriptor too.
-            self.unregister(&mut connection);
-            let _ = shutdown(connection.as_fd().as_raw_fd(), Shutdown::Both);
-        }
-    }
-
-    pub(super) fn unregister(&self, connection: &mut Connection) {
-        if connection.registered {
-            let _ = self.epoll.delete(&*connection);
-            connection.registered = false;
-        }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn close(&self, peer: Box<Peer>) {
+        peer.close(&self.epoll, forked::has_forked());
     }
 }
 

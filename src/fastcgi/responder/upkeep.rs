@@ -4,16 +4,14 @@ use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::super::connection::{Connection, Step, Unread};
+use super::super::connection::Step;
 use super::super::handoff::Note;
+use super::peer::{DRAIN_GRACE, Peer, Unread};
 use super::table::{PAUSE, SWEEP, Table};
 use super::{Idle, Responder};
 
 /// How soon what the handoff channel had no room for is tried again.
 const RETRY: Duration = Duration::from_millis(10);
-
-/// How long a connection on which nothing came yet may hold up the end of a draining responder.
-const FRESH_GRACE: Duration = Duration::from_secs(1);
 
 impl Responder {
     /// Does what is due, and says how long the leader may wait for events.
@@ -33,13 +31,13 @@ impl Responder {
         }
         self.arrange(&mut table);
         if table.waiting.is_empty() && table.paused.is_none() {
-            let open = self.shared.open.load(Ordering::Relaxed);
+            let open = self.state.open.load(Ordering::Relaxed);
             return (open > 0).then_some(SWEEP);
         }
         let now = Instant::now();
         if table.paused.is_some_and(|until| now >= until) {
-            let full = self.shared.limits.connections + self.shared.turned_away;
-            let still = self.shared.open.load(Ordering::Relaxed) >= full;
+            let full = self.state.rules.limits.connections + self.state.turned_away;
+            let still = self.state.open.load(Ordering::Relaxed) >= full;
             table.paused = still.then_some(now + PAUSE);
             self.arrange(&mut table);
         }
@@ -63,18 +61,16 @@ impl Responder {
         let expired: Vec<RawFd> = table
             .waiting
             .iter()
-            .filter(|(_, connection)| connection.is_expired(now))
+            .filter(|(_, peer)| peer.is_expired(now))
             .map(|(&fd, _)| fd)
             .collect();
         for fd in expired {
-            let Some(mut connection) = table.waiting.remove(&fd) else {
+            let Some(mut peer) = table.waiting.remove(&fd) else {
                 continue;
             };
-            match connection.expire() {
-                Step::Wait => {
-                    table.waiting.insert(fd, connection);
-                }
-                Step::Ready | Step::Close => self.close(connection),
+            match peer.expire() {
+                Step::Receive | Step::Send(_) | Step::Linger => self.watch_one(table, peer),
+                Step::Ready | Step::Close => self.close(peer),
             }
         }
     }
@@ -90,21 +86,31 @@ impl Responder {
         }
         table.paused = None;
         table.listeners.clear();
+        for peer in table.waiting.values_mut() {
+            self.hasten(peer);
+        }
         self.dismiss_idle(table, idle);
+    }
+
+    /// A draining responder does not wait long for requests that have begun and are not whole.
+    pub(super) fn hasten(&self, peer: &mut Peer) {
+        if peer.is_in_head() {
+            peer.hasten(Instant::now() + DRAIN_GRACE);
+        }
     }
 
     fn dismiss_idle(&self, table: &mut Table, idle: Idle) {
         let all: Vec<RawFd> = table
             .waiting
             .iter()
-            .filter(|(_, connection)| connection.is_idle())
+            .filter(|(_, peer)| peer.is_idle())
             .map(|(&fd, _)| fd)
             .collect();
         for fd in all {
-            let Some(connection) = table.waiting.remove(&fd) else {
+            let Some(peer) = table.waiting.remove(&fd) else {
                 continue;
             };
-            if let Some(left) = self.dismiss(table, connection, idle) {
+            if let Some(left) = self.dismiss(table, peer, idle) {
                 let full = idle == Idle::Pass && left.may_travel();
                 table.waiting.insert(fd, left);
                 if full {
@@ -118,28 +124,27 @@ impl Responder {
     pub(super) fn dismiss(
         &self,
         table: &mut Table,
-        mut connection: Box<Connection>,
+        mut peer: Box<Peer>,
         idle: Idle,
-    ) -> Option<Box<Connection>> {
+    ) -> Option<Box<Peer>> {
         match idle {
             Idle::Pass => {
-                let left = self.send_on(connection, Note::NOTHING).err();
+                let left = self.send_on(peer, Note::NOTHING).err();
                 if left.is_some() {
                     self.retry_soon(table);
                 }
                 left
             }
-            Idle::Close if connection.used => {
-                if connection.unread() == Unread::Bytes {
-                    return Some(connection);
+            Idle::Close if peer.used => {
+                if peer.unread() == Unread::Bytes {
+                    return Some(peer);
                 }
-                self.close(connection);
+                self.close(peer);
                 None
             }
             Idle::Close => {
-                let grace = Instant::now() + FRESH_GRACE;
-                connection.deadline = connection.deadline.min(grace);
-                Some(connection)
+                peer.hasten(Instant::now() + DRAIN_GRACE);
+                Some(peer)
             }
         }
     }

@@ -4,13 +4,14 @@
 //! which something comes. What it can do nothing for it takes out of the epoll set, where it would be reported over and
 //! over, until a thread leads again.
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollEvent;
 
-use super::super::connection::{Connection, Step, Unread};
+use super::super::connection::Step;
 use super::super::handoff::Note;
+use super::peer::{Peer, Unread};
 use super::table::Table;
 use super::{EVENTS, Idle, Responder, Source};
 
@@ -56,38 +57,39 @@ impl Responder {
         table.full = false;
         for fd in std::mem::take(&mut table.benched) {
             // It may be gone, and another in its place.
-            if let Some(connection) = table.waiting.remove(&fd) {
-                self.watch_one(&mut table, connection);
+            if let Some(peer) = table.waiting.remove(&fd) {
+                self.watch_one(&mut table, peer);
             }
         }
         self.arrange(&mut table);
     }
 
-    /// Does for a connection with something to read what can be done without the application.
+    /// Does for a connection that has something to tell what can be done without the application.
     fn move_on(&self, fd: RawFd, scratch: &mut [u8]) {
         let mut table = self.table();
-        let Some(mut connection) = table.waiting.remove(&fd) else {
+        let Some(mut peer) = table.waiting.remove(&fd) else {
             return;
         };
-        if connection.is_lingering() {
-            return match connection.readable(scratch) {
-                Step::Close => self.close(connection),
-                Step::Wait | Step::Ready => self.watch_one(&mut table, connection),
+        if peer.needs_no_application() {
+            return match peer.go_on(scratch) {
+                Step::Close => self.close(peer),
+                Step::Receive | Step::Send(_) | Step::Linger => self.insert(&mut table, peer),
+                Step::Ready => table.ready.push_back(peer),
             };
         }
-        if !connection.may_travel() {
-            return self.bench(&mut table, connection);
+        if !peer.may_travel() {
+            return self.bench(&mut table, peer);
         }
-        match connection.unread() {
-            Unread::End => self.close(connection),
-            Unread::Nothing => self.watch_one(&mut table, connection),
+        match peer.unread() {
+            Unread::End => self.close(peer),
+            Unread::Nothing => self.watch_one(&mut table, peer),
             // At the end of all nobody may be left to take it.
             Unread::Bytes if self.stopping() == Some(Idle::Close) => {
-                self.bench(&mut table, connection);
+                self.bench(&mut table, peer);
             }
             Unread::Bytes => {
-                if let Err(connection) = self.send_on(connection, Note::READABLE) {
-                    self.bench(&mut table, connection);
+                if let Err(peer) = self.send_on(peer, Note::READABLE) {
+                    self.bench(&mut table, peer);
                     self.retry_soon(&mut table);
                 }
             }
@@ -95,29 +97,29 @@ impl Responder {
     }
 
     /// Has the connection wait outside the epoll set.
-    fn bench(&self, table: &mut Table, mut connection: Box<Connection>) {
-        self.unregister(&mut connection);
-        let fd = connection.as_fd().as_raw_fd();
+    fn bench(&self, table: &mut Table, mut peer: Box<Peer>) {
+        peer.unwatch(&self.epoll);
+        let fd = peer.fd();
         table.benched.push(fd);
-        table.waiting.insert(fd, connection);
+        table.waiting.insert(fd, peer);
     }
 
     /// Tries again to give away what the channel had no room for.
     pub(super) fn move_benched(&self, table: &mut Table) {
         for fd in std::mem::take(&mut table.benched) {
-            let Some(connection) = table.waiting.remove(&fd) else {
+            let Some(peer) = table.waiting.remove(&fd) else {
                 continue;
             };
             let left = if table.retry.is_none() {
-                self.send_on(connection, Note::READABLE).err()
+                self.send_on(peer, Note::READABLE).err()
             } else {
-                Some(connection)
+                Some(peer)
             };
-            if let Some(connection) = left {
-                if connection.may_travel() {
+            if let Some(peer) = left {
+                if peer.may_travel() {
                     self.retry_soon(table);
                 }
-                self.bench(table, connection);
+                self.bench(table, peer);
             }
         }
     }

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use crate::fastcgi::pairs::write_pair;
 use crate::fastcgi::record::{HEADER_LENGTH, Header, RecordType, write_record};
-use crate::fastcgi::{AllowList, Connection, Handoff, Idle, Limits, Listener, Responder};
-use crate::gateway::{Exchange, Page};
+use crate::fastcgi::{AllowList, FastcgiExchange, Handoff, Idle, Limits, Listener, Responder};
+use crate::gateway::{Exchange as _, Head};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -94,6 +94,7 @@ pub(super) fn limits() -> Limits {
         params: 1 << 20,
         body: None,
         buffer: 1 << 16,
+        unsent: 1 << 26,
         connections: 400,
         header_timeout: DEADLINE,
         idle_timeout: DEADLINE,
@@ -159,8 +160,8 @@ impl Worker {
             let tasks = Arc::clone(&tasks);
             threads.push(std::thread::spawn(move || {
                 tasks.lock().unwrap().push(gettid().as_raw());
-                responder.run(&mut |mut connection: Box<Connection>| {
-                    let (_, uri) = connection.request_line();
+                responder.run(&mut |exchange: &Arc<FastcgiExchange>| {
+                    let (_, uri) = exchange.request_line();
                     let uri = String::from_utf8(uri.concat()).unwrap();
                     served.lock().unwrap().push(uri.clone());
                     assert_ne!(uri, "/panic");
@@ -171,9 +172,8 @@ impl Worker {
                         let time = time.split('?').next().unwrap().parse().unwrap();
                         std::thread::sleep(Duration::from_millis(time));
                     }
-                    let (head, _) = Page::new("200 OK", "").render();
-                    let _ = connection.send(Some(&head), &[name.as_bytes()], true);
-                    connection
+                    let head = Head::new(b"200 OK").unwrap();
+                    let _ = exchange.answer(head, name.as_bytes());
                 });
             }));
         }
@@ -196,7 +196,7 @@ impl Worker {
     }
 
     pub(super) fn connections(&self) -> usize {
-        self.responder.shared.open.load(Ordering::SeqCst)
+        self.responder.state.open.load(Ordering::SeqCst)
     }
 
     /// Waits until so many connections are open here.
@@ -219,7 +219,7 @@ impl Worker {
             until("a thread ends", || thread.is_finished());
             thread.join().unwrap();
         }
-        assert_eq!(self.responder.shared.open.load(Ordering::SeqCst), 0);
+        assert_eq!(self.responder.state.open.load(Ordering::SeqCst), 0);
         let served = self.served.lock().unwrap();
         served.clone()
     }

@@ -1,0 +1,245 @@
+//! A connection and its socket: what moves bytes between the two, never with a wait. The connection's lock is held for no
+//! longer than such a move, so that a thread that reads a request's body and one that writes the response, the event loop
+//! and the sending thread can share it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::sendfile::sendfile64;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, shutdown};
+use nix::sys::stat::fstat;
+use nix::sys::uio::pread;
+
+use super::ResponderState;
+use super::connection::{Answered, Connection};
+use super::unsent::{Headers, Next};
+use crate::gateway::Page;
+
+/// Bytes of a file that are read at once where the kernel cannot send them.
+const PIECE: usize = 64 * 1024;
+
+/// A connection and its socket.
+#[derive(Debug)]
+pub(super) struct Link {
+    socket: OwnedFd,
+    connection: Mutex<Connection>,
+    state: Arc<ResponderState>,
+    /// Whether the sending thread will come to it.
+    pub(super) queued: AtomicBool,
+    /// Bytes of the budget for what slow peers have not taken that it has.
+    reserved: AtomicUsize,
+}
+
+/// How far sending went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Everything has left.
+    All,
+    /// The web server takes nothing more at the moment; whether it took some.
+    Blocked(bool),
+    /// The connection is lost.
+    Lost,
+}
+
+/// What came of a look at what the web server has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Got {
+    Bytes(usize),
+    Nothing,
+    /// It has closed its side, or the connection is lost.
+    End,
+}
+
+impl Link {
+    pub(super) fn new(socket: OwnedFd, state: Arc<ResponderState>, turned_away: bool) -> Arc<Self> {
+        let connection = Connection::new(Arc::clone(&state.rules), turned_away);
+        Arc::new(Self {
+            socket,
+            connection: Mutex::new(connection),
+            state,
+            queued: AtomicBool::new(false),
+            reserved: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn state(&self) -> &ResponderState {
+        &self.state
+    }
+
+    /// Reads what is here, once.
+    pub(super) fn read(&self, into: &mut [u8]) -> Got {
+        loop {
+            match recv(self.socket.as_raw_fd(), into, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Got::End,
+                Ok(count) => return Got::Bytes(count),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Got::Nothing,
+                Err(error) => {
+                    log::debug!("connection lost: {error}");
+                    return Got::End;
+                }
+            }
+        }
+    }
+
+    /// Sends what is to be sent, as far as that goes without a wait.
+    pub(super) fn flush(&self, connection: &mut Connection) -> Flushed {
+        let mut headers = Headers::new();
+        let mut some = false;
+        loop {
+            let sent = match self.send_next(connection, &mut headers) {
+                Ok(Some(sent)) => sent,
+                Ok(None) => {
+                    self.release();
+                    return Flushed::All;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Flushed::Blocked(some);
+                }
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::UnexpectedEof {
+                        log::error!("{error}; the response is cut, so that the client can tell");
+                    } else {
+                        log::debug!("the web server has gone: {error}");
+                    }
+                    connection.lose();
+                    self.release();
+                    return Flushed::Lost;
+                }
+            };
+            some = true;
+            connection.unsent().advance(sent);
+        }
+    }
+
+    /// Sends what comes next, once: how many bytes; `None` when there is nothing.
+    fn send_next(
+        &self,
+        connection: &mut Connection,
+        headers: &mut Headers,
+    ) -> io::Result<Option<usize>> {
+        let unsent = connection.unsent();
+        if let Some((file, at)) = unsent.file_at_record() {
+            let size = u64::try_from(fstat(file)?.st_size).unwrap_or(0);
+            unsent
+                .file_has(size.saturating_sub(at))
+                .map_err(|_| became_shorter())?;
+        }
+        let socket = self.socket.as_raw_fd();
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        loop {
+            let sent = match connection.unsent().next(headers) {
+                Next::Nothing => return Ok(None),
+                Next::Bytes(slices) => match slices.as_slice() {
+                    [one] => send(socket, one, flags),
+                    several => sendmsg::<()>(socket, several, &[], flags, None),
+                },
+                Next::File(file, at, most) => self.send_file(file, at, most)?,
+            };
+            match sent {
+                Ok(sent) => return Ok(Some(sent)),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn send_file(
+        &self,
+        file: BorrowedFd<'_>,
+        at: u64,
+        most: usize,
+    ) -> io::Result<nix::Result<usize>> {
+        let mut position = i64::try_from(at).map_err(io::Error::other)?;
+        let sent = match sendfile64(&self.socket, file, Some(&mut position), most) {
+            // A file system that cannot feed sendfile.
+            Err(Errno::EINVAL | Errno::ENOSYS) => {
+                let mut piece = vec![0; most.min(PIECE)];
+                match pread(file, &mut piece, position)? {
+                    0 => Ok(0),
+                    count => send(
+                        self.socket.as_raw_fd(),
+                        &piece[..count],
+                        MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+                    ),
+                }
+            }
+            sent => sent,
+        };
+        if sent == Ok(0) {
+            return Err(became_shorter());
+        }
+        Ok(sent)
+    }
+
+    /// Has the event loop send what is left, in memory if there is room for it and else in a file. `false` when there is
+    /// no place for it either.
+    pub(super) fn store(&self, connection: &mut Connection) -> bool {
+        let unsent = connection.unsent();
+        let memory = unsent.memory();
+        if self.state.unsent.reserve(memory) {
+            self.reserved.fetch_add(memory, Ordering::Relaxed);
+            return true;
+        }
+        let spilled = self.state.unsent.file().and_then(|file| unsent.spill(file));
+        if let Err(error) = &spilled {
+            self.state.unsent.complain(error);
+        }
+        spilled.is_ok()
+    }
+
+    fn release(&self) {
+        if self.reserved.load(Ordering::Relaxed) > 0 {
+            let reserved = self.reserved.swap(0, Ordering::Relaxed);
+            self.state.unsent.release(reserved);
+        }
+    }
+
+    /// Answers the request of this number in the application's place, if nothing of its answer has left, and tells the web
+    /// server that nothing follows.
+    pub(super) fn answer_instead(&self, turn: u64, page: &Page) -> Answered {
+        let mut connection = self.lock();
+        if !connection.answer_instead(turn, page) {
+            return Answered::TooLate;
+        }
+        let flushed = self.flush(&mut connection);
+        self.shut_down(Shutdown::Write);
+        if flushed == Flushed::All {
+            Answered::Whole
+        } else {
+            connection.lose();
+            Answered::Cut
+        }
+    }
+
+    /// Shuts the connection down, also for others that may have its descriptor; `false` when it is gone already.
+    pub(super) fn shut_down(&self, how: Shutdown) -> bool {
+        shutdown(self.socket.as_raw_fd(), how).is_ok()
+    }
+}
+
+fn became_shorter() -> io::Error {
+    let text = "a file became shorter while it was sent as a response";
+    io::Error::new(io::ErrorKind::UnexpectedEof, text)
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
