@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::mount::{Mount, rest_below};
 use super::sent::Sent;
-use super::url::{decoded, is_normal, normal, path_of, position, spells};
+use super::url::{decoded, is_normal, normal, path_of, spells};
 
 /// What made SCRIPT_NAME and PATH_INFO what they are. The letters are those of the tests' tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -464,17 +464,21 @@ fn end_of_script(path: &[u8]) -> Option<usize> {
 
 /// A path in which each `%2F` is the slash that it stands for; `None` where there is none.
 fn slashes_decoded(path: &[u8]) -> Option<Vec<u8>> {
-    let mut rest = path;
-    let mut out = Vec::new();
-    while let Some(at) = position(rest, b"%2F").or_else(|| position(rest, b"%2f")) {
-        // The first of either kind.
-        let at = position(&rest[..at], b"%2f").unwrap_or(at);
-        out.extend_from_slice(&rest[..at]);
-        out.push(b'/');
-        rest = &rest[at + 3..];
+    let is_slash = |escape: &[u8]| escape.eq_ignore_ascii_case(b"%2f");
+    let first = path.windows(3).position(is_slash)?;
+    let mut out = Vec::with_capacity(path.len());
+    out.extend_from_slice(&path[..first]);
+    let mut rest = &path[first..];
+    while let Some((&byte, after)) = rest.split_first() {
+        if rest.get(..3).is_some_and(is_slash) {
+            out.push(b'/');
+            rest = &rest[3..];
+        } else {
+            out.push(byte);
+            rest = after;
+        }
     }
-    out.extend_from_slice(rest);
-    (out.len() < path.len()).then_some(out)
+    Some(out)
 }
 
 fn last_segment(path: &[u8]) -> &[u8] {

@@ -1,6 +1,8 @@
 //! What each rule is for, in single requests.
 
-use super::{PathRule, Paths};
+use std::time::{Duration, Instant};
+
+use super::{PathRule, Paths, slashes_decoded};
 use crate::gateway::Mount;
 use crate::gateway::sent::Sent;
 
@@ -454,4 +456,96 @@ fn under_a_mount_what_was_asked_for_counts() {
         };
         assert_eq!(got, expected.map(str::as_bytes), "{sent:?}");
     }
+}
+
+#[test]
+fn slashes_are_decoded_in_either_spelling() {
+    for (path, decoded) in [
+        ("/a%2Fb%2fc", Some("/a/b/c")),
+        ("%2f%2F", Some("//")),
+        ("%2%2f%2F%2", Some("%2//%2")),
+        ("%%2f2f", Some("%/2f")),
+        ("/a%20b%2", None),
+        ("%2", None),
+        ("", None),
+    ] {
+        let got = slashes_decoded(path.as_bytes());
+        assert_eq!(
+            got.as_deref(),
+            decoded.map(str::as_bytes),
+            "{path}: {got:?}"
+        );
+    }
+}
+
+/// A client chooses the path, and the web server lets through as much as its own limits do.
+#[test]
+fn every_rule_costs_as_much_as_the_path_is_long() {
+    const APACHE: &str = "Apache/2.4";
+    const NGINX: &str = "nginx/1.22.1";
+    const CADDY: &str = "Caddy/v2";
+    // What is sent (SCRIPT_NAME, PATH_INFO, REQUEST_URI, SCRIPT_FILENAME; `*` is the long part), and of what the part consists.
+    let worst: &[(&str, [&str; 4], &str)] = &[
+        (APACHE, ["", "/*", "/*", ""], "%2f"),
+        (APACHE, ["", "/*", "/*", ""], "%2F"),
+        (APACHE, ["", "/*", "/*", ""], "%2F%2f"),
+        (APACHE, ["", "/*", "/*x", ""], "a%2fa%2fa%2Fa"),
+        (APACHE, ["/*", "-", "/*", "proxy:fcgi://h/*"], "%2f"),
+        (APACHE, ["/*", "-", "/*", "proxy:fcgi://h/*"], "/a.p"),
+        (APACHE, ["/*", "-", "/*", "proxy:fcgi://h/*x"], "/.py"),
+        (APACHE, ["/a", "/*", "/*", "proxy:fcgi://h/*/*"], "/b"),
+        (APACHE, ["/app.cgi", "/x*", "/x*", ""], "%2520"),
+        (NGINX, ["/t", "/*", "/t/*", ""], "%25"),
+        (NGINX, ["/t", "/*", "/t/*x", ""], "%2525"),
+        (NGINX, ["/t", "/*", "/u/*", ""], "/a"),
+        (NGINX, ["/t", "/*x", "/u/*", ""], "/a"),
+        (NGINX, ["/t", "/*x", "/u/*", ""], "/.."),
+        (NGINX, ["/t", "/*x", "/u/*", ""], "/."),
+        (NGINX, ["/t", "/*x", "/u/*", ""], "//"),
+        (NGINX, ["/t", "/*x", "/u/*", ""], "/a/.."),
+        (NGINX, ["/*", "-", "*", ""], "://"),
+        (NGINX, ["/*", "-", "/*", ""], ".py"),
+        (CADDY, ["", "/*", "/a/*", ""], "/%2e%2e"),
+        (CADDY, ["/*", "*", "/*/*", ""], "a"),
+    ];
+    let mounts =
+        [None, Some("/t"), Some("/a/b")].map(|text| text.map(|it| Mount::parse(it).unwrap()));
+    for mount in &mounts {
+        for (software, sent, part) in worst {
+            let cost = |length: usize| {
+                let long = part.repeat(length / part.len());
+                let values = sent.map(|value| value.replace('*', &long).into_bytes());
+                let sent = Sent {
+                    script_name: &values[0],
+                    path_info: (values[1] != b"-").then_some(&values[1]),
+                    request_uri: Some(&values[2]),
+                    script_filename: &values[3],
+                    redirect_url: b"",
+                    server_software: software.as_bytes(),
+                    by_program: false,
+                };
+                let begun = Instant::now();
+                std::hint::black_box(Paths::of(&sent, mount.as_ref()));
+                begun.elapsed()
+            };
+            assert_linear(&format!("{sent:?} of {part:?} under {mount:?}"), cost);
+        }
+    }
+}
+
+/// Whether eight times as much costs about eight times as much, and not 64 times. What else the machine does can only
+/// make it look worse: one good measurement of several is proof.
+#[track_caller]
+fn assert_linear(what: &str, cost: impl Fn(usize) -> Duration) {
+    const SHORT: usize = 1024;
+    let mut ratio = f64::MAX;
+    for _ in 0..5 {
+        let short = (0..2).map(|_| cost(SHORT)).min().unwrap();
+        let long = (0..2).map(|_| cost(8 * SHORT)).min().unwrap();
+        ratio = ratio.min(long.as_secs_f64() / short.as_secs_f64().max(1e-6));
+        if ratio < 20.0 {
+            return;
+        }
+    }
+    panic!("{what}: 8 times as much costs {ratio:.0} times as much");
 }
