@@ -7,6 +7,7 @@
 
 mod captures;
 mod client;
+mod costs;
 mod gateway;
 mod load;
 mod process_table;
