@@ -15,12 +15,12 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use file::ConfigFile;
-pub use process::ProcessOptions;
+pub use process::{ProcessOptions, WorkerOutput};
 pub use settings::{Origin, Told};
 
 use crate::gateway::Mount;
 use settings::Settings;
-use values::{duration, level, mode, number, size, switch};
+use values::{duration, level, log_format, mode, number, size, switch};
 
 /// CGI and FastCGI gateway between web servers and Python WSGI applications.
 ///
@@ -142,10 +142,23 @@ pub struct DoorOptions {
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
 
+    /// What a message is: text, a line for people; or json, a line that is a JSON object with time, level, pid and message.
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = log_format)]
+    pub log_format: LogFormat,
+
     /// A TOML file of options, each a key as workers = 4 or bind = ["/run/a.sock"], which environment and command line
     /// overrule.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// What a message of the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A line that is a JSON object.
+    Json,
 }
 
 /// Where and how to serve FastCGI.

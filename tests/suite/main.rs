@@ -44,6 +44,7 @@ mod processes_crashes;
 mod processes_custody;
 mod processes_deadlines;
 mod processes_logging;
+mod processes_output;
 mod processes_pool;
 mod processes_preload;
 mod processes_recycling;
