@@ -137,7 +137,17 @@ impl Search<'_> {
                      name the prefix that browsers see.",
                     readable(&script_name)
                 ),
-                &*format!("--mount {}", readable(&script_name)),
+                &*format!("--script-name {}", readable(&script_name)),
+            );
+        }
+        if self.request.path_rule == PathRule::StrippedPrefix {
+            self.note(
+                format!(
+                    "SCRIPT_NAME '{}' was sent, and the URL does not begin with it: a proxy in front is taken to have taken it away. If a \
+                     rewrite led there, the application's links are wrong (--mount / for the whole site); if not, this says it exactly.",
+                    readable(&script_name)
+                ),
+                &*format!("--script-name {}", readable(&script_name)),
             );
         }
         if matches!(self.server, Server::Apache(_)) {

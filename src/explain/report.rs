@@ -123,6 +123,14 @@ impl<'a> Report<'a> {
                 "G",
                 "SCRIPT_NAME is the mount, and PATH_INFO was the whole path or missing: it is what REQUEST_URI has below the mount.",
             ),
+            PathRule::StrippedPrefix => (
+                "H",
+                "SCRIPT_NAME names a prefix that the URL lacks and PATH_INFO is the whole path: a proxy in front has taken it away.",
+            ),
+            PathRule::ScriptName => (
+                "--script-name",
+                "The operator's --script-name is SCRIPT_NAME, and the path that has come is below it.",
+            ),
             PathRule::Mount => (
                 "--mount",
                 "The operator's --mount says where the application lies.",

@@ -39,8 +39,13 @@ pub enum PathRule {
     /// G. nginx's and Caddy's configurations can say `SCRIPT_NAME /app` beside a PATH_INFO that is the whole path (as in
     /// nginx's `uwsgi_params`), or beside none.
     NamedMount,
+    /// A proxy in front has taken the prefix out of the URL, and the web server's configuration names it: `SCRIPT_NAME /s` beside a
+    /// PATH_INFO that is the whole path, and no rewrite has led there.
+    StrippedPrefix,
     /// The operator's `--mount`.
     Mount,
+    /// The operator's `--script-name`.
+    ScriptName,
     /// The request is not under `--mount`: the application does not see it.
     OutsideMount,
 }
@@ -63,6 +68,7 @@ impl<'a> Paths<'a> {
         };
         let paths = as_sent.with_slashes(sent, spelled);
         match mount {
+            Some(mount) if mount.is_stripped() => paths.below_a_proxy(sent, mount, spelled),
             Some(mount) => paths.under(sent, mount, spelled),
             None => paths
                 .with_escapes_undone(sent, spelled)
@@ -237,6 +243,9 @@ impl<'a> Paths<'a> {
         let rewritten = is_rewritten(&clean, &self.script_name);
         let to_a_file = sent.is_apache() && !sent.redirect_url.is_empty()
             || self.path_info.is_empty() && (sent.is_apache() || sent.is_lighttpd());
+        if self.is_stripped_prefix(sent, &clean) {
+            return Self::new(self.script_name, self.path_info, PathRule::StrippedPrefix);
+        }
         if rewritten && to_a_file {
             if let Some(redirected) = self.redirected(&clean) {
                 return redirected;
@@ -406,6 +415,51 @@ impl<'a> Paths<'a> {
             Some(rest) => Self::new(mount.prefix(), rest, PathRule::Mount),
             None => Self::new(self.script_name, self.path_info, PathRule::OutsideMount),
         }
+    }
+
+    /// What `--script-name` makes of it: PATH_INFO is what the web server has left below its own mount, but for the prefix where the
+    /// proxy has left that in the URL.
+    fn below_a_proxy(self, sent: &Sent<'a>, prefix: &'a Mount, spelled: Option<&'a [u8]>) -> Self {
+        let named = self.script_name.strip_suffix(b"/");
+        let is_named = *named.unwrap_or(&self.script_name) == *prefix.prefix();
+        let path = if is_named && !prefix.prefix().is_empty() {
+            // Said in the web server's configuration, too: what comes with it need not be a part of the URL.
+            match (self.path_info.is_empty(), spelled) {
+                (true, Some(spelled)) => normal(&decoded(spelled)).into_owned(),
+                _ => self
+                    .with_escapes_undone(sent, spelled)
+                    .path_info
+                    .into_owned(),
+            }
+        } else {
+            let paths = self
+                .with_escapes_undone(sent, spelled)
+                .split(sent, spelled)
+                .compared(sent, spelled);
+            if !paths.script_name.is_empty() && !prefix.prefix().is_empty() {
+                return Self::new(prefix.prefix(), paths.path_info, PathRule::ScriptName);
+            }
+            paths.joined().into_owned()
+        };
+        let below = prefix.rest(&path).map(<[u8]>::to_vec);
+        let mut path_info = below.unwrap_or(path);
+        if !is_path_info(&path_info) {
+            path_info.insert(0, b'/');
+        }
+        Self::new(prefix.prefix(), path_info, PathRule::ScriptName)
+    }
+
+    /// Whether SCRIPT_NAME is the name of a prefix that a proxy in front has taken out of the URL, and not where a rewrite led to:
+    /// for that SCRIPT_FILENAME ends so, or the name is a script's.
+    fn is_stripped_prefix(&self, sent: &Sent<'_>, clean: &[u8]) -> bool {
+        sent.is_configured_by_hand()
+            && !self.script_name.is_empty()
+            && is_mount(&self.script_name)
+            && !is_script(&self.script_name)
+            && *self.path_info == *clean
+            && self.path_info.starts_with(b"/")
+            && is_rewritten(clean, &self.script_name)
+            && !sent.script_filename.ends_with(&self.script_name)
     }
 
     /// The two as one path: lighttpd with `"/"` has a slash at the end of one and at the front of the other.

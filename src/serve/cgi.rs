@@ -25,7 +25,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         multiprocess: true,
         run_once: true,
         debug: options.general.debug,
-        mount: options.general.mount.clone(),
+        mount: options.general.place().cloned(),
     };
     let started =
         python::change_folder(options).and_then(|()| python::start_and_load(options, mode));
@@ -59,7 +59,7 @@ pub(super) fn explain(options: &ExplainOptions) -> anyhow::Result<Exit> {
     let exchange = CgiExchange::new(Stdio::take()?);
     let gateway = explain::Gateway {
         by_program: true,
-        mount: options.general.mount.as_ref(),
+        mount: options.general.place(),
     };
     let answered = explain::answer(exchange, gateway);
     Ok(if answered.is_complete() {

@@ -29,8 +29,8 @@ fn sent(variables: &[(&str, &'static str)], by_program: bool) -> Sent<'static> {
 #[test]
 fn each_rule_is_for_the_server_that_needs_it() {
     use PathRule::{
-        AsSent, Before, Encoded, EncodedSlash, NamedMount, ProxyPass, Redirected, TrailingSlash,
-        Whole, WholePath,
+        AsSent, Before, Encoded, EncodedSlash, NamedMount, ProxyPass, Redirected, StrippedPrefix,
+        TrailingSlash, Whole, WholePath,
     };
     const APACHE: (&str, &str) = ("SW", "Apache/2.4");
     const NGINX: (&str, &str) = ("SW", "nginx/1.22.1");
@@ -363,6 +363,44 @@ fn each_rule_is_for_the_server_that_needs_it() {
             "/z",
             NamedMount,
         ),
+        // A proxy in front has taken /s away, and fastcgi_param names it.
+        (
+            &[("SN", "/s"), ("PI", "/env"), ("RU", "/env?x"), NGINX],
+            "/s",
+            "/env",
+            StrippedPrefix,
+        ),
+        (
+            &[("SN", "/s"), ("PI", "/a b/"), ("RU", "/a%20b/")],
+            "/s",
+            "/a b/",
+            StrippedPrefix,
+        ),
+        (
+            &[
+                ("SN", "/s"),
+                ("PI", "/"),
+                ("RU", "/"),
+                ("SF", "/srv/www"),
+                NGINX,
+            ],
+            "/s",
+            "/",
+            StrippedPrefix,
+        ),
+        // A rewrite, by the file's name.
+        (
+            &[
+                ("SN", "/s"),
+                ("PI", "/env"),
+                ("RU", "/env"),
+                ("SF", "/srv/www/s"),
+                NGINX,
+            ],
+            "",
+            "/env",
+            Before,
+        ),
         // uri strip_prefix left nothing.
         (
             &[
@@ -407,6 +445,58 @@ fn a_program_can_lie_where_script_name_says() {
             (path_info.as_bytes(), rule)
         );
     }
+}
+
+/// `--script-name`: whatever web server and proxy do.
+#[test]
+fn a_script_name_is_exact() {
+    let prefix = Mount::parse_stripped("/s/").unwrap();
+    for (script_name, path_info, uri, expected) in [
+        ("/s", Some("/env"), Some("/env"), "/env"),
+        ("/s", None, Some("/env"), "/env"),
+        ("/s", Some(""), Some("/"), "/"),
+        ("/s", Some("/"), Some("/"), "/"),
+        ("/s", Some(""), Some("/s"), ""),
+        ("/s", Some("/env"), Some("/s/env"), "/env"),
+        ("/s", Some("/s/env"), Some("/s/env"), "/env"),
+        ("/s/", Some("env"), Some("/s/env"), "/env"),
+        ("/s", Some("/a b"), Some("/a%20b?x"), "/a b"),
+        ("/s", Some("/env"), None, "/env"),
+        ("/s", None, None, ""),
+        ("", Some("/env"), Some("/env"), "/env"),
+        ("", Some("/s/env"), Some("/s/env"), "/env"),
+        ("", Some("/s"), Some("/s"), ""),
+        ("", Some("/sx"), Some("/sx"), "/sx"),
+        ("", Some("/s/../x"), Some("/s/../x"), "/s/../x"),
+        ("", None, None, ""),
+        ("", Some("/"), Some("/"), "/"),
+        ("/env", None, Some("/env"), "/env"),
+        ("/s/env", None, Some("/s/env"), "/env"),
+        // The web server's own mount is not the browser's.
+        ("/app", Some("/z"), Some("/app/z"), "/z"),
+        (
+            "/cgi-bin/app.cgi",
+            Some("/z"),
+            Some("/cgi-bin/app.cgi/z"),
+            "/z",
+        ),
+        ("/index.cgi", Some("/z"), Some("/z"), "/z"),
+    ] {
+        let sent = Sent {
+            script_name: script_name.as_bytes(),
+            path_info: path_info.map(str::as_bytes),
+            request_uri: uri.map(str::as_bytes),
+            server_software: b"nginx/1.22.1",
+            ..Sent::default()
+        };
+        let paths = Paths::of(&sent, Some(&prefix));
+        let expected = Paths::new(&b"/s"[..], expected.as_bytes(), PathRule::ScriptName);
+        assert_eq!(paths, expected, "{sent:?}");
+    }
+    let root = Mount::parse_stripped("/").unwrap();
+    let sent = sent(&[("SN", "/app"), ("PI", "/z"), ("RU", "/app/z")], false);
+    let expected = Paths::new(&b""[..], &b"/app/z"[..], PathRule::ScriptName);
+    assert_eq!(Paths::of(&sent, Some(&root)), expected);
 }
 
 /// However the web server split it, and whatever it made of it.
@@ -508,9 +598,10 @@ fn every_rule_costs_as_much_as_the_path_is_long() {
         (CADDY, ["", "/*", "/a/*", ""], "/%2e%2e"),
         (CADDY, ["/*", "*", "/*/*", ""], "a"),
     ];
+    let stripped = Some(Mount::parse_stripped("/t").unwrap());
     let mounts =
         [None, Some("/t"), Some("/a/b")].map(|text| text.map(|it| Mount::parse(it).unwrap()));
-    for mount in &mounts {
+    for mount in mounts.iter().chain([&stripped]) {
         for (software, sent, part) in worst {
             let cost = |length: usize| {
                 let long = part.repeat(length / part.len());
