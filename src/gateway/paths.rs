@@ -243,7 +243,7 @@ impl<'a> Paths<'a> {
         let rewritten = is_rewritten(&clean, &self.script_name);
         let to_a_file = sent.is_apache() && !sent.redirect_url.is_empty()
             || self.path_info.is_empty() && (sent.is_apache() || sent.is_lighttpd());
-        if self.is_stripped_prefix(sent, &clean) {
+        if self.is_stripped_prefix(sent, &asked, &clean) {
             return Self::new(self.script_name, self.path_info, PathRule::StrippedPrefix);
         }
         if rewritten && to_a_file {
@@ -451,12 +451,14 @@ impl<'a> Paths<'a> {
 
     /// Whether SCRIPT_NAME is the name of a prefix that a proxy in front has taken out of the URL, and not where a rewrite led to:
     /// for that SCRIPT_FILENAME ends so, or the name is a script's.
-    fn is_stripped_prefix(&self, sent: &Sent<'_>, clean: &[u8]) -> bool {
-        sent.is_configured_by_hand()
+    fn is_stripped_prefix(&self, sent: &Sent<'_>, asked: &[u8], clean: &[u8]) -> bool {
+        // Apache and lighttpd work SCRIPT_NAME out of the file, and so does who runs a program.
+        let works_it_out = sent.is_apache() || sent.is_lighttpd() || sent.by_program;
+        (sent.is_configured_by_hand() || !works_it_out)
             && !self.script_name.is_empty()
             && is_mount(&self.script_name)
             && !is_script(&self.script_name)
-            && *self.path_info == *clean
+            && (*self.path_info == *clean || *self.path_info == *asked)
             && self.path_info.starts_with(b"/")
             && is_rewritten(clean, &self.script_name)
             && !sent.script_filename.ends_with(&self.script_name)

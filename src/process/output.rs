@@ -155,6 +155,7 @@ mod tests {
         assert_eq!((told[3].len(), told[4].len()), (8192, 812));
         assert!(output.is_closed);
     }
+
     #[test]
     fn raw_lines_are_passed_on_as_they_are() {
         static LINES: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
