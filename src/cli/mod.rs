@@ -15,12 +15,12 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use file::ConfigFile;
-pub use process::ProcessOptions;
+pub use process::{ProcessOptions, WorkerOutput};
 pub use settings::{Origin, Told};
 
 use crate::gateway::Mount;
 use settings::Settings;
-use values::{duration, level, mode, number, size, switch};
+use values::{duration, level, log_format, mode, number, size, switch};
 
 /// CGI and FastCGI gateway between web servers and Python WSGI applications.
 ///
@@ -129,6 +129,11 @@ pub struct DoorOptions {
     #[arg(long, value_name = "PREFIX", value_parser = Mount::parse)]
     pub mount: Option<Mount>,
 
+    /// The URL path that a proxy in front takes away before the web server sees it, as /shop: SCRIPT_NAME, whatever the web server
+    /// says; what comes is below it [default: the web server's SCRIPT_NAME].
+    #[arg(long, value_name = "PREFIX", value_parser = Mount::parse_stripped)]
+    pub script_name: Option<Mount>,
+
     /// Show tracebacks on error pages. Not for a public site.
     #[arg(long, value_name = "YES|NO", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
         default_missing_value = "yes", default_value = "no", hide_default_value = true, value_parser = switch)]
@@ -142,10 +147,30 @@ pub struct DoorOptions {
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
 
+    /// What a message is: text, a line for people; or json, a line that is a JSON object with time, level, pid and message.
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = log_format)]
+    pub log_format: LogFormat,
+
     /// A TOML file of options, each a key as workers = 4 or bind = ["/run/a.sock"], which environment and command line
     /// overrule.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+impl DoorOptions {
+    /// Where the operator says that the application lies in the site's URLs.
+    pub fn place(&self) -> Option<&Mount> {
+        self.script_name.as_ref().or(self.mount.as_ref())
+    }
+}
+
+/// What a message of the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A line that is a JSON object.
+    Json,
 }
 
 /// Where and how to serve FastCGI.
@@ -301,10 +326,28 @@ impl Cli {
         cli.told = in_force;
         cli.warnings = warnings;
         cli.file = settings.file;
+        cli.check_place().map_err(settings::wrong)?;
         if !cgi {
             cli.check().map_err(settings::wrong)?;
         }
         Ok(cli)
+    }
+
+    /// Whether only one option says where the application lies.
+    fn check_place(&self) -> Result<(), String> {
+        let general = match &self.door {
+            Some(Door::Cgi(options)) => &options.general,
+            Some(Door::Explain(options)) => &options.general,
+            Some(Door::Fastcgi(options) | Door::Check(options)) => &options.application.general,
+            None => &self.general,
+        };
+        if general.mount.is_none() || general.script_name.is_none() {
+            return Ok(());
+        }
+        Err(self.with_origins(
+            "--mount and --script-name both say where the application lies: give --script-name alone where a proxy in front takes the \
+             prefix away, else --mount alone",
+        ))
     }
 
     /// What no value says by itself.

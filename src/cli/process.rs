@@ -6,7 +6,16 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::settings::Origin;
-use super::values::{duration, limit, mode, number, size_limit, switch, time_limit};
+use super::values::{duration, limit, mode, number, size_limit, switch, time_limit, worker_output};
+
+/// What becomes of what workers write to their standard output and error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerOutput {
+    /// Lines of the log, under the worker's name.
+    Tagged,
+    /// Lines as they are.
+    Raw,
+}
 
 /// The processes of the FastCGI door. Where standard input is the listening socket, the web server manages the
 /// processes, and this one is the only worker unless `workers` says otherwise.
@@ -67,6 +76,11 @@ pub struct ProcessOptions {
     /// Time for what is in flight to end, after SIGTERM or in a worker that is replaced.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub graceful_timeout: Duration,
+
+    /// What becomes of what the application writes to standard output and error: tagged, lines of the log under the worker's
+    /// name; or raw, lines as they are to where the log goes, each whole up to 1 MiB, as for JSON.
+    #[arg(long, value_name = "FORM", default_value = "tagged", value_parser = worker_output)]
+    pub worker_output: WorkerOutput,
 
     /// The file that the process id of the one to send signals to is written to.
     #[arg(long, value_name = "FILE")]

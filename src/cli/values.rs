@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::{LogFormat, WorkerOutput};
+
 /// Reads `10s`, `300ms`, `1.5s`, `2m`, `1h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("'{text}' is no duration such as 10s, 300ms, 1.5s or 2m");
@@ -97,6 +99,26 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
 pub(super) fn level(text: &str) -> Result<log::LevelFilter, String> {
     text.parse()
         .map_err(|_| format!("'{text}' is no level: give error, warn, info, debug, trace or off"))
+}
+
+/// Reads what a message of the log is.
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!(
+            "'{text}' is no format of the log: give text or json"
+        )),
+    }
+}
+
+/// Reads what becomes of what workers write.
+pub(super) fn worker_output(text: &str) -> Result<WorkerOutput, String> {
+    match text {
+        "tagged" => Ok(WorkerOutput::Tagged),
+        "raw" => Ok(WorkerOutput::Raw),
+        _ => Err(format!("'{text}' is no form of output: give tagged or raw")),
+    }
 }
 
 /// Reads `0660`, as permission bits.

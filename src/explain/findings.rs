@@ -3,6 +3,7 @@
 
 use super::Gateway;
 use super::asked::Check;
+use super::repeated::Repeated;
 use super::server::{Module, Server, is_set_handler};
 use super::shown::readable;
 use super::unseen::{authorization_line, mount_of};
@@ -136,7 +137,17 @@ impl Search<'_> {
                      name the prefix that browsers see.",
                     readable(&script_name)
                 ),
-                &*format!("--mount {}", readable(&script_name)),
+                &*format!("--script-name {}", readable(&script_name)),
+            );
+        }
+        if self.request.path_rule == PathRule::StrippedPrefix {
+            self.note(
+                format!(
+                    "SCRIPT_NAME '{}' was sent, and the URL does not begin with it: a proxy in front is taken to have taken it away. If a \
+                     rewrite led there, the application's links are wrong (--mount / for the whole site); if not, this says it exactly.",
+                    readable(&script_name)
+                ),
+                &*format!("--script-name {}", readable(&script_name)),
             );
         }
         if matches!(self.server, Server::Apache(_)) {
@@ -178,20 +189,18 @@ impl Search<'_> {
 
     /// Names that come twice, and names that are not passed on.
     fn names(&mut self) {
-        let names: Vec<&[u8]> = self.variables.iter().map(|(name, _)| name).collect();
-        let mut told: Vec<&[u8]> = Vec::new();
+        let places = Repeated::of(self.variables);
         let mut repeated = Vec::new();
         let mut odd = Vec::new();
-        for (at, name) in names.iter().enumerate() {
-            if told.contains(name) {
-                continue;
-            }
+        for (at, (name, _)) in self.variables.iter().enumerate() {
             let is_header = name.starts_with(b"HTTP_");
-            if !is_header && Rule::of(name) == Rule::Last && names[at + 1..].contains(name) {
-                told.push(name);
+            if !is_header && Rule::of(name) == Rule::Last && places.is_first_of_many(at, name) {
                 repeated.push(readable(name));
-            } else if is_header && Rule::of(name) == Rule::Drop && !is_known_drop(name) {
-                told.push(name);
+            } else if is_header
+                && Rule::of(name) == Rule::Drop
+                && !is_known_drop(name)
+                && places.is_first(at, name)
+            {
                 odd.push(readable(name));
             }
         }

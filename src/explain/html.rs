@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Write as _};
 
 use super::report::{Report, Value, Variable};
 use super::shown::readable;
+use crate::gateway::Mount;
 
 const STYLE: &str = "\
 :root { color-scheme: light dark }
@@ -43,7 +44,7 @@ fn write_to(report: &Report<'_>, out: &mut String) -> fmt::Result {
         ("Door", Some(report.door.to_owned())),
         ("Web server", Some(readable(report.software))),
         ("Set-up, by the looks of it", Some(report.setup.to_owned())),
-        ("--mount", mount),
+        (report.mount.map_or("--mount", Mount::option), mount),
         ("SCRIPT_NAME", Some(quoted(&request.script_name))),
         ("PATH_INFO", Some(quoted(&request.path_info))),
         ("Rule", Some(format!("{rule}: {why}"))),

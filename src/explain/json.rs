@@ -37,7 +37,9 @@ pub(super) fn write(report: &Report<'_>) -> String {
             ("change", string(&unseen.change)),
         ])
     });
-    let mount = report.mount.map(|mount| native(mount.prefix()));
+    let said = |stripped| report.mount.filter(|mount| mount.is_stripped() == stripped);
+    let mount = said(false).map(|mount| native(mount.prefix()));
+    let script_name = said(true).map(|mount| native(mount.prefix()));
     let mut text = object(&[
         (
             "gateway",
@@ -46,6 +48,10 @@ pub(super) fn write(report: &Report<'_>) -> String {
         ("door", string(report.door)),
         ("server", native(report.software)),
         ("setup", string(report.setup)),
+        (
+            "script_name_option",
+            script_name.unwrap_or_else(|| "null".to_owned()),
+        ),
         ("mount", mount.unwrap_or_else(|| "null".to_owned())),
         ("script_name", native(&request.script_name)),
         ("path_info", native(&request.path_info)),

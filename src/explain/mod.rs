@@ -8,6 +8,7 @@ mod asked;
 mod findings;
 mod html;
 mod json;
+mod repeated;
 mod report;
 mod server;
 mod shown;

@@ -2,6 +2,7 @@
 
 use super::Gateway;
 use super::findings::{self, Finding};
+use super::repeated::{Again, Repeated};
 use super::server::Server;
 use super::shown::{has_credentials, hidden, is_of_a_web_server, is_secret};
 use super::unseen::{self, Unseen};
@@ -50,6 +51,7 @@ impl<'a> Report<'a> {
         let request = Request::of(&sent, circumstances);
         let server = Server::of(variables, gateway.by_program);
         let all = variables.iter().count();
+        let repeated = Repeated::of(variables);
         let shown: Vec<Variable<'a>> = variables
             .iter()
             .enumerate()
@@ -61,7 +63,7 @@ impl<'a> Report<'a> {
                 } else {
                     Value::Shown(value)
                 },
-                note: note(variables, at, name, value, &request),
+                note: note(repeated.at(at, name), name, value, &request),
             })
             .collect();
         Self {
@@ -121,6 +123,14 @@ impl<'a> Report<'a> {
                 "G",
                 "SCRIPT_NAME is the mount, and PATH_INFO was the whole path or missing: it is what REQUEST_URI has below the mount.",
             ),
+            PathRule::StrippedPrefix => (
+                "H",
+                "SCRIPT_NAME names a prefix that the URL lacks and PATH_INFO is the whole path: a proxy in front has taken it away.",
+            ),
+            PathRule::ScriptName => (
+                "--script-name",
+                "The operator's --script-name is SCRIPT_NAME, and the path that has come is below it.",
+            ),
             PathRule::Mount => (
                 "--mount",
                 "The operator's --mount says where the application lies.",
@@ -135,15 +145,11 @@ impl<'a> Report<'a> {
 
 /// What became of a variable.
 fn note(
-    variables: &Variables,
-    at: usize,
+    repeated: Option<Again>,
     name: &[u8],
     value: &[u8],
     request: &Request<'_>,
 ) -> Option<String> {
-    let mut later = variables.iter().skip(at + 1);
-    let is_repeated = later.any(|(other, _)| other == name);
-    let is_again = variables.iter().take(at).any(|(other, _)| other == name);
     match Rule::of(name) {
         Rule::Drop if name == b"HTTP_PROXY" => {
             Some("not passed on: programs would take it for their proxy (CVE-2016-5385)".to_owned())
@@ -156,8 +162,8 @@ fn note(
             "'proxy:' is how mod_proxy_fcgi says where it leads: the gateway needs it for the mount, and opens no file of that name"
                 .to_owned(),
         ),
-        Rule::Join(_) if is_repeated || is_again => Some("joined into one value".to_owned()),
-        _ if is_repeated => Some("not passed on: sent again below".to_owned()),
+        Rule::Join(_) if repeated.is_some() => Some("joined into one value".to_owned()),
+        _ if repeated == Some(Again::Below) => Some("not passed on: sent again below".to_owned()),
         _ => {
             let seen = seen(name, request)?;
             match seen {

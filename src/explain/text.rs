@@ -24,7 +24,7 @@ fn write_to(report: &Report<'_>, out: &mut String) -> std::fmt::Result {
     writeln!(out, "web server   {}", readable(report.software))?;
     writeln!(out, "set-up       {}", report.setup)?;
     if let Some(mount) = report.mount {
-        writeln!(out, "--mount      {}/", readable(mount.prefix()))?;
+        writeln!(out, "{:12} {}/", mount.option(), readable(mount.prefix()))?;
     }
     writeln!(out, "SCRIPT_NAME  '{}'", readable(&request.script_name))?;
     writeln!(out, "PATH_INFO    '{}'", readable(&request.path_info))?;

@@ -1,7 +1,7 @@
-//! `--mount`: where the operator says that the application lies in the site's URLs.
+//! `--mount` and `--script-name`: where the operator says that the application lies in the site's URLs.
 //!
 //! It is compared with the path that was asked for, so that the answer is the same on every web server, whatever that
-//! made of the path.
+//! made of the path. Behind a proxy that takes the prefix away (`--script-name`) the path does not have it.
 
 use std::fmt;
 
@@ -11,6 +11,8 @@ use super::url::{decoded, is_normal};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mount {
     prefix: Vec<u8>,
+    /// Whether a proxy in front takes the prefix out of the URL, so that no path lies outside.
+    is_stripped: bool,
 }
 
 /// Why a text is no prefix. The message names it and says what one looks like.
@@ -58,7 +60,35 @@ impl Mount {
         if !is_normal(&prefix) || prefix.ends_with(b"/") {
             return fault("has '//', '.' or '..' in it, which web servers take out of URLs");
         }
-        Ok(Self { prefix })
+        Ok(Self {
+            prefix,
+            is_stripped: false,
+        })
+    }
+
+    /// The prefix that a proxy in front takes away, written as for [`Mount::parse`].
+    ///
+    /// # Errors
+    /// As [`Mount::parse`].
+    pub fn parse_stripped(text: &str) -> Result<Self, MountError> {
+        let mount = Self::parse(text)?;
+        Ok(Self {
+            is_stripped: true,
+            ..mount
+        })
+    }
+
+    /// Whether a proxy in front takes the prefix out of the URL.
+    pub fn is_stripped(&self) -> bool {
+        self.is_stripped
+    }
+
+    /// The option that says it.
+    pub fn option(&self) -> &'static str {
+        match self.is_stripped {
+            true => "--script-name",
+            false => "--mount",
+        }
     }
 
     /// The prefix: empty, or a path that begins with a slash and does not end with one.

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::mount::{Mount, rest_below};
 use super::sent::Sent;
-use super::url::{decoded, is_normal, normal, path_of, position, spells};
+use super::url::{decoded, is_normal, normal, path_of, spells};
 
 /// What made SCRIPT_NAME and PATH_INFO what they are. The letters are those of the tests' tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,13 @@ pub enum PathRule {
     /// G. nginx's and Caddy's configurations can say `SCRIPT_NAME /app` beside a PATH_INFO that is the whole path (as in
     /// nginx's `uwsgi_params`), or beside none.
     NamedMount,
+    /// A proxy in front has taken the prefix out of the URL, and the web server's configuration names it: `SCRIPT_NAME /s` beside a
+    /// PATH_INFO that is the whole path, and no rewrite has led there.
+    StrippedPrefix,
     /// The operator's `--mount`.
     Mount,
+    /// The operator's `--script-name`.
+    ScriptName,
     /// The request is not under `--mount`: the application does not see it.
     OutsideMount,
 }
@@ -63,6 +68,7 @@ impl<'a> Paths<'a> {
         };
         let paths = as_sent.with_slashes(sent, spelled);
         match mount {
+            Some(mount) if mount.is_stripped() => paths.below_a_proxy(sent, mount, spelled),
             Some(mount) => paths.under(sent, mount, spelled),
             None => paths
                 .with_escapes_undone(sent, spelled)
@@ -237,6 +243,9 @@ impl<'a> Paths<'a> {
         let rewritten = is_rewritten(&clean, &self.script_name);
         let to_a_file = sent.is_apache() && !sent.redirect_url.is_empty()
             || self.path_info.is_empty() && (sent.is_apache() || sent.is_lighttpd());
+        if self.is_stripped_prefix(sent, &asked, &clean) {
+            return Self::new(self.script_name, self.path_info, PathRule::StrippedPrefix);
+        }
         if rewritten && to_a_file {
             if let Some(redirected) = self.redirected(&clean) {
                 return redirected;
@@ -408,6 +417,53 @@ impl<'a> Paths<'a> {
         }
     }
 
+    /// What `--script-name` makes of it: PATH_INFO is what the web server has left below its own mount, but for the prefix where the
+    /// proxy has left that in the URL.
+    fn below_a_proxy(self, sent: &Sent<'a>, prefix: &'a Mount, spelled: Option<&'a [u8]>) -> Self {
+        let named = self.script_name.strip_suffix(b"/");
+        let is_named = *named.unwrap_or(&self.script_name) == *prefix.prefix();
+        let path = if is_named && !prefix.prefix().is_empty() {
+            // Said in the web server's configuration, too: what comes with it need not be a part of the URL.
+            match (self.path_info.is_empty(), spelled) {
+                (true, Some(spelled)) => normal(&decoded(spelled)).into_owned(),
+                _ => self
+                    .with_escapes_undone(sent, spelled)
+                    .path_info
+                    .into_owned(),
+            }
+        } else {
+            let paths = self
+                .with_escapes_undone(sent, spelled)
+                .split(sent, spelled)
+                .compared(sent, spelled);
+            if !paths.script_name.is_empty() && !prefix.prefix().is_empty() {
+                return Self::new(prefix.prefix(), paths.path_info, PathRule::ScriptName);
+            }
+            paths.joined().into_owned()
+        };
+        let below = prefix.rest(&path).map(<[u8]>::to_vec);
+        let mut path_info = below.unwrap_or(path);
+        if !is_path_info(&path_info) {
+            path_info.insert(0, b'/');
+        }
+        Self::new(prefix.prefix(), path_info, PathRule::ScriptName)
+    }
+
+    /// Whether SCRIPT_NAME is the name of a prefix that a proxy in front has taken out of the URL, and not where a rewrite led to:
+    /// for that SCRIPT_FILENAME ends so, or the name is a script's.
+    fn is_stripped_prefix(&self, sent: &Sent<'_>, asked: &[u8], clean: &[u8]) -> bool {
+        // Apache and lighttpd work SCRIPT_NAME out of the file, and so does who runs a program.
+        let works_it_out = sent.is_apache() || sent.is_lighttpd() || sent.by_program;
+        (sent.is_configured_by_hand() || !works_it_out)
+            && !self.script_name.is_empty()
+            && is_mount(&self.script_name)
+            && !is_script(&self.script_name)
+            && (*self.path_info == *clean || *self.path_info == *asked)
+            && self.path_info.starts_with(b"/")
+            && is_rewritten(clean, &self.script_name)
+            && !sent.script_filename.ends_with(&self.script_name)
+    }
+
     /// The two as one path: lighttpd with `"/"` has a slash at the end of one and at the front of the other.
     fn joined(&self) -> Cow<'_, [u8]> {
         let front = match &*self.path_info {
@@ -464,17 +520,21 @@ fn end_of_script(path: &[u8]) -> Option<usize> {
 
 /// A path in which each `%2F` is the slash that it stands for; `None` where there is none.
 fn slashes_decoded(path: &[u8]) -> Option<Vec<u8>> {
-    let mut rest = path;
-    let mut out = Vec::new();
-    while let Some(at) = position(rest, b"%2F").or_else(|| position(rest, b"%2f")) {
-        // The first of either kind.
-        let at = position(&rest[..at], b"%2f").unwrap_or(at);
-        out.extend_from_slice(&rest[..at]);
-        out.push(b'/');
-        rest = &rest[at + 3..];
+    let is_slash = |escape: &[u8]| escape.eq_ignore_ascii_case(b"%2f");
+    let first = path.windows(3).position(is_slash)?;
+    let mut out = Vec::with_capacity(path.len());
+    out.extend_from_slice(&path[..first]);
+    let mut rest = &path[first..];
+    while let Some((&byte, after)) = rest.split_first() {
+        if rest.get(..3).is_some_and(is_slash) {
+            out.push(b'/');
+            rest = &rest[3..];
+        } else {
+            out.push(byte);
+            rest = after;
+        }
     }
-    out.extend_from_slice(rest);
-    (out.len() < path.len()).then_some(out)
+    Some(out)
 }
 
 fn last_segment(path: &[u8]) -> &[u8] {

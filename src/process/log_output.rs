@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -24,9 +24,26 @@ pub struct LogOutput {
     failing: bool,
     /// Lines that nobody took.
     lost: u64,
+    /// Whether the last of them was taken in part, so that its line has to be ended.
+    torn: bool,
+    /// What makes a line of a message of this output's own.
+    form: Option<fn(&str) -> Vec<u8>>,
 }
 
 impl LogOutput {
+    /// An output whose own messages, about what it cannot write, are lines of this form.
+    pub fn new(form: fn(&str) -> Vec<u8>) -> Self {
+        Self {
+            form: Some(form),
+            ..Self::default()
+        }
+    }
+
+    fn own(&self, text: &str) -> Vec<u8> {
+        self.form
+            .map_or_else(|| format!("{text}\n").into_bytes(), |form| form(text))
+    }
+
     /// Begins to write to this file, from its end.
     ///
     /// # Errors
@@ -69,17 +86,17 @@ impl LogOutput {
         match file.write_all(line) {
             Ok(()) if self.failing => {
                 self.failing = false;
-                let text = format!("the log file '{}' can be written again\n", path.display());
-                self.write_to_stderr(text.as_bytes());
+                let text = format!("the log file '{}' can be written again", path.display());
+                self.write_to_stderr(&self.own(&text));
             }
             Ok(()) => {}
             Err(error) => {
                 let text = format!(
-                    "the log file '{}' cannot be written: {error}; until it can, the log goes here\n",
+                    "the log file '{}' cannot be written: {error}; until it can, the log goes here",
                     path.display()
                 );
                 if !std::mem::replace(&mut self.failing, true) {
-                    self.write_to_stderr(text.as_bytes());
+                    self.write_to_stderr(&self.own(&text));
                 }
                 self.write_to_stderr(line);
             }
@@ -88,17 +105,23 @@ impl LogOutput {
 
     fn write_to_stderr(&mut self, line: &[u8]) {
         if self.lost > 0 {
-            let text = format!(
-                "{} lines of the log were lost: nobody read them\n",
-                self.lost
-            );
-            if !to_stderr(text.as_bytes(), Duration::ZERO) {
+            let text = format!("{} lines of the log were lost: nobody read them", self.lost);
+            let mut text = self.own(&text);
+            if self.torn {
+                text.insert(0, b'\n');
+            }
+            let written = to_stderr(&text, Duration::ZERO);
+            if written < text.len() {
+                self.torn |= written > 0;
                 self.lost += 1;
                 return;
             }
             self.lost = 0;
+            self.torn = false;
         }
-        if !to_stderr(line, PATIENCE) {
+        let written = to_stderr(line, PATIENCE);
+        if written < line.len() {
+            self.torn = written > 0;
             self.lost += 1;
         }
     }
@@ -112,18 +135,24 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Whether it was all taken.
-fn to_stderr(text: &[u8], patience: Duration) -> bool {
+/// How much of it was taken, in bytes. The patience is for each piece: as long as somebody reads, a long line gets through.
+fn to_stderr(text: &[u8], patience: Duration) -> usize {
+    /// So much longer all pieces together may wait.
+    const IN_ALL: u32 = 20;
     let mut stderr = io::stderr().lock();
+    let until = Instant::now() + patience * IN_ALL;
+    let mut taken = 0;
     for piece in text.chunks(PIECE) {
         let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
-        if poll(&mut fds, patience).is_ok_and(|ready| ready == 0) {
-            return false;
+        let left = until.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left.min(patience)).unwrap_or(PollTimeout::ZERO);
+        if poll(&mut fds, left).is_ok_and(|ready| ready == 0) {
+            break;
         }
         if stderr.write_all(piece).is_err() {
-            return false;
+            break;
         }
+        taken += piece.len();
     }
-    true
+    taken
 }

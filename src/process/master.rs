@@ -27,7 +27,7 @@ use nix::sys::prctl::set_child_subreaper;
 use super::crew::Crew;
 use super::identity::Identity;
 use super::listening::Listening;
-use super::output::Output;
+use super::output::{LineForm, Output};
 use super::pool::{Backoff, Pool};
 use super::scoreboard::Scoreboard;
 use super::signals::{Catch, Signal, Signals};
@@ -72,6 +72,8 @@ pub struct Plan {
     pub watch_files: bool,
     /// Whether workers answer with the reason when a reload fails.
     pub show_trouble: bool,
+    /// What becomes of what workers write to their standard output and error.
+    pub worker_output: LineForm,
     /// As whom the workers run.
     pub identity: Identity,
 }
@@ -215,6 +217,10 @@ impl<'a> Master<'a> {
             self.forget_unborn();
         }
         self.read_all();
+        // Children of workers still have these.
+        for (number, output) in &mut self.strays {
+            output.read_last(|line| workers::tell(*number, line));
+        }
         self.ending
     }
 

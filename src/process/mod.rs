@@ -34,6 +34,7 @@ pub use listener::{
 pub use listening::Listening;
 pub use log_output::LogOutput;
 pub use master::{Ending, Master, Plan};
+pub use output::LineForm;
 pub use pid_file::PidFile;
 pub use scoreboard::{Place, Running, Scoreboard, Seat};
 pub use signals::{Catch, Signal, Signals, die_of_faults, end_at_once, insist};

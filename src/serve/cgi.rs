@@ -27,7 +27,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         multiprocess: true,
         run_once: true,
         debug: options.general.debug,
-        mount: options.general.mount.clone(),
+        mount: options.general.place().cloned(),
     };
     let started =
         python::change_folder(options).and_then(|()| python::start_and_load(options, mode));
@@ -60,7 +60,7 @@ pub(super) fn explain(options: &ExplainOptions) -> anyhow::Result<Exit> {
     let exchange = CgiExchange::new(Stdio::take()?);
     let gateway = explain::Gateway {
         by_program: true,
-        mount: options.general.mount.as_ref(),
+        mount: options.general.place(),
     };
     explain::answer(&*exchange, gateway);
     Ok(if exchange.is_complete() {

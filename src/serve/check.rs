@@ -28,7 +28,7 @@ pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
         multiprocess: false,
         run_once: true,
         debug: options.general.debug,
-        mount: options.general.mount.clone(),
+        mount: options.general.place().cloned(),
     };
     let (interpreter, application) = python::start_and_load(options, mode)?;
     let found = interpreter.describe();

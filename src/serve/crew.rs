@@ -80,7 +80,7 @@ impl<'a> FastcgiCrew<'a> {
     pub(super) fn gateway(&self) -> explain::Gateway<'_> {
         explain::Gateway {
             by_program: false,
-            mount: self.application.general.mount.as_ref(),
+            mount: self.application.general.place(),
         }
     }
 
@@ -138,7 +138,7 @@ impl<'a> FastcgiCrew<'a> {
             multiprocess: self.handoff.is_none() || self.sizes().1 > 1,
             run_once: false,
             debug: self.is_debugging(),
-            mount: self.application.general.mount.clone(),
+            mount: self.application.general.place().cloned(),
         }
     }
 

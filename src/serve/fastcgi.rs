@@ -141,6 +141,7 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
         preload: process.preload && !crew.is_explaining(),
         watch_files: process.reload && !crew.is_explaining(),
         show_trouble: process.reload && crew.is_debugging(),
+        worker_output: logging::line_form(process.worker_output),
         identity,
     };
     let passed_on = crew.passed_on()?;

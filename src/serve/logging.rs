@@ -1,14 +1,16 @@
 //! Where messages go and what they look like: one line an event, on standard error or in `--log-file`; a worker's go to
 //! the master, which alone has the file.
 
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::exit::Usage;
-use crate::cli::{Cli, Door};
-use crate::process::{self, Channel, LogOutput, Message};
+use crate::cli::{Cli, Door, LogFormat, WorkerOutput};
+use crate::process::{self, Channel, LineForm, LogOutput, Message};
 
 /// The most text of one message to the master, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -18,6 +20,96 @@ enum Way {
     Own(LogOutput),
     /// Through the master.
     Through(Channel),
+}
+
+/// The form of this process's messages, which nothing changes once logging has started.
+static FORM: OnceLock<Form> = OnceLock::new();
+
+/// How a message becomes a line.
+#[derive(Clone, Copy)]
+struct Form {
+    format: LogFormat,
+    /// Whether nobody else puts time and program in front.
+    alone: bool,
+    pid: u32,
+}
+
+impl Form {
+    fn get() -> Self {
+        *FORM.get_or_init(|| Self {
+            format: LogFormat::Text,
+            alone: true,
+            pid: std::process::id(),
+        })
+    }
+
+    /// The line, with its end.
+    fn line(self, level: log::Level, message: &str) -> Vec<u8> {
+        let Self { format, alone, pid } = self;
+        let level = level.as_str().to_ascii_lowercase();
+        let line = match format {
+            LogFormat::Json => format!(
+                "{{\"time\": \"{}\", \"level\": \"{level}\", \"pid\": {pid}, \"message\": \"{}\"}}\n",
+                now(),
+                Quoted(message)
+            ),
+            LogFormat::Text if alone => {
+                format!("{} wsgi-gateway[{pid}] {level}: {message}\n", now())
+            }
+            LogFormat::Text => format!("wsgi-gateway: {level}: {message}\n"),
+        };
+        line.into_bytes()
+    }
+}
+
+/// The time as RFC 3339 has it, in UTC.
+fn now() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    timestamp(since.unwrap_or_default())
+}
+
+/// A point in time by what has passed since 1970.
+fn timestamp(since: Duration) -> String {
+    let (seconds, millis) = (since.as_secs(), since.subsec_millis());
+    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
+    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let mut year = 1970;
+    while days >= 365 + u64::from(is_leap(year)) {
+        days -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(is_leap(year));
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    let (day, hour, minute) = (days + 1, second / 3600, second / 60 % 60);
+    let second = second % 60;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Text as it stands in a JSON string (RFC 8259 section 7): nothing in it can end the string or the line.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                '\n' => f.write_str("\\n")?,
+                '\t' => f.write_str("\\t")?,
+                // Some readers take these two for ends of a line, too.
+                '\u{2028}' | '\u{2029}' => write!(f, "\\u{:04x}", u32::from(character))?,
+                _ if character.is_control() => write!(f, "\\u{:04x}", u32::from(character))?,
+                _ => f.write_char(character)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 static WAY: Mutex<Option<Way>> = Mutex::new(None);
@@ -38,6 +130,12 @@ pub fn start(cli: &Cli) -> anyhow::Result<()> {
         Some(Door::Fastcgi(options)) => (&options.application.general, true),
         None => (&cli.general, std::env::var_os("REQUEST_METHOD").is_none()),
     };
+    // Before anything is said.
+    let form = *FORM.get_or_init(|| Form {
+        format: options.log_format,
+        alone,
+        pid: std::process::id(),
+    });
     // What 'check' has to say is for who asks.
     let file = match &cli.door {
         Some(Door::Check(_)) => None,
@@ -47,20 +145,15 @@ pub fn start(cli: &Cli) -> anyhow::Result<()> {
     let folder = options.chdir.as_deref().unwrap_or(Path::new(""));
     let opened = open(file.map(|file| folder.join(file)).as_deref());
     let level = options.log_level;
-    let pid = std::process::id();
     let logger = env_logger::Builder::new()
         .filter_level(level)
         .format(move |out, record| {
-            let level = record.level().as_str().to_ascii_lowercase();
             if IS_WORKER.load(Ordering::Relaxed) {
                 // The level, for the master; this is no text.
                 out.write_all(&[record.level() as u8])?;
                 write!(out, "{}", record.args())
-            } else if alone {
-                let now = out.timestamp_millis();
-                writeln!(out, "{now} wsgi-gateway[{pid}] {level}: {}", record.args())
             } else {
-                writeln!(out, "wsgi-gateway: {level}: {}", record.args())
+                out.write_all(&form.line(record.level(), &record.args().to_string()))
             }
         })
         .target(env_logger::Target::Pipe(Box::new(Record)))
@@ -72,7 +165,7 @@ pub fn start(cli: &Cli) -> anyhow::Result<()> {
 }
 
 fn open(file: Option<&Path>) -> Result<(), String> {
-    let mut output = LogOutput::default();
+    let mut output = LogOutput::new(|text| Form::get().line(log::Level::Warn, text));
     let opened = file.map_or(Ok(()), |file| output.open(file));
     *way() = Some(Way::Own(output));
     opened
@@ -86,6 +179,19 @@ pub(super) fn go_through(channel: &Channel) {
             IS_WORKER.store(true, Ordering::Relaxed);
         }
         Err(error) => log::error!("the log cannot go through the master: {error}"),
+    }
+}
+
+/// What becomes of what workers write: as it is, it goes where the lines of the log go, one after the other.
+pub(super) fn line_form(told: WorkerOutput) -> LineForm {
+    let write = |line: &[u8]| {
+        if let Some(Way::Own(output)) = &mut *way() {
+            output.write(line);
+        }
+    };
+    match told {
+        WorkerOutput::Tagged => LineForm::Tagged,
+        WorkerOutput::Raw => LineForm::Raw(write),
     }
 }
 
@@ -144,5 +250,35 @@ impl Write for Record {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Quoted, timestamp};
+    use std::time::Duration;
+
+    #[test]
+    fn nothing_ends_a_json_string_but_its_end() {
+        let text = "a\"\\\n\t\r\0\u{1b}\u{7f}\u{85}\u{2028}\u{e9}\u{1f600}";
+        let expected = r#"a\"\\\n\t\u000d\u0000\u001b\u007f\u0085\u2028"#;
+        assert_eq!(
+            Quoted(text).to_string(),
+            format!("{expected}\u{e9}\u{1f600}")
+        );
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_799_999, "2000-02-29T23:59:59.999Z"),
+            (1_704_067_199_000, "2023-12-31T23:59:59.000Z"),
+            (1_709_164_800_000, "2024-02-29T00:00:00.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(timestamp(Duration::from_millis(millis)), text);
+        }
     }
 }

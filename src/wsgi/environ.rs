@@ -264,6 +264,9 @@ impl Environ {
         for at in self.present.drain(..) {
             template.del_item(&self.slots[at].key)?;
         }
+        // Python's dictionaries keep the room of what was taken out, and a copy goes through all of it: every later request
+        // would pay for the names of this one. The copy itself has no such room.
+        self.template = template.copy()?.unbind();
         self.slots = Vec::new();
         self.by_name = HashMap::new();
         self.held = 0;

@@ -453,7 +453,13 @@ fn single_mistakes_are_told_with_the_line_to_change() {
         ),
         (
             get().param("SCRIPT_NAME", "/front"),
-            &["rule         E:", "--mount /front"],
+            &["rule         H:", "--script-name /front"],
+        ),
+        (
+            get()
+                .param("SCRIPT_NAME", "/front")
+                .param("SCRIPT_FILENAME", "/srv/www/front"),
+            &["rule         E:", "--script-name /front"],
         ),
         (
             get().without("PATH_INFO").param("SCRIPT_NAME", "/a/b"),

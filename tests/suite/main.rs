@@ -7,6 +7,7 @@
 
 mod captures;
 mod client;
+mod costs;
 mod gateway;
 mod load;
 mod process_table;
@@ -43,6 +44,7 @@ mod processes_crashes;
 mod processes_custody;
 mod processes_deadlines;
 mod processes_logging;
+mod processes_output;
 mod processes_pool;
 mod processes_preload;
 mod processes_recycling;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::cgi_door::{Cgi, Output};
-use crate::client::{Connection, Request};
-use crate::gateway::{Gateway, apps, venv};
+use crate::client::{Connection, Request, fetch};
+use crate::gateway::{Builder, Gateway, apps, venv};
 
 /// A folder with a file of options in it.
 struct Site {
@@ -138,6 +138,8 @@ fn every_option_of_every_door_is_also_a_variable_and_a_key() {
             (_, "TIME") => "7s".to_owned(),
             (_, "SIZE") => "70K".to_owned(),
             (_, "LEVEL") => "warn".to_owned(),
+            (_, "FORMAT") => "json".to_owned(),
+            (_, "FORM") => "raw".to_owned(),
             (_, "PREFIX") => "/shop".to_owned(),
             (_, "DIR") => ".".to_owned(),
             (_, "FILE") => inside(&key),
@@ -365,6 +367,39 @@ fn a_mistake_in_the_environment_is_told_with_the_variable() {
         let output = check("hello").env("WSGI_GATEWAY_PRELOAD", word).run();
         assert_eq!(settings(&output)["preload"].0, word);
     }
+}
+
+/// Wherever it is said, it is SCRIPT_NAME, and not beside what says otherwise.
+#[test]
+fn a_script_name_is_said_in_any_of_the_places() {
+    let site = Site::new("script-name = '/s'");
+    let config = site.name();
+    let environ = |builder: Builder, request: Request| {
+        let gateway = builder.start();
+        let text = fetch(gateway.socket(), &request).expect(200).text();
+        let find = |name| text.lines().find_map(|line| line.strip_prefix(name));
+        (
+            find("SCRIPT_NAME=").unwrap().to_owned(),
+            find("PATH_INFO=").unwrap().to_owned(),
+        )
+    };
+    let builder = || Gateway::builder("fcgi_environ");
+    for builder in [
+        builder().args(["--script-name", "/s"]),
+        builder().env("WSGI_GATEWAY_SCRIPT_NAME", "/s/"),
+        builder().args(["--config", &config]),
+    ] {
+        let get = Request::get("/env?x").param("SCRIPT_NAME", "/other");
+        let (script_name, path_info) = environ(builder, get);
+        assert_eq!((&*script_name, &*path_info), ("/s", "/env"));
+    }
+    // Named by the web server alone, behind a proxy that has taken it away.
+    let get = Request::get("/env").param("SCRIPT_NAME", "/s");
+    let (script_name, path_info) = environ(builder(), get);
+    assert_eq!((&*script_name, &*path_info), ("/s", "/env"));
+    let options = ["--config", &config, "--mount", "/a"];
+    let output = check("hello").options(options).run();
+    is_refused(&output, &["--mount", "--script-name (file", "alone"]);
 }
 
 /// What only the kernel, the system's users or the files can tell is wrong says where it was told, too.

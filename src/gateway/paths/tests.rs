@@ -1,6 +1,8 @@
 //! What each rule is for, in single requests.
 
-use super::{PathRule, Paths};
+use std::time::{Duration, Instant};
+
+use super::{PathRule, Paths, slashes_decoded};
 use crate::gateway::Mount;
 use crate::gateway::sent::Sent;
 
@@ -27,8 +29,8 @@ fn sent(variables: &[(&str, &'static str)], by_program: bool) -> Sent<'static> {
 #[test]
 fn each_rule_is_for_the_server_that_needs_it() {
     use PathRule::{
-        AsSent, Before, Encoded, EncodedSlash, NamedMount, ProxyPass, Redirected, TrailingSlash,
-        Whole, WholePath,
+        AsSent, Before, Encoded, EncodedSlash, NamedMount, ProxyPass, Redirected, StrippedPrefix,
+        TrailingSlash, Whole, WholePath,
     };
     const APACHE: (&str, &str) = ("SW", "Apache/2.4");
     const NGINX: (&str, &str) = ("SW", "nginx/1.22.1");
@@ -361,6 +363,55 @@ fn each_rule_is_for_the_server_that_needs_it() {
             "/z",
             NamedMount,
         ),
+        // A proxy in front has taken /s away, and fastcgi_param names it.
+        (
+            &[("SN", "/s"), ("PI", "/env"), ("RU", "/env?x"), NGINX],
+            "/s",
+            "/env",
+            StrippedPrefix,
+        ),
+        (
+            &[("SN", "/s"), ("PI", "/a b/"), ("RU", "/a%20b/")],
+            "/s",
+            "/a b/",
+            StrippedPrefix,
+        ),
+        (
+            &[
+                ("SN", "/s"),
+                ("PI", "/"),
+                ("RU", "/"),
+                ("SF", "/srv/www"),
+                NGINX,
+            ],
+            "/s",
+            "/",
+            StrippedPrefix,
+        ),
+        (
+            &[
+                ("SN", "/s"),
+                ("PI", "/a//b"),
+                ("RU", "/a//b"),
+                ("SW", "front/1.0"),
+            ],
+            "/s",
+            "/a//b",
+            StrippedPrefix,
+        ),
+        // A rewrite, by the file's name.
+        (
+            &[
+                ("SN", "/s"),
+                ("PI", "/env"),
+                ("RU", "/env"),
+                ("SF", "/srv/www/s"),
+                NGINX,
+            ],
+            "",
+            "/env",
+            Before,
+        ),
         // uri strip_prefix left nothing.
         (
             &[
@@ -405,6 +456,58 @@ fn a_program_can_lie_where_script_name_says() {
             (path_info.as_bytes(), rule)
         );
     }
+}
+
+/// `--script-name`: whatever web server and proxy do.
+#[test]
+fn a_script_name_is_exact() {
+    let prefix = Mount::parse_stripped("/s/").unwrap();
+    for (script_name, path_info, uri, expected) in [
+        ("/s", Some("/env"), Some("/env"), "/env"),
+        ("/s", None, Some("/env"), "/env"),
+        ("/s", Some(""), Some("/"), "/"),
+        ("/s", Some("/"), Some("/"), "/"),
+        ("/s", Some(""), Some("/s"), ""),
+        ("/s", Some("/env"), Some("/s/env"), "/env"),
+        ("/s", Some("/s/env"), Some("/s/env"), "/env"),
+        ("/s/", Some("env"), Some("/s/env"), "/env"),
+        ("/s", Some("/a b"), Some("/a%20b?x"), "/a b"),
+        ("/s", Some("/env"), None, "/env"),
+        ("/s", None, None, ""),
+        ("", Some("/env"), Some("/env"), "/env"),
+        ("", Some("/s/env"), Some("/s/env"), "/env"),
+        ("", Some("/s"), Some("/s"), ""),
+        ("", Some("/sx"), Some("/sx"), "/sx"),
+        ("", Some("/s/../x"), Some("/s/../x"), "/s/../x"),
+        ("", None, None, ""),
+        ("", Some("/"), Some("/"), "/"),
+        ("/env", None, Some("/env"), "/env"),
+        ("/s/env", None, Some("/s/env"), "/env"),
+        // The web server's own mount is not the browser's.
+        ("/app", Some("/z"), Some("/app/z"), "/z"),
+        (
+            "/cgi-bin/app.cgi",
+            Some("/z"),
+            Some("/cgi-bin/app.cgi/z"),
+            "/z",
+        ),
+        ("/index.cgi", Some("/z"), Some("/z"), "/z"),
+    ] {
+        let sent = Sent {
+            script_name: script_name.as_bytes(),
+            path_info: path_info.map(str::as_bytes),
+            request_uri: uri.map(str::as_bytes),
+            server_software: b"nginx/1.22.1",
+            ..Sent::default()
+        };
+        let paths = Paths::of(&sent, Some(&prefix));
+        let expected = Paths::new(&b"/s"[..], expected.as_bytes(), PathRule::ScriptName);
+        assert_eq!(paths, expected, "{sent:?}");
+    }
+    let root = Mount::parse_stripped("/").unwrap();
+    let sent = sent(&[("SN", "/app"), ("PI", "/z"), ("RU", "/app/z")], false);
+    let expected = Paths::new(&b""[..], &b"/app/z"[..], PathRule::ScriptName);
+    assert_eq!(Paths::of(&sent, Some(&root)), expected);
 }
 
 /// However the web server split it, and whatever it made of it.
@@ -454,4 +557,98 @@ fn under_a_mount_what_was_asked_for_counts() {
         };
         assert_eq!(got, expected.map(str::as_bytes), "{sent:?}");
     }
+}
+
+#[test]
+fn slashes_are_decoded_in_either_spelling() {
+    for (path, decoded) in [
+        ("/a%2Fb%2fc", Some("/a/b/c")),
+        ("%2f%2F", Some("//")),
+        ("%2%2f%2F%2", Some("%2//%2")),
+        ("%%2f2f", Some("%/2f")),
+        ("/a%20b%2", None),
+        ("%2", None),
+        ("", None),
+    ] {
+        let got = slashes_decoded(path.as_bytes());
+        assert_eq!(
+            got.as_deref(),
+            decoded.map(str::as_bytes),
+            "{path}: {got:?}"
+        );
+    }
+}
+
+/// A client chooses the path, and the web server lets through as much as its own limits do.
+#[test]
+fn every_rule_costs_as_much_as_the_path_is_long() {
+    const APACHE: &str = "Apache/2.4";
+    const NGINX: &str = "nginx/1.22.1";
+    const CADDY: &str = "Caddy/v2";
+    // What is sent (SCRIPT_NAME, PATH_INFO, REQUEST_URI, SCRIPT_FILENAME; `*` is the long part), and of what the part consists.
+    let worst: &[(&str, [&str; 4], &str)] = &[
+        (APACHE, ["", "/*", "/*", ""], "%2f"),
+        (APACHE, ["", "/*", "/*", ""], "%2F"),
+        (APACHE, ["", "/*", "/*", ""], "%2F%2f"),
+        (APACHE, ["", "/*", "/*x", ""], "a%2fa%2fa%2Fa"),
+        (APACHE, ["/*", "-", "/*", "proxy:fcgi://h/*"], "%2f"),
+        (APACHE, ["/*", "-", "/*", "proxy:fcgi://h/*"], "/a.p"),
+        (APACHE, ["/*", "-", "/*", "proxy:fcgi://h/*x"], "/.py"),
+        (APACHE, ["/a", "/*", "/*", "proxy:fcgi://h/*/*"], "/b"),
+        (APACHE, ["/app.cgi", "/x*", "/x*", ""], "%2520"),
+        (NGINX, ["/t", "/*", "/t/*", ""], "%25"),
+        (NGINX, ["/t", "/*", "/t/*x", ""], "%2525"),
+        (NGINX, ["/t", "/*", "/u/*", ""], "/a"),
+        (NGINX, ["/t", "/*x", "/u/*", ""], "/a"),
+        (NGINX, ["/t", "/*x", "/u/*", ""], "/.."),
+        (NGINX, ["/t", "/*x", "/u/*", ""], "/."),
+        (NGINX, ["/t", "/*x", "/u/*", ""], "//"),
+        (NGINX, ["/t", "/*x", "/u/*", ""], "/a/.."),
+        (NGINX, ["/*", "-", "*", ""], "://"),
+        (NGINX, ["/*", "-", "/*", ""], ".py"),
+        (CADDY, ["", "/*", "/a/*", ""], "/%2e%2e"),
+        (CADDY, ["/*", "*", "/*/*", ""], "a"),
+    ];
+    let stripped = Some(Mount::parse_stripped("/t").unwrap());
+    let mounts =
+        [None, Some("/t"), Some("/a/b")].map(|text| text.map(|it| Mount::parse(it).unwrap()));
+    for mount in mounts.iter().chain([&stripped]) {
+        for (software, sent, part) in worst {
+            let cost = |length: usize| {
+                let long = part.repeat(length / part.len());
+                let values = sent.map(|value| value.replace('*', &long).into_bytes());
+                let sent = Sent {
+                    script_name: &values[0],
+                    path_info: (values[1] != b"-").then_some(&values[1]),
+                    request_uri: Some(&values[2]),
+                    script_filename: &values[3],
+                    redirect_url: b"",
+                    server_software: software.as_bytes(),
+                    by_program: false,
+                };
+                let begun = Instant::now();
+                std::hint::black_box(Paths::of(&sent, mount.as_ref()));
+                begun.elapsed()
+            };
+            assert_linear(&format!("{sent:?} of {part:?} under {mount:?}"), cost);
+        }
+    }
+}
+
+/// Whether 16 times as much costs some 16 times as much, and not 256 times. What else the machine does can only make it look
+/// worse, for a while: the least of what was measured counts.
+#[track_caller]
+fn assert_linear(what: &str, cost: impl Fn(usize) -> Duration) {
+    // Little enough that the longer is done before the kernel gives the processor to others.
+    const SHORT: usize = 256;
+    let begun = Instant::now();
+    let (mut short, mut long) = (Duration::MAX, Duration::MAX);
+    while begun.elapsed() < Duration::from_secs(5) {
+        short = short.min(cost(SHORT));
+        long = long.min(cost(16 * SHORT));
+        if long < 48 * short {
+            return;
+        }
+    }
+    panic!("{what}: 16 times as much costs {short:?} and then {long:?}");
 }

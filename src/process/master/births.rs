@@ -37,7 +37,7 @@ impl Master<'_> {
         let place = self.board.place(number as usize - 1);
         place.clear();
         let (ours, theirs) = Channel::pair()?;
-        let (output, their_output) = Output::pipe()?;
+        let (output, their_output) = Output::pipe(self.plan.worker_output)?;
         let pid = match self.template_of(generation) {
             Some(template) => {
                 let fds = vec![theirs.into_fd(), their_output];
@@ -80,7 +80,7 @@ impl Master<'_> {
     /// Starts a template.
     pub(super) fn make_template(&mut self, now: Instant) -> io::Result<Template> {
         let (ours, theirs) = Channel::pair()?;
-        let (output, their_output) = Output::pipe()?;
+        let (output, their_output) = Output::pipe(self.plan.worker_output)?;
         let master = getpid();
         expect_fork();
         // SAFETY: the master has a single thread, so that nothing is held by another in the child.

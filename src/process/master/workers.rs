@@ -352,7 +352,7 @@ impl Master<'_> {
         let now = Instant::now();
         let _ = (0..TURNS).any(|_| !self.read_worker(index));
         let mut worker = self.workers.remove(index);
-        worker.output.read(|line| tell(worker.number, line));
+        worker.output.read_last(|line| tell(worker.number, line));
         let running = worker.place.running();
         let requests = worker.place.requests();
         self.requests += requests;
