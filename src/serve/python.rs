@@ -38,9 +38,8 @@ pub(super) fn start_and_load(
 pub(super) fn start(options: &ApplicationOptions) -> anyhow::Result<(Interpreter, Target)> {
     process::watch_forks();
     let target = Target::parse(&options.app).map_err(Usage)?;
-    let folder = target
-        .folder()
-        .context("the working directory cannot be told")?;
+    let unknown = "the working directory cannot be told";
+    let near = target.folders().context(unknown)?;
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let by_variable = std::env::var_os("VIRTUAL_ENV").filter(|venv| !venv.is_empty());
     let by_variable = by_variable
@@ -54,13 +53,13 @@ pub(super) fn start(options: &ApplicationOptions) -> anyhow::Result<(Interpreter
         .iter()
         .map(|folder| absolute(folder))
         .collect();
-    if target.is_module() {
-        // As `python -m` does: a module is looked for where one stands.
-        path.push(folder.clone());
+    // As `python -m` does: a module is looked for where one stands. A file's own folder comes before all of these.
+    if target.is_module() || options.general.chdir.is_some() {
+        path.push(std::env::current_dir().context(unknown)?);
     }
     let python = Python {
         venv: named.map(|venv| absolute(&venv)),
-        near: Some(folder),
+        near,
         path,
         program: options.app.clone(),
     };
