@@ -47,6 +47,7 @@ mod processes_logging;
 mod processes_pool;
 mod processes_preload;
 mod processes_recycling;
+mod processes_releases;
 mod processes_reload;
 mod processes_signals;
 mod processes_systemd;
