@@ -68,8 +68,9 @@ pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, LoadError>
         Source::Module(name) => import(py, name),
         Source::File(path) => run_file(py, path, &runners),
     };
-    let told = runners.release(py).map_err(refused)?;
+    let told = runners.release(py);
     let module = module?;
+    let told = told.map_err(refused)?;
     let (name, mut object) = match (&target.attribute, told) {
         // What the script itself would have served, were it run without the gateway.
         (None, Some(application)) => ("what it runs by itself".to_owned(), application),

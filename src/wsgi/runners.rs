@@ -1,23 +1,45 @@
-//! Old scripts end in a line that serves their application themselves: `CGIHandler().run(application)` of Python's
-//! wsgiref, or flup's `WSGIServer(application).run()`. While a script is loaded such a line only tells which application
+//! Old scripts end in a line that serves their application themselves: `CGIHandler().run(application)` of Python's wsgiref,
+//! flup's `WSGIServer(application).run()`, Mercurial's `wsgicgi.launch(application)`. While a script is loaded such a line only tells which application
 //! is meant, or it would be called a second time, for a request that is not there.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-/// The classes whose `run()` serves an application by what this process has as standard input and output.
-const RUNNERS: [(&str, &str); 7] = [
+/// What serves an application by this process's standard input and output.
+struct Runner {
+    module: &'static str,
+    /// The class that it is a method of; none: it is a function.
+    class: Option<&'static str>,
+    name: &'static str,
+}
+
+const fn run_of(module: &'static str, class: &'static str) -> Runner {
+    Runner {
+        module,
+        class: Some(class),
+        name: "run",
+    }
+}
+
+const RUNNERS: [Runner; 8] = [
     // Of which CGIHandler and IISCGIHandler are made.
-    ("wsgiref.handlers", "BaseCGIHandler"),
-    ("flup.server.cgi", "WSGIServer"),
-    ("flup.server.fcgi", "WSGIServer"),
-    ("flup.server.fcgi_fork", "WSGIServer"),
-    ("flup.server.fcgi_single", "WSGIServer"),
-    ("flup.server.scgi", "WSGIServer"),
-    ("flup.server.ajp", "WSGIServer"),
+    run_of("wsgiref.handlers", "BaseCGIHandler"),
+    run_of("flup.server.cgi", "WSGIServer"),
+    run_of("flup.server.fcgi", "WSGIServer"),
+    run_of("flup.server.fcgi_fork", "WSGIServer"),
+    run_of("flup.server.fcgi_single", "WSGIServer"),
+    run_of("flup.server.scgi", "WSGIServer"),
+    run_of("flup.server.ajp", "WSGIServer"),
+    // Of the hgweb.cgi that comes with Mercurial.
+    Runner {
+        module: "mercurial.hgweb.wsgicgi",
+        class: None,
+        name: "launch",
+    },
 ];
 
 /// Keeps runners from running, until it is told to stop.
@@ -30,8 +52,19 @@ pub(super) struct Runners {
 #[derive(Default)]
 struct Told {
     application: Mutex<Option<Py<PyAny>>>,
-    /// The classes that were changed, and the `run` that each had of its own.
-    changed: Mutex<Vec<(Py<PyAny>, Option<Py<PyAny>>)>>,
+    changed: Mutex<Vec<Changed>>,
+    /// Whether a runner's module is being looked for, or none is any more. A script may have wrapped the finder, as
+    /// Mercurial's lazy imports do, so that it finds itself among the others, and is not to be removed.
+    is_busy: AtomicBool,
+}
+
+/// What has been changed for the time.
+struct Changed {
+    /// The class, or the module.
+    owner: Py<PyAny>,
+    name: &'static str,
+    /// What it had, where it had one of its own and not by inheritance.
+    own: Option<Py<PyAny>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -46,9 +79,9 @@ impl Runners {
     pub(super) fn hold(py: Python<'_>) -> PyResult<Self> {
         let told = Arc::<Told>::default();
         let sys = py.import("sys")?;
-        for (module, class) in RUNNERS {
-            if let Ok(module) = sys.getattr("modules")?.get_item(module) {
-                told.change(&module, class)?;
+        for runner in &RUNNERS {
+            if let Ok(module) = sys.getattr("modules")?.get_item(runner.module) {
+                told.change(&module, runner)?;
             }
         }
         let finder = Py::new(
@@ -72,14 +105,16 @@ impl Runners {
     /// # Errors
     /// When a script has made something else of Python's import system, or of the classes.
     pub(super) fn release<'py>(self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.told.is_busy.store(true, Ordering::Relaxed);
         let meta_path = py.import("sys")?.getattr("meta_path")?;
         if meta_path.contains(&self.finder)? {
             meta_path.call_method1("remove", (&self.finder,))?;
         }
-        for (class, own) in locked(&self.told.changed).drain(..) {
+        let changed = std::mem::take(&mut *locked(&self.told.changed));
+        for Changed { owner, name, own } in changed {
             match own {
-                Some(run) => class.setattr(py, "run", run)?,
-                None => class.bind(py).delattr("run")?,
+                Some(own) => owner.setattr(py, name, own)?,
+                None => owner.bind(py).delattr(name)?,
             }
         }
         let application = locked(&self.told.application).take();
@@ -88,29 +123,42 @@ impl Runners {
 }
 
 impl Told {
-    /// Has the class's `run` ask [`Hold`] first.
-    fn change(self: &Arc<Self>, module: &Bound<'_, PyAny>, class: &str) -> PyResult<()> {
+    /// Has the runner ask [`Hold`] first.
+    fn change(self: &Arc<Self>, module: &Bound<'_, PyAny>, runner: &Runner) -> PyResult<()> {
         let py = module.py();
-        // flup's modules have changed their classes over the years.
-        let Ok(class) = module.getattr(class) else {
+        let owner = match runner.class {
+            Some(class) => module.getattr(class),
+            None => Ok(module.clone()),
+        };
+        // Versions of flup differ in what they have.
+        let Ok((owner, run)) = owner.and_then(|owner| {
+            let run = owner.getattr(runner.name)?;
+            Ok((owner, run))
+        }) else {
             return Ok(());
         };
-        let Ok(run) = class.getattr("run") else {
-            return Ok(());
-        };
-        let own = class.getattr("__dict__")?.get_item("run").ok();
+        let own = owner.getattr("__dict__")?.get_item(runner.name).ok();
         let hold = Hold {
             told: Arc::clone(self),
         };
         // Functions of Python's own become methods.
-        let method = c_str!(
-            "lambda hold, run: lambda self, *args, **named: \
-             None if hold(self, args, named) else run(self, *args, **named)"
-        );
-        let method = py.eval(method, None, None)?;
-        let method = method.call1((Py::new(py, hold)?, run))?;
-        class.setattr("run", method)?;
-        locked(&self.changed).push((class.unbind(), own.map(Bound::unbind)));
+        let asking = match runner.class {
+            Some(_) => c_str!(
+                "lambda hold, run: lambda self, *args, **named: \
+                 None if hold(self, args, named) else run(self, *args, **named)"
+            ),
+            None => c_str!(
+                "lambda hold, run: lambda *args, **named: \
+                 None if hold(None, args, named) else run(*args, **named)"
+            ),
+        };
+        let asking = py.eval(asking, None, None)?;
+        owner.setattr(runner.name, asking.call1((Py::new(py, hold)?, run))?)?;
+        locked(&self.changed).push(Changed {
+            owner: owner.unbind(),
+            name: runner.name,
+            own: own.map(Bound::unbind),
+        });
         Ok(())
     }
 }
@@ -170,22 +218,38 @@ impl Finder {
         path: Option<Bound<'py, PyAny>>,
         target: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some((_, class)) = RUNNERS.iter().find(|(module, _)| *module == name) else {
+        let Some(runner) = RUNNERS.iter().find(|runner| runner.module == name) else {
             return Ok(None);
         };
+        let told = &slf.get().told;
+        if told.is_busy.swap(true, Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let found = Self::find_elsewhere(slf, runner, (name, path, target));
+        told.is_busy.store(false, Ordering::Relaxed);
+        found
+    }
+}
+
+impl Finder {
+    fn find_elsewhere<'py>(
+        slf: &Bound<'py, Self>,
+        runner: &'static Runner,
+        asked: (&str, Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>),
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = slf.py();
         for finder in py.import("sys")?.getattr("meta_path")?.try_iter()? {
             let finder = finder?;
             if finder.is(slf) {
                 continue;
             }
-            let spec = finder.call_method1("find_spec", (name, &path, &target))?;
+            let spec = finder.call_method1("find_spec", asked.clone())?;
             if spec.is_none() {
                 continue;
             }
             let loader = Loader {
                 told: Arc::clone(&slf.get().told),
-                class,
+                runner,
                 inner: spec.getattr("loader")?.unbind(),
             };
             spec.setattr("loader", Py::new(py, loader)?)?;
@@ -199,7 +263,7 @@ impl Finder {
 #[pyclass(frozen, module = "wsgi_gateway")]
 struct Loader {
     told: Arc<Told>,
-    class: &'static str,
+    runner: &'static Runner,
     inner: Py<PyAny>,
 }
 
@@ -217,6 +281,6 @@ impl Loader {
         module.setattr("__loader__", inner)?;
         module.getattr("__spec__")?.setattr("loader", inner)?;
         inner.call_method1("exec_module", (module,))?;
-        self.told.change(module, self.class)
+        self.told.change(module, self.runner)
     }
 }

@@ -589,6 +589,27 @@ mod old_script {
         );
     }
 
+    /// The hgweb.cgi that comes with Mercurial, whose imports are lazy by finders around all others.
+    #[test]
+    fn that_ends_in_a_launch_of_mercurial_answers_once() {
+        let launch = "def launch(application):\n    \
+                      import io\n    \
+                      application({'wsgi.input': io.BytesIO()}, lambda *args: None)\n";
+        let site = Site::new(&[
+            ("mercurial/__init__.py", ""),
+            ("mercurial/hgweb/__init__.py", ""),
+            ("mercurial/hgweb/wsgicgi.py", launch),
+        ]);
+        let import = "import sys\n\
+                      class Around:\n    \
+                          def __init__(self, finder): self.finder = finder\n    \
+                          def find_spec(self, *args): return self.finder.find_spec(*args)\n\
+                      sys.meta_path[:] = [Around(finder) for finder in sys.meta_path]\n\
+                      from mercurial.hgweb import wsgicgi\n";
+        let end = "wsgicgi.launch(application)";
+        answers_once(&site, &orders(&site, "hgweb.cgi", import, end), &[]);
+    }
+
     /// The handlers are Python's again when requests come, and are not disturbed where they answer into a file.
     #[test]
     fn may_use_handlers_for_itself() {
