@@ -17,14 +17,15 @@ struct Releases {
     folder: TempDir,
 }
 
-/// Answers with its release, and where its working directory, the path of its modules and its virtual environment are.
+/// Answers with its release, those of what it imports at once and late, and the working directory of its import: an old worker's
+/// own may have been removed.
 const APPLICATION: &str = "import os, sys\n\
     import library\n\
-    HERE = os.getcwd()\n\
+    HERE = os.path.basename(os.getcwd())\n\
     def application(environ, start_response):\n    \
         start_response('200 OK', [('Content-Type', 'text/plain')])\n    \
         import late\n    \
-        return [f'{WORD} {library.WORD} {late.WORD} {os.path.basename(os.getcwd())}'.encode()]\n\
+        return [f'{WORD} {library.WORD} {late.WORD} {HERE}'.encode()]\n\
     WORD = ";
 
 impl Releases {
