@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -17,10 +17,11 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
     getsockname, getsockopt, listen, setsockopt, socket,
 };
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chown, dup2_stdin};
+use nix::sys::stat::{Mode, SFlag, umask};
+use nix::unistd::dup2_stdin;
 
 use super::Address;
+use super::folder::{Entry, is};
 use super::identity::{find_group, find_user};
 
 /// Mode and owner of a Unix socket in the file system.
@@ -81,8 +82,8 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.owner == std::process::id() && self.is_there() {
-            let _ = fs::remove_file(&self.path);
+        if self.owner == std::process::id() {
+            let _ = Entry::at(&self.path).and_then(|it| it.remove(self.device, self.inode));
         }
     }
 }
@@ -215,6 +216,13 @@ fn bind_unix(
         }
         error => told(error.into()),
     })?;
+    // First, so that nothing is left behind where there is no such user.
+    let uid = owner.user.as_deref();
+    let uid = uid.map(|name| find_user(name, "--socket-user"));
+    let uid = uid.transpose()?;
+    let gid = owner.group.as_deref();
+    let gid = gid.map(|name| find_group(name, "--socket-group"));
+    let gid = gid.transpose()?;
     make_room(address, path)?;
     // The mode is right from the first moment: bind() makes the file with what the umask leaves.
     let rest = Mode::from_bits_truncate(0o777 & !owner.mode);
@@ -222,27 +230,17 @@ fn bind_unix(
     let socket = bind_socket(AddressFamily::Unix, &place);
     umask(before);
     let socket = socket.map_err(told)?;
-    let found = fs::symlink_metadata(path).map_err(told)?;
+    let entry = Entry::at(path).map_err(told)?;
+    let found = entry.look().map_err(told)?;
     let file = SocketFile {
         path: std::path::absolute(path).map_err(told)?,
-        device: found.dev(),
-        inode: found.ino(),
+        device: found.st_dev,
+        inode: found.st_ino,
         owner: std::process::id(),
     };
-    let (uid, gid) = (
-        owner
-            .user
-            .as_deref()
-            .map(|name| find_user(name, "--socket-user"))
-            .transpose()?,
-        owner
-            .group
-            .as_deref()
-            .map(|name| find_group(name, "--socket-group"))
-            .transpose()?,
-    );
     if uid.is_some() || gid.is_some() {
-        chown(path, uid, gid).map_err(|error| {
+        // Not by its path, at which there may be a link by now.
+        entry.give_socket(uid, gid).map_err(|error| {
             format!("cannot give {address} to the user and group named: {error}; that needs root, or a group of yours")
         })?;
     }
@@ -258,10 +256,13 @@ fn bind_unix(
 
 /// Removes a socket that nobody listens on any more; whatever else is at the path stays.
 fn make_room(address: &Address, path: &Path) -> Result<(), String> {
-    let Ok(found) = fs::symlink_metadata(path) else {
+    let Ok(entry) = Entry::at(path) else {
         return Ok(());
     };
-    if !found.file_type().is_socket() {
+    let Ok(found) = entry.look() else {
+        return Ok(());
+    };
+    if !is(&found, SFlag::S_IFSOCK) {
         return Err(format!(
             "cannot listen on {address}: there is something else than a socket at that path; remove it or choose \
              another path"
@@ -280,7 +281,8 @@ fn make_room(address: &Address, path: &Path) -> Result<(), String> {
         }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             log::info!("removing the socket {address}, on which nobody listens any more");
-            fs::remove_file(path)
+            entry
+                .remove(found.st_dev, found.st_ino)
                 .map_err(|error| format!("cannot remove the old socket {address}: {error}"))
         }
         Err(error) => Err(format!(

@@ -1,13 +1,15 @@
 //! Where the lines of the log go: standard error or a file, and never nowhere without a word.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::folder::Entry;
 
 /// How long a line waits for whoever reads standard error. Only the first that nobody takes does: behind it are the
 /// master with all its duties, and workers that have something to say.
@@ -16,14 +18,26 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// As much as a pipe that can be written to takes without blocking (pipe(7), PIPE_BUF).
 const PIECE: usize = 4096;
 
+/// How often it is told that the file cannot be written, or can be again: a disk that is almost full goes to and fro.
+const TOLD: Duration = Duration::from_secs(1);
+
 /// The way out for lines.
 #[derive(Debug, Default)]
 pub struct LogOutput {
-    file: Option<(PathBuf, File)>,
-    /// Whether the file could not be written last time.
+    file: Option<(PathBuf, Opened)>,
+    /// Whether the file could not be written last time, and whether that was told.
     failing: bool,
+    told: bool,
+    last_told: Option<Instant>,
     /// Lines that nobody took.
     lost: u64,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    /// How much is written at a time.
+    piece: usize,
 }
 
 impl LogOutput {
@@ -34,8 +48,9 @@ impl LogOutput {
     pub fn open(&mut self, path: &Path) -> Result<(), String> {
         let told = |error: io::Error| {
             format!(
-                "the log file '{}' of --log-file cannot be opened: {error}",
-                path.display()
+                "the log file '{}' of --log-file cannot be opened: {}",
+                path.display(),
+                reason(&error)
             )
         };
         let path = std::path::absolute(path).map_err(told)?;
@@ -54,76 +69,97 @@ impl LogOutput {
         };
         *file = open(path).map_err(|error| {
             format!(
-                "the log file '{}' cannot be opened anew: {error}; the old one stays in use",
-                path.display()
+                "the log file '{}' cannot be opened anew: {}; the old one stays in use",
+                path.display(),
+                reason(&error)
             )
         })?;
         Ok(())
     }
 
-    /// Writes a line. Never waits for long: who reads standard error may have stopped to.
+    /// Writes a line. Never waits for long: who reads standard error, or a FIFO, may have stopped to.
     pub fn write(&mut self, line: &[u8]) {
         let Some((path, file)) = &mut self.file else {
             return self.write_to_stderr(line);
         };
-        match file.write_all(line) {
-            Ok(()) if self.failing => {
-                self.failing = false;
-                let text = format!("the log file '{}' can be written again\n", path.display());
-                self.write_to_stderr(text.as_bytes());
-            }
-            Ok(()) => {}
-            Err(error) => {
-                let text = format!(
+        let patience = if self.failing {
+            Duration::ZERO
+        } else {
+            PATIENCE
+        };
+        let written = put(&mut file.file, line, file.piece, patience);
+        self.failing = written.is_err();
+        let now = Instant::now();
+        let is_news = self.failing != self.told;
+        if is_news && self.last_told.is_none_or(|last| now >= last + TOLD) {
+            self.told = self.failing;
+            self.last_told = Some(now);
+            let text = match &written {
+                Ok(()) => format!("the log file '{}' can be written again\n", path.display()),
+                Err(error) => format!(
                     "the log file '{}' cannot be written: {error}; until it can, the log goes here\n",
                     path.display()
-                );
-                if !std::mem::replace(&mut self.failing, true) {
-                    self.write_to_stderr(text.as_bytes());
-                }
-                self.write_to_stderr(line);
-            }
+                ),
+            };
+            self.write_to_stderr(text.as_bytes());
+        }
+        if written.is_err() {
+            self.write_to_stderr(line);
         }
     }
 
     fn write_to_stderr(&mut self, line: &[u8]) {
+        let mut stderr = io::stderr().lock();
         if self.lost > 0 {
             let text = format!(
                 "{} lines of the log were lost: nobody read them\n",
                 self.lost
             );
-            if !to_stderr(text.as_bytes(), Duration::ZERO) {
+            if put(&mut stderr, text.as_bytes(), PIECE, Duration::ZERO).is_err() {
                 self.lost += 1;
                 return;
             }
             self.lost = 0;
         }
-        if !to_stderr(line, PATIENCE) {
+        if put(&mut stderr, line, PIECE, PATIENCE).is_err() {
             self.lost += 1;
         }
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
+/// Opens the file, not through a link that another user may have made: what the master writes as root is what clients and
+/// the application have it write.
+fn open(path: &Path) -> io::Result<Opened> {
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
+    let file = Entry::trusted(path)?.open(flags, 0o640)?;
+    // Who else writes to the same file shall not come between the pieces of a line.
+    let is_file = file.metadata()?.is_file();
+    let piece = if is_file { usize::MAX } else { PIECE };
+    Ok(Opened { file, piece })
 }
 
-/// Whether it was all taken.
-fn to_stderr(text: &[u8], patience: Duration) -> bool {
-    let mut stderr = io::stderr().lock();
-    for piece in text.chunks(PIECE) {
-        let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+fn reason(error: &io::Error) -> String {
+    if error.raw_os_error() == Some(nix::libc::ENXIO) {
+        "it is no file, and nobody reads from it".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+/// Writes all of it, a piece at a time and each only once there is room.
+fn put<W: Write + AsFd>(
+    out: &mut W,
+    text: &[u8],
+    piece: usize,
+    patience: Duration,
+) -> io::Result<()> {
+    for piece in text.chunks(piece) {
+        let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
         let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
         if poll(&mut fds, patience).is_ok_and(|ready| ready == 0) {
-            return false;
+            return Err(io::Error::other("nobody reads it"));
         }
-        if stderr.write_all(piece).is_err() {
-            return false;
-        }
+        out.write_all(piece)?;
     }
-    true
+    Ok(())
 }

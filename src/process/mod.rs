@@ -7,6 +7,7 @@ mod address;
 mod channel;
 mod crew;
 mod custody;
+mod folder;
 mod forks;
 mod identity;
 mod listener;

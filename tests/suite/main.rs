@@ -42,6 +42,7 @@ mod wsgi_pep3333;
 mod processes_crashes;
 mod processes_custody;
 mod processes_deadlines;
+mod processes_folders;
 mod processes_logging;
 mod processes_pool;
 mod processes_preload;
