@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use nix::sys::prctl::{get_dumpable, set_dumpable, set_no_new_privs};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Group, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
@@ -14,6 +15,7 @@ pub struct Identity {
     umask: Option<u32>,
     /// The soft and the hard limit.
     open_files: Option<(u64, u64)>,
+    no_new_privileges: bool,
 }
 
 impl Identity {
@@ -62,7 +64,14 @@ impl Identity {
             group,
             umask,
             open_files,
+            no_new_privileges: false,
         })
+    }
+
+    /// The same, and without the right to gain privileges by running a setuid or setgid program, if that is wanted.
+    pub fn without_new_privileges(mut self, wanted: bool) -> Self {
+        self.no_new_privileges = wanted;
+        self
     }
 
     /// Whether what takes this on still runs as root.
@@ -92,6 +101,7 @@ impl Identity {
         if let Some(mask) = self.umask {
             umask(Mode::from_bits_truncate(mask));
         }
+        let was_dumpable = get_dumpable().unwrap_or(false);
         if let Some(group) = self.group {
             match &self.user {
                 Some((_, name)) => initgroups(name, group),
@@ -102,6 +112,14 @@ impl Identity {
         }
         if let Some((uid, _)) = &self.user {
             setuid(*uid).map_err(told("become the user of --user"))?;
+        }
+        if was_dumpable {
+            // Whoever changes the user or the group has given this up: /proc/self would go on being root's, and closed to
+            // the process itself (PR_SET_DUMPABLE in prctl(2)). There is nothing in its memory that is not the user's.
+            set_dumpable(true).map_err(told("have /proc/self as the user of --user"))?;
+        }
+        if self.no_new_privileges {
+            set_no_new_privs().map_err(told("do without new privileges"))?;
         }
         Ok(())
     }

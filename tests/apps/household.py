@@ -52,7 +52,16 @@ def describes(_):
     return f"uid {os.getuid()} gid {os.getgid()} groups {sorted(os.getgroups())} umask {umask:03o} home {os.environ.get('HOME')}"
 
 
-PAGES = {"/orphan": orphan, "/writes": writes, "/describes": describes, "/pid": lambda _: str(os.getpid())}
+def reads(name):
+    """What /proc/self has under this name, or why it cannot be read."""
+    try:
+        with open("/proc/self/" + name, errors="replace") as file:
+            return file.read()
+    except OSError as error:
+        return error.strerror
+
+
+PAGES = {"/reads": reads, "/orphan": orphan, "/writes": writes, "/describes": describes, "/pid": lambda _: str(os.getpid())}
 
 
 def application(environ, start_response):

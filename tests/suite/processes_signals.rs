@@ -8,7 +8,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 
 use crate::client::{Connection, Request, fetch};
-use crate::gateway::{Fifo, Gateway};
+use crate::gateway::{Builder, Fifo, Gateway};
 use crate::load::Load;
 use crate::process_table::{children, is_alive, send, status, zombies};
 use crate::release::{Held, Release};
@@ -332,6 +332,57 @@ fn workers_are_who_they_are_told_to_be() {
         );
         assert!(!gateway.log().contains("as root"), "{}", gateway.log());
         assert!(gateway.reload());
+    }
+}
+
+/// A builder of `household.py`, from a folder where every user gets at it.
+fn household() -> Builder {
+    let builder = Gateway::builder("household.py");
+    let folder = builder.folder();
+    let source = crate::gateway::apps().join("household.py");
+    fs::copy(source, folder.path().join("household.py")).unwrap();
+    let builder = builder.cwd(folder.path());
+    builder.shell("chmod 755 .; exec \"$@\"")
+}
+
+#[track_caller]
+fn page(gateway: &Gateway, path: &str) -> String {
+    fetch(gateway.socket(), &Request::get(path))
+        .expect(200)
+        .text()
+}
+
+/// Else psutil and the like fail in it, and whoever looks from outside as the same user.
+#[test]
+fn a_worker_s_proc_self_is_its_user_s() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: this user is not root");
+        return;
+    }
+    for words in [&["--user", "nobody"][..], &["--group", "nogroup"]] {
+        for option in ["--max-requests-jitter=0", "--preload"] {
+            let gateway = household().args(words).arg(option).start();
+            for name in ["io", "auxv", "environ"] {
+                let text = page(&gateway, &format!("/reads?{name}"));
+                assert!(
+                    !text.contains("denied"),
+                    "{words:?} {option} {name}: {text}"
+                );
+            }
+        }
+    }
+}
+
+/// Setuid programs such as sendmail work, unless the operator will not have it.
+#[test]
+fn privileges_are_given_up_for_good_only_where_asked() {
+    for (words, expected) in [(&[][..], "0"), (&["--no-new-privileges"], "1")] {
+        for option in ["--max-requests-jitter=0", "--preload"] {
+            let gateway = household().args(words).arg(option).start();
+            let text = page(&gateway, "/reads?status");
+            let line = format!("NoNewPrivs:\t{expected}\n");
+            assert!(text.contains(&line), "{words:?} {option}: {text}");
+        }
     }
 }
 
