@@ -37,5 +37,5 @@ pub use log_output::LogOutput;
 pub use master::{Ending, Master, Plan};
 pub use pid_file::PidFile;
 pub use scoreboard::{Place, Running, Scoreboard, Seat};
-pub use signals::{Catch, Signal, Signals, die_of_faults, end_at_once, insist};
+pub use signals::{Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, insist};
 pub use threads::{Memory, StackPipe, StackSignals, wait_readable};

@@ -4,6 +4,7 @@ import atexit
 import os
 import subprocess
 import sys
+import tempfile
 
 print("imported")
 
@@ -61,7 +62,17 @@ def reads(name):
         return error.strerror
 
 
-PAGES = {"/reads": reads, "/orphan": orphan, "/writes": writes, "/describes": describes, "/pid": lambda _: str(os.getpid())}
+def grows(_):
+    """Writes more than a limit of file sizes allows."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(1 << 20))
+    except OSError as error:
+        return error.strerror
+    return "written"
+
+
+PAGES = {"/grows": grows, "/reads": reads, "/orphan": orphan, "/writes": writes, "/describes": describes, "/pid": lambda _: str(os.getpid())}
 
 
 def application(environ, start_response):

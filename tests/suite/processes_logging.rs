@@ -207,3 +207,32 @@ fn a_reader_of_the_log_that_leaves_does_no_harm() {
     }
     assert_eq!(gateway.terminate().code, 0);
 }
+
+/// A limit of file sizes (`ulimit -f`, LimitFSIZE=) is a signal to those who do not ignore it: to the master at its log, and to
+/// the application at its own files.
+#[test]
+fn a_log_at_its_limit_of_size_ends_nobody() {
+    // Of 1 KiB or 512 bytes, as the shell has it; standard error is such a file, too.
+    const LINE: &str = r#"ulimit -f 4; exec "$@" 2>"$TEST_LOG""#;
+    let builder = Gateway::builder("household.py");
+    let log = builder.folder().path().join("log");
+    let stderr = builder.folder().path().join("stderr");
+    let mut gateway = builder
+        .shell(LINE)
+        .env("TEST_LOG", &stderr)
+        .arg("--log-file")
+        .arg(&log)
+        .start();
+    let page = format!("/writes?{}", "x".repeat(500));
+    let load = Load::on(&gateway, &page).requests(50);
+    load.run().expect_none_lost();
+    gateway.signal(Signal::SIGUSR1);
+    let answer = fetch(gateway.socket(), &Request::get("/grows"));
+    assert_eq!(answer.expect(200).text(), "File too large");
+    assert!(gateway.is_running());
+    let text = fs::read_to_string(&stderr).unwrap();
+    assert!(text.contains("File too large"), "{text}");
+    assert!(!text.contains(" ended"), "{text}");
+    assert_eq!(fs::metadata(&log).unwrap().len() % 512, 0);
+    assert_eq!(gateway.terminate().code, 0);
+}

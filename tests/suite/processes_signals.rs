@@ -163,7 +163,13 @@ fn what_is_for_the_master_passes_the_others_by() {
         let gateway = release.start(2, &[option]);
         let ((), tally) = Load::on(&gateway, "/").during(|load| {
             for child in children(gateway.pid()) {
-                for signal in [Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGHUP] {
+                for signal in [
+                    Signal::SIGTTIN,
+                    Signal::SIGTTOU,
+                    Signal::SIGHUP,
+                    Signal::SIGUSR1,
+                    Signal::SIGUSR2,
+                ] {
                     send(child, signal);
                 }
             }
@@ -173,6 +179,66 @@ fn what_is_for_the_master_passes_the_others_by() {
         tally.expect_none_lost();
         let log = gateway.terminate().log;
         assert!(!log.contains("killed by signal"), "{log}");
+    }
+}
+
+/// Other servers make a new master on it: who sends it by habit ends nothing here, in no process and at no time.
+#[test]
+fn sigusr2_means_nothing() {
+    let release = Release::new("serves text");
+    for option in ["--max-requests-jitter=0", "--preload"] {
+        let gateway = release.start(1, &[option]);
+        for _ in 0..1000 {
+            gateway.signal(Signal::SIGUSR2);
+        }
+        gateway.wait_for_line(&["SIGUSR2", "info: ", "ignored"]);
+        send(gateway.worker(), Signal::SIGUSR2);
+        gateway.wait_for_line(&["worker 1: SIGUSR2"]);
+        assert!(gateway.reload());
+        let exit = gateway.terminate();
+        assert_eq!(exit.code, 0, "{}", exit.log);
+        let told = exit.log.matches("SIGUSR2").count();
+        assert!(told < 10, "{told} times: {}", exit.log);
+    }
+}
+
+/// Whoever starts it has blocked or ignored what he likes, and so has the application as its import.
+#[test]
+fn no_process_begins_with_what_another_has_blocked_or_ignored() {
+    const LINE: &str = r#"exec /usr/bin/python3 -c '
+import os, signal, sys
+every = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+terminal = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+for number in every - terminal - {signal.SIGPIPE, signal.SIGXFSZ}:
+    signal.signal(number, signal.SIG_IGN)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, every)
+os.execv(sys.argv[1], sys.argv[1:])' "$@""#;
+    // Without the two that are the C library's own.
+    let mask = |pid, field: &str| {
+        let mask = status(pid, field).unwrap();
+        u64::from_str_radix(&mask, 16).unwrap() & !(0b11 << 31)
+    };
+    let bit = |signal: Signal| 1u64 << (signal as u32 - 1);
+    let as_python = bit(Signal::SIGPIPE) | bit(Signal::SIGXFSZ);
+    for option in ["--max-requests-jitter=0", "--preload"] {
+        let builder = Gateway::builder("blocking.py").shell(LINE);
+        let gateway = builder.args(["--workers", "2", option]).start();
+        gateway.wait_until_ready(2);
+        let processes = children(gateway.pid()).into_iter().chain([gateway.pid()]);
+        for pid in processes {
+            let name = crate::process_table::title(pid);
+            assert_eq!(mask(pid, "SigIgn"), as_python, "{option} {name}");
+            // The application has blocked this one, in the process where it was imported.
+            let imported = option != "--preload" && name.contains("worker");
+            if imported || name.contains("template") {
+                assert_eq!(mask(pid, "SigBlk"), bit(Signal::SIGALRM), "{option} {name}");
+            } else {
+                assert_eq!(mask(pid, "SigBlk"), 0, "{option} {name}");
+            }
+        }
+        assert_eq!(gateway.terminate().code, 0);
     }
 }
 
