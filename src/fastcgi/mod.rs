@@ -24,6 +24,7 @@ mod request;
 mod responder;
 mod sender;
 mod socket;
+mod standard;
 
 use std::io;
 use std::sync::atomic::AtomicUsize;

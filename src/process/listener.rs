@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::sockopt::{AcceptConn, PeerCredentials, ReuseAddr};
 use nix::sys::socket::{
@@ -127,6 +128,15 @@ pub fn bind(address: &Address, backlog: i32, owner: &SocketOwner) -> Result<Vec<
 /// program with a connected one.
 pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
     getsockopt(&fd, AcceptConn).unwrap_or(false)
+}
+
+/// Whether this listening socket still listens. A Unix socket that was shut down says that it does, and tells by poll(2).
+pub(super) fn listens(socket: BorrowedFd<'_>) -> bool {
+    let closed = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+    let mut fds = [PollFd::new(socket, closed)];
+    // Errors are told without being asked for.
+    let is_over = poll(&mut fds, PollTimeout::ZERO) != Ok(0);
+    is_listening(socket) && !is_over
 }
 
 /// Whether this socket is a TCP socket.
@@ -345,7 +355,8 @@ fn bind_socket(family: AddressFamily, place: &dyn SockaddrLike) -> io::Result<Ow
     Ok(socket)
 }
 
-fn start(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
+/// Begins to listen, or goes on.
+pub(super) fn start(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
     let most = fs::read_to_string("/proc/sys/net/core/somaxconn")
         .ok()
         .and_then(|text| text.trim().parse().ok());

@@ -117,7 +117,9 @@ impl<'a> Worker<'a> {
         .context("the responder cannot be made")?;
         let custodian = self.duty.custodian();
         let custodian = custodian.context("the responder cannot be made")?;
-        let responder = Arc::new(responder.entrusting(custodian));
+        let responder = responder.entrusting(custodian);
+        let duty = Arc::clone(&self.duty);
+        let responder = Arc::new(responder.telling_of_loss(move |reason| duty.has_lost(reason)));
         process::insist(Catch::Serving).context("signals cannot be caught")?;
         if application.is_some() {
             self.tell_new_files();
@@ -128,7 +130,11 @@ impl<'a> Worker<'a> {
         if let Some(interpreter) = interpreter {
             interpreter.finalize();
         }
-        Ok(Exit::Fine)
+        Ok(if responder.is_lost() {
+            Exit::Failed
+        } else {
+            Exit::Fine
+        })
     }
 
     /// Runs the application's threads, the first of them on this one, which Python takes for its main thread.

@@ -44,6 +44,7 @@ mod processes_custody;
 mod processes_deadlines;
 mod processes_folders;
 mod processes_logging;
+mod processes_meddled;
 mod processes_pool;
 mod processes_preload;
 mod processes_recycling;
