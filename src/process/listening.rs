@@ -110,6 +110,11 @@ impl Listening {
         self.bound.iter().zip(&self.again).any(is_file) || !self.lost.is_empty()
     }
 
+    /// Whether a socket is to be made anew that could not be yet.
+    pub(super) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
     /// Whether nothing is listened on, nor going to be.
     pub(super) fn is_over(&self) -> bool {
         self.bound.is_empty() && self.lost.is_empty()

@@ -226,6 +226,10 @@ impl<'a> Master<'a> {
                 self.version += 1;
                 self.tell_listeners();
             }
+            if self.listening.has_lost() {
+                // Until those who have one open, too, have ended.
+                self.next_look = now + TICK;
+            }
             if self.listening.is_over() {
                 log::error!("cannot go on: nothing is listened on any more");
                 self.ending = Ending::Failed(1);

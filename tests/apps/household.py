@@ -72,7 +72,20 @@ def grows(_):
     return "written"
 
 
-PAGES = {"/grows": grows, "/reads": reads, "/orphan": orphan, "/writes": writes, "/describes": describes, "/pid": lambda _: str(os.getpid())}
+def opens(word):
+    """Logs as programs do that are made for containers."""
+    for name in ("/dev/stdout", "/dev/stderr"):
+        with open(name, "w") as file:
+            file.write(f"{word} by {name}\n")
+    return "written"
+
+
+def environment(_):
+    names = ("HOME", "USER", "LOGNAME", "SHELL", "USERNAME")
+    return " ".join(f"{name}={os.environ.get(name)}" for name in names) + " ~=" + os.path.expanduser("~")
+
+
+PAGES = {"/opens": opens, "/environment": environment, "/grows": grows, "/reads": reads, "/orphan": orphan, "/writes": writes, "/describes": describes, "/pid": lambda _: str(os.getpid())}
 
 
 def application(environ, start_response):

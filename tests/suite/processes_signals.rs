@@ -418,6 +418,101 @@ fn page(gateway: &Gateway, path: &str) -> String {
         .text()
 }
 
+/// A number that no user and no group has.
+const NUMBER: &str = "12345";
+
+/// What libraries look at for their files and for who they are.
+#[test]
+fn workers_have_the_environment_of_their_user() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: this user is not root");
+        return;
+    }
+    let user = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let (home, shell) = (user.dir.display(), user.shell.display());
+    let nobody =
+        format!("HOME={home} USER=nobody LOGNAME=nobody SHELL={shell} USERNAME=None ~={home}");
+    let number = "HOME=/ USER=None LOGNAME=None SHELL=/bin/sh USERNAME=None ~=/".to_owned();
+    let root = "HOME=/root USER=root LOGNAME=root SHELL=/bin/zsh USERNAME=root ~=/root".to_owned();
+    for (words, expected) in [
+        (&["--user", "nobody"][..], nobody),
+        (&["--user", NUMBER], number),
+        (&["--group", "nogroup"], root),
+    ] {
+        for option in ["--max-requests-jitter=0", "--preload"] {
+            let mut builder = household().args(words).arg(option);
+            for name in ["USER", "LOGNAME", "USERNAME"] {
+                builder = builder.env(name, "root");
+            }
+            let builder = builder.env("HOME", "/root").env("SHELL", "/bin/zsh");
+            let gateway = builder.start();
+            assert_eq!(
+                page(&gateway, "/environment"),
+                expected,
+                "{words:?} {option}"
+            );
+            // And what it writes to is the user's.
+            assert_eq!(
+                page(&gateway, "/opens?word"),
+                "written",
+                "{words:?} {option}"
+            );
+            for name in ["/dev/stdout", "/dev/stderr"] {
+                gateway.wait_for_log(&format!("worker 1: word by {name}\n"));
+            }
+        }
+    }
+}
+
+/// As in a container: a number is a user, also where the process is that user already.
+#[test]
+fn a_user_may_be_a_number_that_is_nobody_s() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: this user is not root");
+        return;
+    }
+    let described = |gateway: &Gateway| page(gateway, "/describes");
+    let gateway = household().args(["--user", NUMBER]).start();
+    let text = described(&gateway);
+    assert!(
+        text.starts_with("uid 12345 gid 12345 groups [12345]"),
+        "{text}"
+    );
+    let gateway = household()
+        .args(["--user", NUMBER, "--group", "54321"])
+        .start();
+    let text = described(&gateway);
+    assert!(
+        text.starts_with("uid 12345 gid 54321 groups [54321]"),
+        "{text}"
+    );
+    for group in [&[][..], &["--group", NUMBER]] {
+        let builder = household().uid(12345).args(["--user", NUMBER]);
+        let text = described(&builder.args(group).start());
+        assert!(text.starts_with("uid 12345 gid 12345 "), "{text}");
+    }
+    for option in ["--user", "--group", "--socket-user", "--socket-group"] {
+        let exit = household().args([option, "4294967295"]).run();
+        assert_ne!(exit.code, 0, "{option}");
+        assert!(exit.log.contains("'4294967295'"), "{option}: {}", exit.log);
+    }
+    // The group of this number is somebody's.
+    let group = nix::unistd::Group::from_name("utmp").unwrap().unwrap();
+    let number = group.gid.to_string();
+    let is_user = nix::unistd::User::from_uid(group.gid.as_raw().into())
+        .unwrap()
+        .is_some();
+    if !is_user {
+        let exit = household().args(["--user", &number]).run();
+        assert_ne!(exit.code, 0);
+        assert!(
+            exit.log.contains("name the group with --group"),
+            "{}",
+            exit.log
+        );
+    }
+}
+
 /// Else psutil and the like fail in it, and whoever looks from outside as the same user.
 #[test]
 fn a_worker_s_proc_self_is_its_user_s() {
