@@ -1,7 +1,7 @@
 //! One request through the CGI door.
 
 use super::exit::Exit;
-use super::python;
+use super::python::{self, WorkingFolder};
 use crate::cgi::{CgiExchange, Stdio};
 use crate::cli::{ApplicationOptions, ExplainOptions};
 use crate::explain;
@@ -27,8 +27,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         debug: options.general.debug,
         mount: options.general.mount.clone(),
     };
-    let started =
-        python::change_folder(options).and_then(|()| python::start_and_load(options, mode));
+    let started = WorkingFolder::begin(options).and_then(|_| python::start_and_load(options, mode));
     let (interpreter, application) = match started {
         Ok(started) => started,
         Err(error) => {

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use super::exit::Exit;
-use super::{crew, fastcgi, python};
+use super::python::{self, WorkingFolder};
+use super::{crew, fastcgi};
 use crate::cli::{Cli, FastcgiOptions, Told};
 use crate::wsgi::Mode;
 
@@ -22,7 +23,7 @@ pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
         return Ok(Exit::Fine);
     }
     let options = &options.application;
-    python::change_folder(options)?;
+    WorkingFolder::begin(options)?;
     let mode = Mode {
         multithread: false,
         multiprocess: false,

@@ -6,8 +6,9 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::exit::{Exit, Usage};
+use super::logging;
+use super::python::{self, WorkingFolder};
 use super::worker::Worker;
-use super::{logging, python};
 use crate::cli::{ApplicationOptions, Cli, ProcessOptions, ResponderOptions};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
@@ -25,6 +26,7 @@ pub(super) struct FastcgiCrew<'a> {
     pub(super) limits: Limits,
     handoff: Option<Handoff>,
     explain: bool,
+    folder: Option<WorkingFolder>,
     cli: &'a Cli,
 }
 
@@ -51,6 +53,7 @@ impl<'a> FastcgiCrew<'a> {
             limits: limits(responder)?,
             handoff: has_master.then(handoff).transpose()?,
             explain: false,
+            folder: None,
             cli,
         })
     }
@@ -58,6 +61,12 @@ impl<'a> FastcgiCrew<'a> {
     /// The same crew, explaining requests instead of having the application answer them.
     pub(super) fn explaining(mut self, explain: bool) -> Self {
         self.explain = explain;
+        self
+    }
+
+    /// The same crew, whose processes change to this folder before they import the application.
+    pub(super) fn in_folder(mut self, folder: WorkingFolder) -> Self {
+        self.folder = Some(folder);
         self
     }
 
@@ -154,6 +163,9 @@ impl<'a> FastcgiCrew<'a> {
     /// # Errors
     /// Why it cannot be served.
     pub(super) fn load(&self, stacks: impl FnOnce()) -> anyhow::Result<Loaded> {
+        if let Some(folder) = &self.folder {
+            folder.enter()?;
+        }
         let (interpreter, target) = python::start(self.application)?;
         stacks();
         let application = python::load(&target, self.mode())?;

@@ -8,7 +8,8 @@ use anyhow::Context as _;
 
 use super::crew::FastcgiCrew;
 use super::exit::{Exit, Usage};
-use super::{logging, python};
+use super::logging;
+use super::python::WorkingFolder;
 use crate::cli::{ApplicationOptions, Cli, FastcgiOptions, ProcessOptions, ResponderOptions};
 use crate::process::{
     self, Address, Ending, Identity, Listening, Master, PidFile, Plan, SocketOwner,
@@ -38,7 +39,7 @@ pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
         user: options.socket_user.clone(),
         group: options.socket_group.clone(),
     };
-    let identity = begin(&options.application, &options.process)?;
+    let (folder, identity) = begin(&options.application, &options.process)?;
     let crew = FastcgiCrew::new(
         &options.application,
         &options.process,
@@ -47,6 +48,7 @@ pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
         cli,
     )?
     .explaining(options.explain)
+    .in_folder(folder)
     .fitting(&identity);
     let listening =
         Listening::bind(&addresses, options.backlog, &owner).map_err(anyhow::Error::msg)?;
@@ -77,10 +79,11 @@ pub(super) fn run_spawned(
     explain: bool,
     cli: &Cli,
 ) -> anyhow::Result<Exit> {
-    let identity = begin(application, process)?;
+    let (folder, identity) = begin(application, process)?;
     let has_master = process.workers.is_some();
     let crew = FastcgiCrew::new(application, process, responder, has_master, cli)?
         .explaining(explain)
+        .in_folder(folder)
         .fitting(&identity);
     let listening = Listening::on(process::inherited(0).map_err(anyhow::Error::msg)?);
     if has_master {
@@ -93,8 +96,11 @@ pub(super) fn run_spawned(
 }
 
 /// What comes first, with and without a master.
-fn begin(application: &ApplicationOptions, process: &ProcessOptions) -> anyhow::Result<Identity> {
-    python::change_folder(application)?;
+fn begin(
+    application: &ApplicationOptions,
+    process: &ProcessOptions,
+) -> anyhow::Result<(WorkingFolder, Identity)> {
+    let folder = WorkingFolder::begin(application)?;
     let identity = Identity::new(
         process.user.as_deref(),
         process.group.as_deref(),
@@ -108,7 +114,7 @@ fn begin(application: &ApplicationOptions, process: &ProcessOptions) -> anyhow::
             "the application runs as root: give --user, so that a fault of it is not the whole machine's"
         );
     }
-    Ok(identity)
+    Ok((folder, identity))
 }
 
 fn write_pid_file(process: &ProcessOptions) -> anyhow::Result<Option<PidFile>> {

@@ -1,5 +1,6 @@
 //! Starts Python and imports the application, as the operator's options say.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -9,19 +10,75 @@ use crate::cli::ApplicationOptions;
 use crate::process;
 use crate::wsgi::{Application, Interpreter, Mode, Python, Target};
 
-/// Changes to the folder of `--chdir`, from which every other path is seen.
-pub(super) fn change_folder(options: &ApplicationOptions) -> anyhow::Result<()> {
-    match &options.general.chdir {
-        Some(folder) => std::env::set_current_dir(folder).with_context(|| {
-            format!(
-                "cannot change to the folder {} of --chdir",
-                std::path::absolute(folder)
-                    .unwrap_or_else(|_| folder.clone())
-                    .display()
-            )
-        }),
-        None => Ok(()),
+/// The working directory by its name: a deploy may put another folder there, or point a symbolic link at one.
+#[derive(Clone, Debug)]
+pub(super) struct WorkingFolder {
+    /// Absolute, and with the links in it; none where it was removed before the start.
+    name: Option<PathBuf>,
+    /// Whether it is that of `--chdir`.
+    is_named: bool,
+}
+
+impl WorkingFolder {
+    /// Changes to the folder of `--chdir`, from which every other path is seen.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub(super) fn begin(options: &ApplicationOptions) -> anyhow::Result<Self> {
+        let start = start_folder();
+        let folder = match &options.general.chdir {
+            Some(chdir) => Self {
+                name: Some(start.unwrap_or_default().join(chdir)),
+                is_named: true,
+            },
+            None => Self {
+                name: start,
+                is_named: false,
+            },
+        };
+        if folder.is_named {
+            folder.enter()?;
+        }
+        Ok(folder)
     }
+
+    /// Changes to what has this name now, which every process does that is to import the application.
+    ///
+    /// # Errors
+    /// When there is nothing, or a folder is closed. Not without `--chdir`: the operator has not asked to be anywhere, and
+    /// may have started the gateway in a folder that is closed for the user of the workers.
+    pub(super) fn enter(&self) -> anyhow::Result<()> {
+        let Some(name) = &self.name else {
+            return Ok(());
+        };
+        match std::env::set_current_dir(name) {
+            Err(error) if self.is_named => Err(error).with_context(|| {
+                format!("cannot change to the folder {} of --chdir", name.display())
+            }),
+            Err(error) => {
+                log::debug!(
+                    "the folder {} of the start is kept: {error}",
+                    name.display()
+                );
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// The folder that this process was started in, by the name that the shell has for it: the kernel's own has no links in it.
+fn start_folder() -> Option<PathBuf> {
+    let here = std::env::current_dir().ok();
+    let number = |path: &Path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    std::env::var_os("PWD")
+        .map(PathBuf::from)
+        .filter(|shell| shell.is_absolute() && number(shell).is_some())
+        .filter(|shell| number(shell) == number(Path::new(".")))
+        .or(here)
 }
 
 /// Starts Python and imports the application.
@@ -38,9 +95,8 @@ pub(super) fn start_and_load(
 pub(super) fn start(options: &ApplicationOptions) -> anyhow::Result<(Interpreter, Target)> {
     process::watch_forks();
     let target = Target::parse(&options.app).map_err(Usage)?;
-    let folder = target
-        .folder()
-        .context("the working directory cannot be told")?;
+    let unknown = "the working directory cannot be told";
+    let near = target.folders().context(unknown)?;
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let by_variable = std::env::var_os("VIRTUAL_ENV").filter(|venv| !venv.is_empty());
     let by_variable = by_variable
@@ -54,13 +110,13 @@ pub(super) fn start(options: &ApplicationOptions) -> anyhow::Result<(Interpreter
         .iter()
         .map(|folder| absolute(folder))
         .collect();
-    if target.is_module() {
-        // As `python -m` does: a module is looked for where one stands.
-        path.push(folder.clone());
+    // As `python -m` does: a module is looked for where one stands. A file's own folder comes before all of these.
+    if target.is_module() || options.general.chdir.is_some() {
+        path.push(std::env::current_dir().context(unknown)?);
     }
     let python = Python {
         venv: named.map(|venv| absolute(&venv)),
-        near: Some(folder),
+        near,
         path,
         program: options.app.clone(),
     };

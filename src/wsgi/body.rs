@@ -5,8 +5,9 @@ use std::io;
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
-use super::errors::traceback;
+use super::errors::{kind, traceback};
 use super::exchange::{Open, Pushed, Response, Shared};
 use super::file_wrapper::{FileWrapper, as_block};
 
@@ -87,7 +88,9 @@ pub(super) fn respond_blocks(
         .map_err(|error| not_iterable(result, error))?
     {
         let block = block?;
-        let bytes = as_block(&block)?.as_bytes();
+        let bytes = as_block(&block)
+            .map_err(|error| no_list(result).unwrap_or(error))?
+            .as_bytes();
         if bytes.is_empty() {
             continue;
         }
@@ -136,12 +139,31 @@ fn not_iterable(result: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     {
         return error;
     }
-    let kind = class
-        .name()
-        .map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    let kind = kind(result);
     PyTypeError::new_err(format!(
         "a WSGI application returns an iterable of bytes, and this one returned '{kind}'"
     ))
+}
+
+/// Why the application's whole body was taken for a list of blocks, where it returned that: what is iterated over then are
+/// its numbers or letters.
+fn no_list(result: &Bound<'_, PyAny>) -> Option<PyErr> {
+    let way_out = if result.is_instance_of::<PyBytes>() {
+        "[body]"
+    } else if result.is_instance_of::<PyByteArray>() || result.is_instance_of::<PyMemoryView>() {
+        "[bytes(body)]"
+    } else if result.is_instance_of::<PyString>() {
+        "[body.encode()]"
+    } else if result.is_instance_of::<PyDict>() {
+        "[json.dumps(body).encode()]"
+    } else {
+        return None;
+    };
+    let kind = kind(result);
+    Some(PyTypeError::new_err(format!(
+        "the application returned its body as {kind}, and WSGI wants a list of bytes, or another iterable of them: \
+         return {way_out}"
+    )))
 }
 
 /// A body needs a head ("the application must invoke start_response before the iterable yields its first body

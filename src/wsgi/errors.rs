@@ -2,14 +2,22 @@
 
 use std::sync::Arc;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyMemoryView, PyString};
 
 use super::exchange::Shared;
 
-/// The request's error stream. What is written after the request goes to the log alone.
+/// The request's error stream. What is written after the request goes to the log alone. Beside what the PEP names it has
+/// what programs use of `sys.stderr`, as some put it there.
 #[pyclass(frozen, module = "wsgi_gateway")]
 pub(super) struct Errors {
+    shared: Arc<Shared>,
+}
+
+/// The same for bytes: `buffer`, as text streams have it.
+#[pyclass(frozen, module = "wsgi_gateway")]
+struct ErrorBytes {
     shared: Arc<Shared>,
 }
 
@@ -19,34 +27,180 @@ impl Errors {
     }
 }
 
+/// Reports these bytes to the web server while the request lasts, else to the log.
+fn report(py: Python<'_>, shared: &Shared, bytes: &[u8]) {
+    py.detach(|| match &mut *shared.lock() {
+        Some(open) => open.report(bytes),
+        None => {
+            let text = String::from_utf8_lossy(bytes);
+            log::error!(target: "wsgi.errors", "{}", text.trim_end_matches('\n'));
+        }
+    });
+}
+
+fn flush_reports(py: Python<'_>, shared: &Shared) {
+    py.detach(|| {
+        if let Some(open) = &mut *shared.lock() {
+            open.flush_reports();
+        }
+    });
+}
+
+/// What `fileno()` raises of a stream without a descriptor, in Python's own words.
+fn no_descriptor(py: Python<'_>) -> PyResult<i32> {
+    let error = py.import("io")?.getattr("UnsupportedOperation")?;
+    Err(PyErr::from_value(error.call1(("fileno",))?))
+}
+
 #[pymethods]
 impl Errors {
-    fn write(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<usize> {
-        let bytes = encoded(text)?;
-        py.detach(|| match &mut *self.shared.lock() {
-            Some(open) => open.report(&bytes),
-            None => {
-                let text = String::from_utf8_lossy(&bytes);
-                log::error!(target: "wsgi.errors", "{}", text.trim_end_matches('\n'));
-            }
-        });
+    #[classattr]
+    #[pyo3(name = "encoding")]
+    const ENCODING: &str = "utf-8";
+    #[classattr]
+    #[pyo3(name = "errors")]
+    const ERRORS: &str = "backslashreplace";
+    #[classattr]
+    #[pyo3(name = "name")]
+    const NAME: &str = "<wsgi.errors>";
+    #[classattr]
+    #[pyo3(name = "mode")]
+    const MODE: &str = "w";
+    #[classattr]
+    #[pyo3(name = "newlines")]
+    const NEWLINES: Option<&str> = None;
+    #[classattr]
+    #[pyo3(name = "closed")]
+    const CLOSED: bool = false;
+    #[classattr]
+    #[pyo3(name = "line_buffering")]
+    const LINE_BUFFERING: bool = true;
+
+    fn write(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let text = text.cast::<PyString>().map_err(|_| {
+            PyTypeError::new_err(format!(
+                "wsgi.errors is a text stream: write() takes a str, and not '{}'; bytes go to its buffer",
+                kind(text)
+            ))
+        })?;
+        report(py, &self.shared, &encoded(text)?);
         text.len()
     }
 
     fn writelines(&self, py: Python<'_>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
         for line in lines.try_iter()? {
-            self.write(py, line?.cast::<PyString>()?)?;
+            self.write(py, &line?)?;
         }
         Ok(())
     }
 
     fn flush(&self, py: Python<'_>) {
-        py.detach(|| {
-            if let Some(open) = &mut *self.shared.lock() {
-                open.flush_reports();
-            }
-        });
+        flush_reports(py, &self.shared);
     }
+
+    #[getter]
+    fn buffer(&self) -> ErrorBytes {
+        ErrorBytes {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// The stream is the web server's: it stays open, whoever closes it.
+    fn close(&self, py: Python<'_>) {
+        self.flush(py);
+    }
+
+    fn isatty(&self) -> bool {
+        false
+    }
+
+    fn readable(&self) -> bool {
+        false
+    }
+
+    fn writable(&self) -> bool {
+        true
+    }
+
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        no_descriptor(py)
+    }
+}
+
+#[pymethods]
+impl ErrorBytes {
+    #[classattr]
+    #[pyo3(name = "name")]
+    const NAME: &str = "<wsgi.errors>";
+    #[classattr]
+    #[pyo3(name = "mode")]
+    const MODE: &str = "wb";
+    #[classattr]
+    #[pyo3(name = "closed")]
+    const CLOSED: bool = false;
+
+    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let bytes = match data.cast::<PyBytes>() {
+            Ok(bytes) => bytes.clone(),
+            Err(_) => {
+                let view = PyMemoryView::from(data).map_err(|_| {
+                    PyTypeError::new_err(format!(
+                        "the buffer of wsgi.errors takes bytes, and not '{}'; a str goes to wsgi.errors itself",
+                        kind(data)
+                    ))
+                })?;
+                view.call_method0("tobytes")?.cast_into()?
+            }
+        };
+        report(py, &self.shared, bytes.as_bytes());
+        Ok(bytes.as_bytes().len())
+    }
+
+    fn writelines(&self, py: Python<'_>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+        for line in lines.try_iter()? {
+            self.write(py, &line?)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self, py: Python<'_>) {
+        flush_reports(py, &self.shared);
+    }
+
+    /// As that of the text stream.
+    fn close(&self, py: Python<'_>) {
+        self.flush(py);
+    }
+
+    fn isatty(&self) -> bool {
+        false
+    }
+
+    fn readable(&self) -> bool {
+        false
+    }
+
+    fn writable(&self) -> bool {
+        true
+    }
+
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        no_descriptor(py)
+    }
+}
+
+/// The name of an object's type, for messages.
+pub(super) fn kind(object: &Bound<'_, PyAny>) -> String {
+    let name = object.get_type().name();
+    name.map_or_else(|_| "?".to_owned(), |name| name.to_string())
 }
 
 /// The text as UTF-8; what UTF-8 cannot say is escaped, since an error message is no place for another error.

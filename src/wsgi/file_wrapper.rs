@@ -7,6 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 
+use super::errors::kind;
 use crate::gateway::FileSpan;
 
 /// An application's file, to be returned as the response's iterable.
@@ -147,12 +148,9 @@ fn is_exactly(object: &Bound<'_, PyAny>, module: &str, name: &str) -> bool {
 /// A block of the body, or why it cannot be one (PEP 3333: an iterable yields bytestrings).
 pub(super) fn as_block<'a, 'py>(block: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
     block.cast::<PyBytes>().map_err(|_| {
-        let kind = block
-            .get_type()
-            .name()
-            .map_or_else(|_| "?".to_owned(), |name| name.to_string());
         pyo3::exceptions::PyTypeError::new_err(format!(
-            "a WSGI application's blocks are bytes, and this one is of type '{kind}'"
+            "a WSGI application's blocks are bytes, and this one is of type '{}'",
+            kind(block)
         ))
     })
 }

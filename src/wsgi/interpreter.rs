@@ -19,8 +19,8 @@ use super::venv;
 pub struct Python {
     /// The virtual environment that was named.
     pub venv: Option<PathBuf>,
-    /// Where to look for one if none was named: this folder and those above it.
-    pub near: Option<PathBuf>,
+    /// Where to look for one if none was named: each of these folders and those above it.
+    pub near: Vec<PathBuf>,
     /// Folders in front of `sys.path`, first first.
     pub path: Vec<PathBuf>,
     /// `sys.argv[0]`.
@@ -42,7 +42,7 @@ impl Interpreter {
     /// One sentence about the virtual environment, or what CPython itself has to say.
     pub fn start(python: &Python) -> Result<Self, String> {
         let linked = linked_version();
-        let executable = venv::executable(python.venv.as_deref(), python.near.as_deref(), linked)?;
+        let executable = venv::executable(python.venv.as_deref(), &python.near, linked)?;
         initialize(&executable, python.program.as_bytes())?;
         // SAFETY: initialization just succeeded on this thread, which therefore is attached; from here on it attaches
         // like any other.

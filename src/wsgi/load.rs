@@ -1,15 +1,16 @@
 //! Imports the application, and says in one sentence why where it cannot.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 
 use pyo3::exceptions::{PyAttributeError, PyModuleNotFoundError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyModule, PyType};
+use pyo3::types::{PyModule, PyType};
 
 use super::errors::traceback;
-use super::target::{Source, Target, is_identifier};
+use super::runners::Runners;
+use super::script::Script;
+use super::target::{Source, Target};
 
 /// Why there is no application.
 #[derive(Debug)]
@@ -57,15 +58,24 @@ pub(super) struct Loaded {
 
 /// Imports the application.
 pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, LoadError> {
-    let module = match &target.source {
-        Source::Module(name) => import(py, name)?,
-        Source::File(path) => run_file(py, path)?,
-    };
     let shown = match &target.source {
         Source::Module(name) => format!("module '{name}'"),
         Source::File(path) => format!("file '{}'", path.display()),
     };
-    let (name, mut object) = attribute(py, &module, target.attribute.as_deref(), &shown)?;
+    let refused = |error: PyErr| LoadError::raised(py, &error, &format!("loading the {shown}"));
+    let runners = Runners::hold(py).map_err(refused)?;
+    let module = match &target.source {
+        Source::Module(name) => import(py, name),
+        Source::File(path) => run_file(py, path, &runners),
+    };
+    let told = runners.release(py);
+    let module = module?;
+    let told = told.map_err(refused)?;
+    let (name, mut object) = match (&target.attribute, told) {
+        // What the script itself would have served, were it run without the gateway.
+        (None, Some(application)) => ("what it runs by itself".to_owned(), application),
+        (named, _) => attribute(py, &module, named.as_deref(), &shown)?,
+    };
     if target.is_factory {
         object = object.call0().map_err(|error| {
             LoadError::raised(py, &error, &format!("calling the factory '{name}()'"))
@@ -89,10 +99,7 @@ pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, LoadError>
 fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyModule>, LoadError> {
     py.import(name).map_err(|error| {
         // Only the module itself, or a package above it: one that the application imports is an error inside it.
-        let missing = error
-            .is_instance_of::<PyModuleNotFoundError>(py)
-            .then(|| error.value(py).getattr("name").and_then(|name| name.extract::<String>()).ok())
-            .flatten()
+        let missing = missing(py, &error)
             .filter(|missing| name == missing || name.starts_with(&format!("{missing}.")));
         match missing {
             Some(missing) => LoadError::plain(format!(
@@ -113,71 +120,37 @@ fn searched(py: Python<'_>) -> String {
     path.unwrap_or_default().join(", ")
 }
 
-/// Runs a file as a module, under its own folder in `sys.path`.
-fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyModule>, LoadError> {
+fn run_file<'py>(
+    py: Python<'py>,
+    path: &Path,
+    runners: &Runners,
+) -> Result<Bound<'py, PyModule>, LoadError> {
     let shown = path.display();
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let source = std::fs::read(&path).map_err(|error| {
+    let unreadable = |error: std::io::Error| {
         LoadError::plain(format!(
             "the application file '{shown}' cannot be read: {error}"
         ))
-    })?;
-    let run = || -> PyResult<Bound<'py, PyModule>> {
-        let sys = py.import("sys")?;
-        if let Some(folder) = path.parent() {
-            sys.getattr("path")?
-                .call_method1("insert", (0, folder.as_os_str()))?;
-        }
-        let modules = sys.getattr("modules")?;
-        let name = module_name(&modules, &path)?;
-        let module = PyModule::new(py, &name)?;
-        modules.set_item(&name, &module)?;
-        execute(&module, &name, &path, &source).inspect_err(|_| {
-            let _ = modules.del_item(&name);
-        })?;
-        // As an import does: a module may have put something else in its place.
-        Ok(modules.get_item(&name)?.cast_into()?)
     };
-    run().map_err(|error| LoadError::raised(py, &error, &format!("running the file '{shown}'")))
+    let source = std::fs::read(path).map_err(unreadable)?;
+    let script = Script::find(path).map_err(unreadable)?;
+    script
+        .run(py, &source, &|| runners.has_run())
+        .map_err(|error| {
+            let mut raised = LoadError::raised(py, &error, &format!("running the file '{shown}'"));
+            if let Some(hint) = missing(py, &error).and_then(|name| script.hint(&name)) {
+                raised.sentence = format!("{}; {hint}", raised.sentence);
+            }
+            raised
+        })
 }
 
-/// Runs the source in the module's namespace, with the attributes that an import would give it. Not by importlib.util,
-/// whose own imports cost a CGI request two milliseconds.
-fn execute(module: &Bound<'_, PyModule>, name: &str, path: &Path, source: &[u8]) -> PyResult<()> {
-    let py = module.py();
-    // As a str: a Path would become a pathlib object, and import that module.
-    let file = path.as_os_str();
-    let machinery = py.import("importlib.machinery")?;
-    let loader = machinery.getattr("SourceFileLoader")?.call1((name, file))?;
-    let spec = machinery.getattr("ModuleSpec")?.call1((name, &loader))?;
-    spec.setattr("origin", file)?;
-    spec.setattr("has_location", true)?;
-    module.setattr("__file__", file)?;
-    module.setattr("__loader__", &loader)?;
-    module.setattr("__spec__", spec)?;
-    if path.extension() == Some(OsStr::new("py")) {
-        loader.call_method1("exec_module", (module,))?;
-    } else {
-        // No cache of the compiled code: its name would be the same for app.cgi as for app.py beside it.
-        let code = loader.call_method1("source_to_code", (PyBytes::new(py, source), file))?;
-        py.import("builtins")?
-            .call_method1("exec", (code, module.dict()))?;
+/// The module that was not found, where that is the error.
+fn missing(py: Python<'_>, error: &PyErr) -> Option<String> {
+    if !error.is_instance_of::<PyModuleNotFoundError>(py) {
+        return None;
     }
-    Ok(())
-}
-
-/// The file's own name, so that its classes can be pickled and another import finds the same module; another where that
-/// name is taken or is none.
-fn module_name(modules: &Bound<'_, PyAny>, path: &Path) -> PyResult<String> {
-    let stem = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
-    if is_identifier(stem) && !modules.contains(stem)? {
-        return Ok(stem.to_owned());
-    }
-    let plain: String = stem
-        .chars()
-        .map(|c| if c.is_alphanumeric() { c } else { '_' })
-        .collect();
-    Ok(format!("_wsgi_gateway_{plain}"))
+    let name = error.value(py).getattr("name");
+    name.and_then(|name| name.extract::<String>()).ok()
 }
 
 fn attribute<'py>(

@@ -1,6 +1,7 @@
 //! PEP 3333: Python inside this process, the application, and the call of one for each request.
 //!
-//! `interpreter` and `venv` start CPython, `target` and `load` find the application, `caller` is one request's life from
+//! `interpreter` and `venv` start CPython, `target` and `load` find the application, `script` runs it where it is a file, with
+//! `runners` out of its way, `caller` is one request's life from
 //! `environ` to `close()` and `body` its last part, `response`, `input`, `errors` and `file_wrapper` are the objects that the application is
 //! given. `stacks` tells where Python is stuck. This floor has never heard of FastCGI, and it is the only one with PyO3.
 
@@ -14,6 +15,8 @@ mod input;
 mod interpreter;
 mod load;
 mod response;
+mod runners;
+mod script;
 mod stacks;
 mod target;
 mod venv;

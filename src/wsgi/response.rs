@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyBaseException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::string::PyStringData;
 use pyo3::types::{PyBool, PyInt, PyList, PyString, PyTraceback, PyTuple};
 
+use super::errors::kind;
 use super::exchange::{Response, Shared};
 use super::file_wrapper::as_block;
 use crate::gateway::Head;
@@ -41,6 +42,7 @@ impl StartResponse {
         exc_info: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Write> {
         if let Some(exc_info) = exc_info {
+            let error = Raised::of(exc_info)?;
             if py.detach(|| {
                 self.shared
                     .lock()
@@ -48,7 +50,7 @@ impl StartResponse {
                     .is_some_and(|open| open.has_begun())
             }) {
                 // "re-raise the exception" once headers have left: the client must not take two responses for one.
-                return Err(raised(exc_info)?);
+                return Err(error.again()?);
             }
         }
         let head = head(status, response_headers)?;
@@ -95,14 +97,39 @@ impl Write {
     }
 }
 
-/// The exception of an `exc_info` triple, with its traceback.
-fn raised(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
-    let triple = exc_info.cast::<PyTuple>()?;
-    let error = PyErr::from_value(triple.get_item(1)?);
-    if let Ok(traceback) = triple.get_item(2)?.cast::<PyTraceback>() {
-        error.set_traceback(exc_info.py(), Some(traceback.clone()));
+/// The triple of `exc_info`.
+struct Raised<'a, 'py> {
+    triple: &'a Bound<'py, PyTuple>,
+}
+
+impl<'a, 'py> Raised<'a, 'py> {
+    fn of(exc_info: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        let triple = exc_info.cast::<PyTuple>().ok();
+        let triple = triple.filter(|triple| triple.len() == 3).ok_or_else(|| {
+            PyTypeError::new_err(format!(
+                "exc_info must be the tuple of three that sys.exc_info() gives, and is {}",
+                shown(exc_info)
+            ))
+        })?;
+        Ok(Self { triple })
     }
-    Ok(error)
+
+    /// The exception, with its traceback, to be raised again.
+    fn again(&self) -> PyResult<PyErr> {
+        let value = self.triple.get_item(1)?;
+        if !value.is_instance_of::<PyBaseException>() {
+            return Err(PyAssertionError::new_err(format!(
+                "the head has left, and exc_info has no exception to raise again, but {}: sys.exc_info() has one inside \
+                 an except block only",
+                shown(&value)
+            )));
+        }
+        let error = PyErr::from_value(value);
+        if let Ok(traceback) = self.triple.get_item(2)?.cast::<PyTraceback>() {
+            error.set_traceback(self.triple.py(), Some(traceback.clone()));
+        }
+        Ok(error)
+    }
 }
 
 fn head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head> {
@@ -169,11 +196,7 @@ fn shown(object: &Bound<'_, PyAny>) -> String {
         |repr| repr.to_string_lossy().into_owned(),
     );
     let short: String = repr.chars().take(80).collect();
-    let kind = object
-        .get_type()
-        .name()
-        .map_or_else(|_| "?".to_owned(), |name| name.to_string());
-    format!("{short} of type '{kind}'")
+    format!("{short} of type '{}'", kind(object))
 }
 
 fn is_number(value: &Bound<'_, PyAny>) -> bool {

@@ -87,16 +87,22 @@ impl Target {
         matches!(self.source, Source::Module(_))
     }
 
-    /// The folder beside or above which the application's virtual environment may lie, and in which its own modules are.
+    /// The folders in or above which the application's virtual environment may lie, the likeliest first. A file's is the
+    /// one that it lies in when links are followed, or else the link's own.
     ///
     /// # Errors
     /// When the working directory cannot be told.
-    pub fn folder(&self) -> std::io::Result<PathBuf> {
+    pub fn folders(&self) -> std::io::Result<Vec<PathBuf>> {
         let here = std::env::current_dir()?;
-        Ok(match &self.source {
-            Source::Module(_) => here,
-            Source::File(file) => here.join(file).parent().map_or(here, Path::to_owned),
-        })
+        let Source::File(file) = &self.source else {
+            return Ok(vec![here]);
+        };
+        let named = here.join(file);
+        let real = named.canonicalize().ok();
+        let files = real.into_iter().chain([named]);
+        Ok(files
+            .filter_map(|file| Some(file.parent()?.to_owned()))
+            .collect())
     }
 }
 

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 /// One sentence: what is not there or does not fit, and the way out.
 pub(super) fn executable(
     named: Option<&Path>,
-    near: Option<&Path>,
+    near: &[PathBuf],
     linked: (u8, u8),
 ) -> Result<PathBuf, String> {
     let venv = match named {
         Some(venv) => Some(venv.to_owned()),
-        None => near.and_then(find),
+        None => near.iter().find_map(|folder| find(folder)),
     };
     match venv {
         Some(venv) => of_venv(&venv, linked),
@@ -102,7 +102,7 @@ mod tests {
     fn a_missing_or_foreign_environment_is_one_sentence() {
         let folder = tempfile::tempdir().unwrap();
         let venv = folder.path().join("venv");
-        let ask = || executable(Some(&venv), None, (3, 11));
+        let ask = || executable(Some(&venv), &[], (3, 11));
         assert!(
             ask()
                 .unwrap_err()
@@ -120,7 +120,7 @@ mod tests {
         let inside = venv.join("app");
         std::fs::create_dir(&inside).unwrap();
         assert_eq!(
-            executable(None, Some(&inside), (3, 11)).unwrap(),
+            executable(None, &["/nowhere".into(), inside], (3, 11)).unwrap(),
             venv.join("bin/python")
         );
     }

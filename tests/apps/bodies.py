@@ -42,6 +42,31 @@ def a_sequence(environ, start_response):
     return Sequence()
 
 
+def bytearray_itself(environ, start_response):
+    start_response("200 OK", TEXT[:])
+    return bytearray(b"body")
+
+
+def memoryview_itself(environ, start_response):
+    start_response("200 OK", TEXT[:])
+    return memoryview(b"body")
+
+
+def str_itself(environ, start_response):
+    start_response("200 OK", TEXT[:])
+    return "body"
+
+
+def kind_of_str_itself(environ, start_response):
+    start_response("200 OK", TEXT[:])
+    return type("Markup", (str,), {})("body")
+
+
+def dict_itself(environ, start_response):
+    start_response("200 OK", TEXT[:])
+    return {"body": 1}
+
+
 def bytes_itself(environ, start_response):
     """A bytes object is an iterable of int: the mistake that everybody makes once."""
     start_response("200 OK", TEXT[:])

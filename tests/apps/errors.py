@@ -65,4 +65,75 @@ def bytes_are_refused(environ, start_response):
     return [answer]
 
 
+def bytes_by_buffer(environ, start_response):
+    buffer = environ["wsgi.errors"].buffer
+    written = buffer.write(b"bytes \xe2\x82\xac\n")
+    written += buffer.write(bytearray(b"bytearray\n")) + buffer.write(memoryview(b"memoryview\n"))
+    buffer.writelines([b"first bytes\n", b"second bytes\n"])
+    buffer.flush()
+    start_response("200 OK", TEXT[:])
+    return [str(written).encode()]
+
+
+def text_over_buffer(environ, start_response):
+    """What codecs and io make of a stream of bytes leaves it usable when they are gone."""
+    import codecs
+    import io
+
+    errors = environ["wsgi.errors"]
+    codecs.getwriter("utf-8")(errors.buffer).write("by codecs\n")
+    wrapper = io.TextIOWrapper(errors.buffer, "utf-8")
+    wrapper.write("by a wrapper\n")
+    wrapper.close()
+    with __import__("contextlib").closing(errors):
+        pass
+    errors.write("after both\n")
+    start_response("200 OK", TEXT[:])
+    return [b"said"]
+
+
+def as_stderr(environ, start_response):
+    """What programs ask of sys.stderr."""
+    import io
+    import sys
+    import warnings
+
+    errors, before = environ["wsgi.errors"], sys.stderr
+    sys.stderr = errors
+    try:
+        warnings.warn("told by warnings", stacklevel=1)
+        facts = [
+            (errors.encoding, errors.errors, errors.closed, errors.newlines, errors.mode, errors.name),
+            (errors.isatty(), errors.readable(), errors.writable(), errors.seekable()),
+            (errors.buffer.closed, errors.buffer.isatty(), errors.buffer.writable(), errors.buffer.readable()),
+        ]
+        for stream in (errors, errors.buffer):
+            try:
+                stream.fileno()
+            except io.UnsupportedOperation as error:
+                facts.append(str(error))
+    finally:
+        sys.stderr = before
+    start_response("200 OK", TEXT[:])
+    return [repr(facts).encode()]
+
+
+def wrong_kinds(environ, start_response):
+    errors = environ["wsgi.errors"]
+    said = []
+    for write, what in [
+        (errors.write, b"bytes"),
+        (errors.write, None),
+        (errors.writelines, [5]),
+        (errors.buffer.write, "text"),
+        (errors.buffer.write, 5),
+    ]:
+        try:
+            write(what)
+        except TypeError as error:
+            said.append(str(error))
+    start_response("200 OK", TEXT[:])
+    return ["\n".join(said).encode()]
+
+
 application = by_name(globals())

@@ -93,6 +93,30 @@ def first_with_exc_info(environ, start_response):
     return [b"replaced"]
 
 
+def no_triple(environ, start_response):
+    """Each of these is an error that names it; nothing has left before."""
+    said = []
+    for wrong in (True, 0, "error", [None, None, None], ValueError("itself"), (), (ValueError, ValueError("pair"))):
+        try:
+            start_response("500 Wrong", TEXT[:], wrong)
+        except TypeError as error:
+            said.append(str(error))
+    start_response("200 OK", TEXT[:])
+    return ["\n".join(said).encode()]
+
+
+def no_triple_too_late(environ, start_response):
+    write = start_response("200 OK", TEXT[:])
+    write(b"half\n")
+    said = []
+    for wrong in (True, sys.exc_info(), (ValueError, "old style", None)):
+        try:
+            start_response("500 Wrong", TEXT[:], wrong)
+        except (AssertionError, TypeError) as error:
+            said.append(f"{type(error).__name__}: {error}")
+    return ["\n".join(said).encode()]
+
+
 def none_as_exc_info(environ, start_response):
     start_response("200 OK", TEXT[:], None)
     return [b"none"]

@@ -5,6 +5,7 @@
 //! the protocol cannot hide by being made on both sides.
 #![allow(clippy::unwrap_used)]
 
+mod application_files;
 mod captures;
 mod client;
 mod gateway;
@@ -48,6 +49,7 @@ mod processes_meddled;
 mod processes_pool;
 mod processes_preload;
 mod processes_recycling;
+mod processes_releases;
 mod processes_reload;
 mod processes_signals;
 mod processes_systemd;

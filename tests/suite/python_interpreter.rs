@@ -255,6 +255,30 @@ mod virtual_environment {
         }
     }
 
+    /// A folder of CGI programs is often one of links: the environment lies around the file that such a link leads to, or
+    /// else around the link.
+    #[test]
+    fn found_around_the_file_behind_a_link() {
+        let folder = TempDir::new().unwrap();
+        let env = folder.path().join("srv/env");
+        make_venv(&env, &python_version());
+        fs::create_dir(folder.path().join("cgi-bin")).unwrap();
+        for name in ["interpreter.py", "by_name.py"] {
+            fs::copy(apps().join(name), env.join(name)).unwrap();
+        }
+        let link = folder.path().join("cgi-bin/app.cgi");
+        symlink("../srv/env/interpreter.py", &link).unwrap();
+        let found = imported(Cgi::new(&link, &imports("only_in_this_venv")));
+        assert!(found.starts_with(env.to_str().unwrap()), "{found}");
+        let gateway = Gateway::builder(link.to_str().unwrap()).start();
+        let found = fetch(gateway.socket(), &imports("only_in_this_venv"));
+        assert!(found.expect(200).text().starts_with(env.to_str().unwrap()));
+        let link = env.join("linked.py");
+        symlink(apps().join("interpreter.py"), &link).unwrap();
+        let found = imported(Cgi::new(&link, &imports("only_in_this_venv")));
+        assert!(found.starts_with(env.to_str().unwrap()), "{found}");
+    }
+
     #[test]
     fn that_does_not_exist() {
         let folder = TempDir::new().unwrap();

@@ -172,6 +172,27 @@ mod return_value {
         }
     }
 
+    /// Iterating over it gives numbers or letters, which is not what the author has to be told of.
+    #[test]
+    fn that_is_its_own_block_is_told_with_the_way_out() {
+        let doors = Doors::open("bodies:application");
+        for (name, way_out) in [
+            (
+                "bytes_itself",
+                "its body as bytes, and WSGI wants a list of bytes, or another iterable of them: return [body]",
+            ),
+            ("bytearray_itself", "its body as bytearray,"),
+            ("memoryview_itself", "its body as memoryview,"),
+            ("str_itself", "its body as str,"),
+            ("kind_of_str_itself", "return [body.encode()]"),
+            ("dict_itself", "return [json.dumps(body).encode()]"),
+        ] {
+            for answer in doors.get(&format!("/{name}")) {
+                answer.is_error_page().logged(way_out);
+            }
+        }
+    }
+
     #[test]
     fn a_wrong_block_after_a_right_one_never_ends_as_a_whole_response() {
         let doors = Doors::open("failing:application");
@@ -477,6 +498,37 @@ mod start_response {
                 assert_eq!(answer.header("Content-Type"), Some("text/html"));
                 assert_eq!(answer.headers.len(), 1, "{answer:#?}");
             }
+        }
+    }
+
+    #[test]
+    fn takes_a_triple_as_exc_info_and_says_so() {
+        let doors = Doors::open("starts:application");
+        let sentence = "exc_info must be the tuple of three that sys.exc_info() gives, and is";
+        for answer in doors.get("/no_triple") {
+            answer.has_status(200);
+            assert_eq!(
+                answer
+                    .text()
+                    .lines()
+                    .filter(|line| line.starts_with(sentence))
+                    .count(),
+                7,
+                "{answer:?}"
+            );
+            assert!(answer.text().contains("True of type 'bool'"), "{answer:?}");
+        }
+        for answer in doors.get("/no_triple_too_late") {
+            answer.has_status(200);
+            let text = answer.text();
+            assert!(
+                text.starts_with(&format!(
+                    "half\nTypeError: {sentence} True of type 'bool'\n"
+                )),
+                "{text}"
+            );
+            let no_exception = "AssertionError: the head has left, and exc_info has no exception";
+            assert_eq!(text.matches(no_exception).count(), 2, "{text}");
         }
     }
 
@@ -1215,6 +1267,63 @@ mod error_stream {
     fn takes_what_cannot_be_encoded() {
         for answer in Doors::open("errors:application").get("/surrogate") {
             answer.is(200, "said").logged("byte ");
+        }
+    }
+
+    #[test]
+    fn takes_bytes_by_its_buffer() {
+        let doors = Doors::open("errors:application");
+        for answer in doors.get("/bytes_by_buffer") {
+            answer.is(200, "31");
+            for line in [
+                "bytes \u{20ac}",
+                "bytearray",
+                "memoryview",
+                "first bytes",
+                "second bytes",
+            ] {
+                answer.logged(line);
+                assert!(
+                    answer.told_the_web_server().contains(line),
+                    "{line}: {answer:?}"
+                );
+            }
+        }
+        for answer in doors.get("/text_over_buffer") {
+            answer
+                .is(200, "said")
+                .logged("by codecs")
+                .logged("by a wrapper")
+                .logged("after both");
+        }
+    }
+
+    #[test]
+    fn has_what_programs_ask_of_sys_stderr() {
+        let expected = "[('utf-8', 'backslashreplace', False, None, 'w', '<wsgi.errors>'), (False, False, True, False), \
+                        (False, False, True, False), 'fileno', 'fileno']";
+        for answer in Doors::open("errors:application").get("/as_stderr") {
+            answer.is(200, expected).logged("told by warnings");
+        }
+    }
+
+    #[test]
+    fn says_which_of_its_two_sides_takes_what() {
+        for answer in Doors::open("errors:application").get("/wrong_kinds") {
+            answer.has_status(200);
+            let text = answer.text();
+            let lines: Vec<&str> = text.lines().collect();
+            assert_eq!(lines.len(), 5, "{text}");
+            for (line, kind) in
+                lines
+                    .iter()
+                    .zip(["'bytes'", "'NoneType'", "'int'", "'str'", "'int'"])
+            {
+                assert!(
+                    line.contains(kind) && line.contains("wsgi.errors"),
+                    "{text}"
+                );
+            }
         }
     }
 
