@@ -11,6 +11,8 @@ use nix::unistd::{
     Gid, Group, Uid, User, fchown, getegid, geteuid, initgroups, setgid, setgroups, setuid,
 };
 
+use crate::gateway::closed;
+
 /// User, group, file mode mask and limit of open files.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
@@ -124,6 +126,9 @@ impl Identity {
         if let Some(user) = &self.user {
             setuid(user.uid).map_err(told("become the user of --user"))?;
             user.set_environment();
+            if let Some(entry) = &user.entry {
+                closed::run_as(&entry.name);
+            }
         }
         if was_dumpable {
             // Whoever changes the user or the group has given this up: /proc/self would go on being root's, and closed to

@@ -24,6 +24,7 @@ use nix::unistd::dup2_stdin;
 use super::Address;
 use super::folder::{Entry, is};
 use super::identity::{find_group, find_user};
+use crate::gateway::closed;
 
 /// Mode and owner of a Unix socket in the file system.
 #[derive(Clone, Debug)]
@@ -213,10 +214,18 @@ fn bind_unix(
     owner: &SocketOwner,
 ) -> Result<Bound, String> {
     let told = |error: io::Error| {
+        let folder = || path.parent().unwrap_or(path).display();
         let hint = match error.kind() {
-            io::ErrorKind::NotFound => "; its folder has to exist",
-            io::ErrorKind::PermissionDenied => "; its folder has to be writable for this user",
-            _ => "",
+            io::ErrorKind::NotFound => "; its folder has to exist".to_owned(),
+            io::ErrorKind::PermissionDenied => match closed::on_the_way(path) {
+                Some(closed) => format!("; {closed}"),
+                None => format!(
+                    "; {} may not write to its folder {}",
+                    closed::user(),
+                    folder()
+                ),
+            },
+            _ => String::new(),
         };
         format!("cannot listen on {address}: {error}{hint}")
     };
