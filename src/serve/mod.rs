@@ -7,6 +7,7 @@ mod custody;
 mod duty;
 mod exit;
 mod fastcgi;
+mod flood;
 mod logging;
 mod minder;
 mod python;

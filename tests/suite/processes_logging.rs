@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 
-use crate::client::{Request, fetch};
+use crate::client::{Connection, Request, fetch};
 use crate::gateway::{Fifo, Gateway};
 use crate::load::Load;
 
@@ -235,4 +236,31 @@ fn a_log_at_its_limit_of_size_ends_nobody() {
     assert!(!text.contains(" ended"), "{text}");
     assert_eq!(fs::metadata(&log).unwrap().len() % 512, 0);
     assert_eq!(gateway.terminate().code, 0);
+}
+
+/// Whoever may connect can make trouble as often as he likes: some of it is told, and how much is not.
+#[test]
+fn trouble_that_comes_over_and_over_fills_no_log() {
+    const TIMES: usize = 300;
+    let gateway = Gateway::builder("hello").start();
+    let garbage = || {
+        let mut connection = Connection::open(gateway.socket());
+        connection.write(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n");
+        connection.read_to_eof();
+    };
+    let begun = Instant::now();
+    for _ in 0..TIMES {
+        garbage();
+    }
+    gateway.wait_for("a word about what was left out", || {
+        garbage();
+        gateway
+            .log()
+            .contains(" messages such as the next were left out")
+            .then_some(())
+    });
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    let log = gateway.log();
+    let told = log.lines().filter(|line| line.contains("FastCGI")).count();
+    assert!(told <= 10 * (seconds + 1), "{told} lines in {seconds} s");
 }
