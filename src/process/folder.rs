@@ -96,7 +96,7 @@ impl Entry {
                     format!(
                         "'{}' on its way is a symbolic link in a folder that other users may change: name what it leads \
                          to",
-                        entry.name.display()
+                        Path::new(&entry.name).display()
                     ),
                 ));
             }
