@@ -6,6 +6,7 @@ use wsgi_gateway::cli::Cli;
 use wsgi_gateway::serve;
 
 fn main() -> ExitCode {
+    serve::begin();
     let cli = Cli::read();
     let started = serve::start_logging(&cli);
     for warning in &cli.warnings {

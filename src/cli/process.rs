@@ -94,6 +94,12 @@ pub struct ProcessOptions {
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
 
+    /// Take from workers, and all that they start, the right to gain privileges by running a setuid or setgid program, such
+    /// as sendmail.
+    #[arg(long, value_name = "YES|NO", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "yes", default_value = "no", hide_default_value = true, value_parser = switch)]
+    pub no_new_privileges: bool,
+
     /// Permission bits that files made by the application do not get [default: as inherited].
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub umask: Option<u32>,

@@ -8,10 +8,13 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
 };
+
+use super::standard;
 
 /// The two ends of the channel, which all workers of a master share, those of every generation.
 #[derive(Debug)]
@@ -61,6 +64,8 @@ pub(super) enum Received {
     Nothing,
     /// The process has no descriptor for what is there.
     Exhausted,
+    /// It is no channel any more: the application has closed it.
+    Broken(Errno),
 }
 
 impl Handoff {
@@ -130,9 +135,13 @@ impl Handoff {
     pub(super) fn receive(&self) -> Received {
         // A message that is received with no descriptor to be had loses its connection, so ask first. The clone's place
         // is free again for the connection; another thread may take the last one between these two calls only.
-        if self.from.try_clone().is_err() {
-            return Received::Exhausted;
+        match fcntl(&self.from, FcntlArg::F_DUPFD_CLOEXEC(3)) {
+            // SAFETY: the descriptor was made just now and belongs to nobody else.
+            Ok(place) => drop(unsafe { OwnedFd::from_raw_fd(place) }),
+            Err(Errno::EBADF) => return Received::Broken(Errno::EBADF),
+            Err(_) => return Received::Exhausted,
         }
+        standard::fill();
         let mut byte = [0; 1];
         let mut pieces = [IoSliceMut::new(&mut byte)];
         let mut space = nix::cmsg_space!(RawFd);
@@ -156,14 +165,12 @@ impl Handoff {
                 },
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Received::Nothing,
-                Err(error) => {
-                    log::error!("the handoff channel failed: {error}");
-                    return Received::Nothing;
-                }
+                Err(error) => return Received::Broken(error),
             }
         };
         // SAFETY: the kernel made the descriptor for this call, and it belongs to nobody else.
         let socket = socket.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        let socket = socket.and_then(|socket| standard::above(socket).ok());
         Received::Message(Message {
             socket,
             note: Note(byte[0]),

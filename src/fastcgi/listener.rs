@@ -1,13 +1,17 @@
 //! A listening socket from the responder's side: takes one connection, if it is one to be taken.
 
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc::POLLRDHUP;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::TcpNoDelay;
 use nix::sys::socket::{SockFlag, SockaddrStorage, accept4, getpeername, setsockopt};
 
-use super::AllowList;
+use super::{AllowList, standard};
 
 /// Where web servers connect.
 #[derive(Debug)]
@@ -28,25 +32,48 @@ pub(super) enum Accepted {
     Nothing,
     /// The process or the system has no descriptors or memory left.
     Exhausted,
+    /// It may be so that it goes better in a while.
+    Failed(Errno),
+    /// It is no listening socket any more: the application has closed it or shut it down.
+    Broken(Errno),
 }
+
+/// How often it is told that somebody may not connect, who may try as often as he likes.
+const REFUSALS: Duration = Duration::from_secs(1);
 
 impl Listener {
     /// Takes one new connection.
     pub(super) fn accept(&self, allow: &AllowList) -> Accepted {
+        standard::fill();
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = match accept4(self.socket.as_raw_fd(), flags) {
             // SAFETY: the descriptor was made by accept4 just now and belongs to nobody else.
             Ok(socket) => unsafe { OwnedFd::from_raw_fd(socket) },
+            Err(Errno::EAGAIN) if self.is_shut_down() => return Accepted::Broken(Errno::EINVAL),
             Err(Errno::EAGAIN) => return Accepted::Nothing,
             Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
                 return Accepted::Exhausted;
             }
-            // The peer has gone, or a signal came: there may be another.
-            Err(Errno::ECONNABORTED | Errno::EINTR | Errno::EPROTO) => return Accepted::Refused,
-            Err(error) => {
-                log::error!("a connection could not be taken: {error}");
-                return Accepted::Nothing;
+            // The peer has gone, or a signal came: there may be another. accept(2) also gives the network's errors of a
+            // connection that it would have given.
+            Err(
+                Errno::ECONNABORTED
+                | Errno::EINTR
+                | Errno::EPROTO
+                | Errno::ENETDOWN
+                | Errno::ENOPROTOOPT
+                | Errno::EHOSTDOWN
+                | Errno::ENONET
+                | Errno::EHOSTUNREACH
+                | Errno::ENETUNREACH,
+            ) => return Accepted::Refused,
+            Err(error @ (Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK | Errno::EOPNOTSUPP)) => {
+                return Accepted::Broken(error);
             }
+            Err(error) => return Accepted::Failed(error),
+        };
+        let Ok(socket) = standard::above(socket) else {
+            return Accepted::Exhausted;
         };
         if self.tcp {
             // Small records would otherwise wait for the peer's acknowledgement: 40 ms a request.
@@ -56,6 +83,16 @@ impl Listener {
             }
         }
         Accepted::Socket(socket)
+    }
+}
+
+impl Listener {
+    /// Whether somebody has shut it down: of a Unix socket that does not block, accept(2) does not tell.
+    fn is_shut_down(&self) -> bool {
+        let closed = PollFlags::from_bits_retain(POLLRDHUP);
+        let mut fds = [PollFd::new(self.socket.as_fd(), closed)];
+        let polled = poll(&mut fds, PollTimeout::ZERO);
+        polled.is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -69,7 +106,17 @@ fn may_connect(socket: &OwnedFd, allow: &AllowList) -> bool {
     let allowed = peer.is_some_and(|peer| allow.allows(peer));
     if !allowed {
         let peer = peer.map_or_else(|| "an unknown host".to_owned(), |peer| peer.to_string());
-        log::warn!("refused a connection from {peer}: not in --allow or FCGI_WEB_SERVER_ADDRS");
+        tell_refusal(&peer);
     }
     allowed
+}
+
+fn tell_refusal(peer: &str) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let now = Instant::now();
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_none_or(|last| now >= last + REFUSALS) {
+        *last = Some(now);
+        log::warn!("refused a connection from {peer}: not in --allow or FCGI_WEB_SERVER_ADDRS");
+    }
 }

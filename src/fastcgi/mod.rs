@@ -24,6 +24,7 @@ pub mod record;
 mod request;
 mod responder;
 mod sender;
+mod standard;
 mod unsent;
 
 use std::sync::atomic::AtomicUsize;

@@ -30,9 +30,10 @@ mod tests;
 mod upkeep;
 mod watchdog;
 
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -45,7 +46,7 @@ use super::baton::Baton;
 use super::connection::Step;
 use super::exchange::FastcgiExchange;
 use super::listener::Listener;
-use super::{AllowList, Handoff, Limits, ResponderState};
+use super::{AllowList, Handoff, Limits, ResponderState, standard};
 use peer::Peer;
 use table::Table;
 
@@ -79,6 +80,18 @@ pub struct Responder {
     silent: AtomicU32,
     /// Whether and how the end has come: one of the constants of `end`.
     stopping: AtomicU8,
+    /// Why nothing new can be taken any more.
+    lost: OnceLock<String>,
+    on_loss: OnLoss,
+}
+
+/// What is done when nothing new can be taken any more.
+struct OnLoss(Box<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for OnLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnLoss")
+    }
 }
 
 /// The states of [`Responder::stopping`], each of which the later ones override.
@@ -167,6 +180,7 @@ impl Responder {
         parallel: bool,
     ) -> nix::Result<Self> {
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        standard::fill();
         let responder = Self {
             state: Arc::new(ResponderState::new(limits, open_files)),
             allow,
@@ -183,11 +197,37 @@ impl Responder {
             spared: AtomicU32::new(0),
             silent: AtomicU32::new(0),
             stopping: AtomicU8::new(end::NOT_YET),
+            lost: OnceLock::new(),
+            on_loss: OnLoss(Box::new(|_| {})),
         };
         let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Source::WAKE);
         responder.epoll.add(&responder.wake, wake)?;
         responder.open_doors(&mut responder.table())?;
         Ok(responder)
+    }
+
+    /// The same responder, which calls this once when its listeners or its channel have stopped working, because the application
+    /// has closed them, or shut them down. It must not wait for the responder, which has begun to drain then.
+    pub fn telling_of_loss(mut self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_loss = OnLoss(Box::new(tell));
+        self
+    }
+
+    /// Whether it has come to that.
+    pub fn is_lost(&self) -> bool {
+        self.lost.get().is_some()
+    }
+
+    /// Something that nothing new can be taken without has stopped working.
+    fn lose(&self, what: &str, error: Errno, idle: Idle) {
+        let text = format!(
+            "{what} does not work any more ({error}): the application has closed or shut down what is not its own \
+             (os.closerange?)"
+        );
+        if self.lost.set(text.clone()).is_ok() {
+            (self.on_loss.0)(&text);
+            self.stop(idle);
+        }
     }
 
     /// Serves requests until the responder has drained. Every application thread calls this once; `serve` has the

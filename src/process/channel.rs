@@ -259,7 +259,10 @@ fn take_fds(received: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> Vec<OwnedFd> {
         if let ControlMessageOwned::ScmRights(rights) = message {
             for fd in rights {
                 // SAFETY: the kernel has just made the descriptor for this process, and nobody else knows of it.
-                fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
+                let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+                // Where the application has closed one of the standard descriptors: a copy is at no less than 3.
+                let copy = (fd.as_raw_fd() < 3).then(|| fd.try_clone());
+                fds.extend(copy.map_or(Some(fd), Result::ok));
             }
         }
     }

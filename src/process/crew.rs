@@ -2,9 +2,9 @@
 //! know of.
 
 use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid};
@@ -127,6 +127,10 @@ fn redirect(output: &OwnedFd) -> nix::Result<()> {
         OFlag::O_RDONLY | OFlag::O_CLOEXEC,
         Mode::empty(),
     )?;
+    // Where the application has closed descriptor 0 as its import: it would be the copy that is closed again below.
+    let nothing = fcntl(nothing, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: the descriptor was made just now and belongs to nobody else.
+    let nothing = unsafe { OwnedFd::from_raw_fd(nothing) };
     dup2_stdin(&nothing)?;
     dup2_stdout(output)?;
     dup2_stderr(output)

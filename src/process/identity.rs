@@ -1,19 +1,34 @@
 //! As whom a process runs, and under which limits: what is done once in a new worker.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::os::fd::AsFd;
+use std::path::Path;
 
+use nix::sys::prctl::{get_dumpable, set_dumpable, set_no_new_privs};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Group, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
+use nix::unistd::{
+    Gid, Group, Uid, User, fchown, getegid, geteuid, initgroups, setgid, setgroups, setuid,
+};
+
+use crate::gateway::closed;
 
 /// User, group, file mode mask and limit of open files.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
-    user: Option<(Uid, CString)>,
+    user: Option<Account>,
     group: Option<Gid>,
     umask: Option<u32>,
     /// The soft and the hard limit.
     open_files: Option<(u64, u64)>,
+    no_new_privileges: bool,
+}
+
+/// A user, with or without an entry among the system's.
+#[derive(Clone, Debug)]
+struct Account {
+    uid: Uid,
+    entry: Option<User>,
 }
 
 impl Identity {
@@ -29,51 +44,57 @@ impl Identity {
         open_files: Option<u64>,
     ) -> Result<Self, String> {
         let open_files = open_files.map(within_hard_limit);
-        let found = user.map(|name| look_up(name, "--user")).transpose()?;
-        let own = found.as_ref().map(|user| user.gid);
-        let group = match group {
-            Some(name) => Some(find_group(name, "--group")?),
-            None => own,
+        let user = user.map(|name| look_up(name, "--user")).transpose()?;
+        let named = group.map(|name| find_group(name, "--group")).transpose()?;
+        let settings = Self {
+            umask,
+            open_files,
+            ..Self::default()
         };
-        if (found.is_some() || group.is_some()) && !geteuid().is_root() {
-            let is_same = found.as_ref().is_none_or(|user| user.uid == geteuid())
-                && group.is_none_or(|group| group == nix::unistd::getegid());
+        if !geteuid().is_root() {
+            let is_same = user.as_ref().is_none_or(|user| user.uid == geteuid())
+                && named.is_none_or(|group| group == getegid());
             if !is_same {
                 return Err(
                     "--user and --group need the gateway to be started as root; leave them out, or start it as root"
                         .to_owned(),
                 );
             }
-            return Ok(Self {
-                umask,
-                open_files,
-                ..Self::default()
-            });
+            return Ok(settings);
         }
-        let user = match found {
-            Some(user) => {
-                let name = CString::new(user.name).map_err(|_| "a user's name has a NUL")?;
-                Some((user.uid, name))
-            }
-            None => None,
-        };
+        let own = user.as_ref().filter(|_| named.is_none());
+        let own = own.map(Account::group).transpose()?;
         Ok(Self {
             user,
-            group,
-            umask,
-            open_files,
+            group: named.or(own),
+            ..settings
         })
+    }
+
+    /// The same, and without the right to gain privileges by running a setuid or setgid program, if that is wanted.
+    pub fn without_new_privileges(mut self, wanted: bool) -> Self {
+        self.no_new_privileges = wanted;
+        self
     }
 
     /// Whether what takes this on still runs as root.
     pub fn is_root(&self) -> bool {
-        let uid = self.user.as_ref().map_or_else(geteuid, |user| user.0);
+        let uid = self.user.as_ref().map_or_else(geteuid, |user| user.uid);
         uid.is_root()
     }
 
     /// Files that who has taken this on may have open, where it says so.
     pub fn open_files(&self) -> Option<u64> {
         self.open_files.map(|(soft, _)| soft)
+    }
+
+    /// Has what takes this on own what it writes its output to, so that it may open /dev/stdout and /dev/stderr, as programs
+    /// do that log there.
+    pub(super) fn give_output(&self, output: impl AsFd) {
+        if let Some(user) = &self.user {
+            // It can be written to all the same.
+            let _ = fchown(output, Some(user.uid), self.group);
+        }
     }
 
     /// Takes it on. Root's rights cannot be had back.
@@ -92,18 +113,83 @@ impl Identity {
         if let Some(mask) = self.umask {
             umask(Mode::from_bits_truncate(mask));
         }
+        let was_dumpable = get_dumpable().unwrap_or(false);
         if let Some(group) = self.group {
-            match &self.user {
-                Some((_, name)) => initgroups(name, group),
+            let name = self.user.as_ref().and_then(Account::name);
+            match name {
+                Some(name) => initgroups(&name, group),
                 None => setgroups(&[group]),
             }
             .map_err(told("take on the groups of --user and --group"))?;
             setgid(group).map_err(told("become the group of --group"))?;
         }
-        if let Some((uid, _)) = &self.user {
-            setuid(*uid).map_err(told("become the user of --user"))?;
+        if let Some(user) = &self.user {
+            setuid(user.uid).map_err(told("become the user of --user"))?;
+            user.set_environment();
+            if let Some(entry) = &user.entry {
+                closed::run_as(&entry.name);
+            }
+        }
+        if was_dumpable {
+            // Whoever changes the user or the group has given this up: /proc/self would go on being root's, and closed to
+            // the process itself (PR_SET_DUMPABLE in prctl(2)). There is nothing in its memory that is not the user's.
+            set_dumpable(true).map_err(told("have /proc/self as the user of --user"))?;
+        }
+        if self.no_new_privileges {
+            set_no_new_privs().map_err(told("do without new privileges"))?;
         }
         Ok(())
+    }
+}
+
+impl Account {
+    /// How initgroups(3) finds its groups.
+    fn name(&self) -> Option<CString> {
+        let entry = self.entry.as_ref()?;
+        CString::new(entry.name.as_str()).ok()
+    }
+
+    /// Its own group: without an entry the one of the same number, as `useradd` makes them, unless that is somebody's.
+    fn group(&self) -> Result<Gid, String> {
+        if let Some(entry) = &self.entry {
+            return Ok(entry.gid);
+        }
+        let gid = Gid::from_raw(self.uid.as_raw());
+        match Group::from_gid(gid) {
+            Ok(Some(group)) => Err(format!(
+                "the user {} of --user is in no list of users, and the group of this number is '{}': name the group with \
+                 --group",
+                self.uid, group.name
+            )),
+            _ => Ok(gid),
+        }
+    }
+
+    /// What programs and libraries look at for their files and for who they are, and which is root's or the service
+    /// manager's up to here. A user without an entry has no name and no place, as in a container.
+    fn set_environment(&self) {
+        let entry = self.entry.as_ref();
+        let name = entry.map(|entry| OsStr::new(&entry.name));
+        let home = entry.map_or(Path::new("/"), |entry| &entry.dir);
+        let shell = entry.map_or(Path::new("/bin/sh"), |entry| &entry.shell);
+        let shell = Some(shell).filter(|shell| !shell.as_os_str().is_empty());
+        for (variable, value) in [
+            ("HOME", Some(home.as_os_str())),
+            ("SHELL", shell.map(Path::as_os_str)),
+            ("USER", name),
+            ("LOGNAME", name),
+            // Where Python's getpass looks next.
+            ("LNAME", None),
+            ("USERNAME", None),
+        ] {
+            // SAFETY: this process has a single thread: it was forked just now, or has begun none.
+            unsafe {
+                match value {
+                    Some(value) => std::env::set_var(variable, value),
+                    None => std::env::remove_var(variable),
+                }
+            }
+        }
     }
 }
 
@@ -124,31 +210,47 @@ fn within_hard_limit(wanted: u64) -> (u64, u64) {
 
 /// A user's number by his name or number.
 pub(super) fn find_user(name: &str, option: &str) -> Result<Uid, String> {
-    name.parse()
-        .map(Uid::from_raw)
-        .or_else(|_| look_up(name, option).map(|user| user.uid))
+    look_up(name, option).map(|user| user.uid)
 }
 
 /// A group's number by its name or number.
 pub(super) fn find_group(name: &str, option: &str) -> Result<Gid, String> {
+    let none = || format!("there is no group '{name}' for {option}: name another, or leave it out");
     if let Ok(number) = name.parse() {
-        return Ok(Gid::from_raw(number));
+        return if number == NOBODY_AT_ALL {
+            Err(none())
+        } else {
+            Ok(Gid::from_raw(number))
+        };
     }
     let found = Group::from_name(name)
         .map_err(|error| format!("cannot look up the group '{name}' of {option}: {error}"))?;
-    found.map(|group| group.gid).ok_or_else(|| {
-        format!("there is no group '{name}' for {option}: name another, or leave it out")
-    })
+    found.map(|group| group.gid).ok_or_else(none)
 }
 
-fn look_up(name: &str, option: &str) -> Result<User, String> {
-    let found = match name.parse() {
-        Ok(number) => User::from_uid(Uid::from_raw(number)),
-        Err(_) => User::from_name(name),
+/// The number that means "leave it as it is" to chown(2) and its like.
+const NOBODY_AT_ALL: u32 = u32::MAX;
+
+/// A number is a user also where no list of users has it, as in containers.
+fn look_up(name: &str, option: &str) -> Result<Account, String> {
+    let number = name.parse().ok().filter(|number| *number != NOBODY_AT_ALL);
+    let found = match number {
+        Some(number) => User::from_uid(Uid::from_raw(number)),
+        None => User::from_name(name),
     };
-    found
-        .map_err(|error| format!("cannot look up the user '{name}' of {option}: {error}"))?
-        .ok_or_else(|| {
-            format!("there is no user '{name}' for {option}: name another, or leave it out")
-        })
+    let found =
+        found.map_err(|error| format!("cannot look up the user '{name}' of {option}: {error}"))?;
+    match (number, found) {
+        (_, Some(entry)) => Ok(Account {
+            uid: entry.uid,
+            entry: Some(entry),
+        }),
+        (Some(number), None) => Ok(Account {
+            uid: Uid::from_raw(number),
+            entry: None,
+        }),
+        (None, None) => Err(format!(
+            "there is no user '{name}' for {option}: name another, or leave it out"
+        )),
+    }
 }

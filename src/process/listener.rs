@@ -7,21 +7,24 @@ use std::fs;
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::sockopt::{AcceptConn, PeerCredentials, ReuseAddr};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
     getsockname, getsockopt, listen, setsockopt, socket,
 };
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chown, dup2_stdin};
+use nix::sys::stat::{Mode, SFlag, umask};
+use nix::unistd::dup2_stdin;
 
 use super::Address;
+use super::folder::{Entry, is};
 use super::identity::{find_group, find_user};
+use crate::gateway::closed;
 
 /// Mode and owner of a Unix socket in the file system.
 #[derive(Clone, Debug)]
@@ -81,8 +84,8 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.owner == std::process::id() && self.is_there() {
-            let _ = fs::remove_file(&self.path);
+        if self.owner == std::process::id() {
+            let _ = Entry::at(&self.path).and_then(|it| it.remove(self.device, self.inode));
         }
     }
 }
@@ -126,6 +129,15 @@ pub fn bind(address: &Address, backlog: i32, owner: &SocketOwner) -> Result<Vec<
 /// program with a connected one.
 pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
     getsockopt(&fd, AcceptConn).unwrap_or(false)
+}
+
+/// Whether this listening socket still listens. A Unix socket that was shut down says that it does, and tells by poll(2).
+pub(super) fn listens(socket: BorrowedFd<'_>) -> bool {
+    let closed = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+    let mut fds = [PollFd::new(socket, closed)];
+    // Errors are told without being asked for.
+    let is_over = poll(&mut fds, PollTimeout::ZERO) != Ok(0);
+    is_listening(socket) && !is_over
 }
 
 /// Whether this socket is a TCP socket.
@@ -202,10 +214,18 @@ fn bind_unix(
     owner: &SocketOwner,
 ) -> Result<Bound, String> {
     let told = |error: io::Error| {
+        let folder = || path.parent().unwrap_or(path).display();
         let hint = match error.kind() {
-            io::ErrorKind::NotFound => "; its folder has to exist",
-            io::ErrorKind::PermissionDenied => "; its folder has to be writable for this user",
-            _ => "",
+            io::ErrorKind::NotFound => "; its folder has to exist".to_owned(),
+            io::ErrorKind::PermissionDenied => match closed::on_the_way(path) {
+                Some(closed) => format!("; {closed}"),
+                None => format!(
+                    "; {} may not write to its folder {}",
+                    closed::user(),
+                    folder()
+                ),
+            },
+            _ => String::new(),
         };
         format!("cannot listen on {address}: {error}{hint}")
     };
@@ -215,6 +235,13 @@ fn bind_unix(
         }
         error => told(error.into()),
     })?;
+    // First, so that nothing is left behind where there is no such user.
+    let uid = owner.user.as_deref();
+    let uid = uid.map(|name| find_user(name, "--socket-user"));
+    let uid = uid.transpose()?;
+    let gid = owner.group.as_deref();
+    let gid = gid.map(|name| find_group(name, "--socket-group"));
+    let gid = gid.transpose()?;
     make_room(address, path)?;
     // The mode is right from the first moment: bind() makes the file with what the umask leaves.
     let rest = Mode::from_bits_truncate(0o777 & !owner.mode);
@@ -222,27 +249,17 @@ fn bind_unix(
     let socket = bind_socket(AddressFamily::Unix, &place);
     umask(before);
     let socket = socket.map_err(told)?;
-    let found = fs::symlink_metadata(path).map_err(told)?;
+    let entry = Entry::at(path).map_err(told)?;
+    let found = entry.look().map_err(told)?;
     let file = SocketFile {
         path: std::path::absolute(path).map_err(told)?,
-        device: found.dev(),
-        inode: found.ino(),
+        device: found.st_dev,
+        inode: found.st_ino,
         owner: std::process::id(),
     };
-    let (uid, gid) = (
-        owner
-            .user
-            .as_deref()
-            .map(|name| find_user(name, "--socket-user"))
-            .transpose()?,
-        owner
-            .group
-            .as_deref()
-            .map(|name| find_group(name, "--socket-group"))
-            .transpose()?,
-    );
     if uid.is_some() || gid.is_some() {
-        chown(path, uid, gid).map_err(|error| {
+        // Not by its path, at which there may be a link by now.
+        entry.give_socket(uid, gid).map_err(|error| {
             format!("cannot give {address} to the user and group named: {error}; that needs root, or a group of yours")
         })?;
     }
@@ -258,10 +275,13 @@ fn bind_unix(
 
 /// Removes a socket that nobody listens on any more; whatever else is at the path stays.
 fn make_room(address: &Address, path: &Path) -> Result<(), String> {
-    let Ok(found) = fs::symlink_metadata(path) else {
+    let Ok(entry) = Entry::at(path) else {
         return Ok(());
     };
-    if !found.file_type().is_socket() {
+    let Ok(found) = entry.look() else {
+        return Ok(());
+    };
+    if !is(&found, SFlag::S_IFSOCK) {
         return Err(format!(
             "cannot listen on {address}: there is something else than a socket at that path; remove it or choose \
              another path"
@@ -280,7 +300,8 @@ fn make_room(address: &Address, path: &Path) -> Result<(), String> {
         }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             log::info!("removing the socket {address}, on which nobody listens any more");
-            fs::remove_file(path)
+            entry
+                .remove(found.st_dev, found.st_ino)
                 .map_err(|error| format!("cannot remove the old socket {address}: {error}"))
         }
         Err(error) => Err(format!(
@@ -343,7 +364,8 @@ fn bind_socket(family: AddressFamily, place: &dyn SockaddrLike) -> io::Result<Ow
     Ok(socket)
 }
 
-fn start(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
+/// Begins to listen, or goes on.
+pub(super) fn start(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
     let most = fs::read_to_string("/proc/sys/net/core/somaxconn")
         .ok()
         .and_then(|text| text.trim().parse().ok());

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::address::Address;
-use super::listener::{Bound, SocketOwner, bind, is_taken};
+use super::listener::{Bound, SocketFile, SocketOwner, bind, is_taken, listens, start};
 use super::port::ignore_new;
 
 /// How long an address that is taken is waited for: workers whose master was killed keep it for most of a second.
@@ -22,6 +22,8 @@ pub struct Listening {
     again: Vec<Option<Address>>,
     /// Whether each is a port that nobody else listens on.
     ports: Vec<bool>,
+    /// Addresses whose sockets have stopped working and could not be made anew yet.
+    lost: Vec<Address>,
     backlog: i32,
     owner: Option<SocketOwner>,
     /// Whether the last attempt to bind a lost socket again failed, so that it is told once.
@@ -41,8 +43,8 @@ impl Listening {
         };
         for address in addresses {
             for bound in bind_patiently(address, backlog, owner)? {
-                let again = bound.file.is_some().then(|| address.clone());
-                listening.again.push(again);
+                let is_given = matches!(address, Address::Fd(_) | Address::Systemd);
+                listening.again.push((!is_given).then(|| address.clone()));
                 listening.ports.push(matches!(address, Address::Tcp(..)));
                 listening.bound.push(bound);
             }
@@ -56,6 +58,7 @@ impl Listening {
             bound: vec![bound],
             again: vec![None],
             ports: vec![false],
+            backlog: nix::libc::SOMAXCONN,
             ..Self::default()
         }
     }
@@ -97,45 +100,123 @@ impl Listening {
             }
         }
         self.again.fill(None);
+        self.lost.clear();
     }
 
-    /// Whether files are there that may be lost.
+    /// Whether the sockets are to be looked after from time to time.
     pub(super) fn has_files(&self) -> bool {
-        self.again.iter().any(Option::is_some)
+        let is_file =
+            |(bound, again): (&Bound, &Option<Address>)| bound.file.is_some() && again.is_some();
+        self.bound.iter().zip(&self.again).any(is_file) || !self.lost.is_empty()
     }
 
-    /// Makes sockets anew whose files somebody has removed. `true` when there are others now.
+    /// Whether a socket is to be made anew that could not be yet.
+    pub(super) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Whether nothing is listened on, nor going to be.
+    pub(super) fn is_over(&self) -> bool {
+        self.bound.is_empty() && self.lost.is_empty()
+    }
+
+    /// Makes sockets anew whose files somebody has removed, and those that have stopped listening: who has one open, as
+    /// every worker has, can shut it down for all. `true` when there are others now.
     pub(super) fn mend(&mut self) -> bool {
         let mut mended = false;
         let mut failing = false;
-        for (bound, again) in self.bound.iter_mut().zip(&self.again) {
-            let (Some(address), Some(owner)) = (again, &self.owner) else {
-                continue;
-            };
-            if bound.file.as_ref().is_some_and(|file| file.is_there()) {
+        let mut at = 0;
+        while at < self.bound.len() {
+            let bound = &self.bound[at];
+            let works = listens(bound.socket.as_fd());
+            let is_there = bound.file.as_ref().is_none_or(SocketFile::is_there);
+            if !works && start(&bound.socket, self.backlog).is_ok() && listens(bound.socket.as_fd())
+            {
+                log::warn!(
+                    "the application has shut down the socket {}: listening anew",
+                    bound.name
+                );
+                // The same socket, which the workers that have seen this have closed.
+                mended = true;
                 continue;
             }
-            match bind(address, self.backlog, owner).map(|mut new| new.pop()) {
-                Ok(Some(new)) => {
-                    log::warn!(
-                        "somebody has removed or replaced the socket {address}: listening there anew"
-                    );
-                    *bound = new;
-                    mended = true;
+            if !works {
+                self.lose(at);
+                mended = true;
+                continue;
+            }
+            if !is_there {
+                match self.bind_again(at) {
+                    Some(Ok(())) => mended = true,
+                    Some(Err(error)) => failing |= self.complain(&error),
+                    None => {}
                 }
-                Ok(None) => {}
+            }
+            at += 1;
+        }
+        for address in std::mem::take(&mut self.lost) {
+            match self.bind_lost(&address) {
+                Ok(()) => mended = true,
                 Err(error) => {
-                    failing = true;
-                    if !self.failing {
-                        log::error!(
-                            "somebody has removed or replaced the socket {address}: {error}; tried again and again"
-                        );
-                    }
+                    failing |= self.complain(&error);
+                    self.lost.push(address);
                 }
             }
         }
         self.failing = failing;
         mended
+    }
+
+    /// Tells that a socket cannot be made anew, once.
+    fn complain(&self, error: &str) -> bool {
+        if !self.failing {
+            log::error!("{error}; tried again and again");
+        }
+        true
+    }
+
+    /// Makes the socket of a file anew that somebody has removed.
+    fn bind_again(&mut self, at: usize) -> Option<Result<(), String>> {
+        let (address, owner) = (self.again[at].as_ref()?, self.owner.as_ref()?);
+        let told = format!("somebody has removed or replaced the socket {address}");
+        Some(match bind(address, self.backlog, owner) {
+            Ok(new) => {
+                log::warn!("{told}: listening there anew");
+                self.bound[at] = new.into_iter().next()?;
+                Ok(())
+            }
+            Err(error) => Err(format!("{told}: {error}")),
+        })
+    }
+
+    /// Gives up a socket that does not listen any more.
+    fn lose(&mut self, at: usize) {
+        let bound = self.bound.remove(at);
+        self.ports.remove(at);
+        match self.again.remove(at) {
+            Some(address) => {
+                log::warn!("the application has shut down the socket {}", bound.name);
+                self.lost.push(address);
+            }
+            None => log::error!(
+                "the application has shut down the socket {}, and only who made it can make it anew: restart that, or have \
+                 the gateway make its own with --bind",
+                bound.name
+            ),
+        }
+    }
+
+    fn bind_lost(&mut self, address: &Address) -> Result<(), String> {
+        let Some(owner) = &self.owner else {
+            return Ok(());
+        };
+        for bound in bind(address, self.backlog, owner)? {
+            log::warn!("listening on {} anew", bound.name);
+            self.bound.push(bound);
+            self.again.push(Some(address.clone()));
+            self.ports.push(matches!(address, Address::Tcp(..)));
+        }
+        Ok(())
     }
 }
 

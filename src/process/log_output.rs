@@ -1,13 +1,15 @@
 //! Where the lines of the log go: standard error or a file, and never nowhere without a word.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::folder::Entry;
 
 /// How long a line waits for whoever reads standard error. Only the first that nobody takes does: behind it are the
 /// master with all its duties, and workers that have something to say.
@@ -16,18 +18,30 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// As much as a pipe that can be written to takes without blocking (pipe(7), PIPE_BUF).
 const PIECE: usize = 4096;
 
+/// How often it is told that the file cannot be written, or can be again: a disk that is almost full goes to and fro.
+const TOLD: Duration = Duration::from_secs(1);
+
 /// The way out for lines.
 #[derive(Debug, Default)]
 pub struct LogOutput {
-    file: Option<(PathBuf, File)>,
-    /// Whether the file could not be written last time.
+    file: Option<(PathBuf, Opened)>,
+    /// Whether the file could not be written last time, and whether that was told.
     failing: bool,
+    told: bool,
+    last_told: Option<Instant>,
     /// Lines that nobody took.
     lost: u64,
     /// Whether the last of them was taken in part, so that its line has to be ended.
     torn: bool,
     /// What makes a line of a message of this output's own.
     form: Option<fn(&str) -> Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    /// How much is written at a time.
+    piece: usize,
 }
 
 impl LogOutput {
@@ -51,8 +65,9 @@ impl LogOutput {
     pub fn open(&mut self, path: &Path) -> Result<(), String> {
         let told = |error: io::Error| {
             format!(
-                "the log file '{}' of --log-file cannot be opened: {error}",
-                path.display()
+                "the log file '{}' of --log-file cannot be opened: {}",
+                path.display(),
+                reason(&error)
             )
         };
         let path = std::path::absolute(path).map_err(told)?;
@@ -71,88 +86,112 @@ impl LogOutput {
         };
         *file = open(path).map_err(|error| {
             format!(
-                "the log file '{}' cannot be opened anew: {error}; the old one stays in use",
-                path.display()
+                "the log file '{}' cannot be opened anew: {}; the old one stays in use",
+                path.display(),
+                reason(&error)
             )
         })?;
         Ok(())
     }
 
-    /// Writes a line. Never waits for long: who reads standard error may have stopped to.
+    /// Writes a line. Never waits for long: who reads standard error, or a FIFO, may have stopped to.
     pub fn write(&mut self, line: &[u8]) {
         let Some((path, file)) = &mut self.file else {
             return self.write_to_stderr(line);
         };
-        match file.write_all(line) {
-            Ok(()) if self.failing => {
-                self.failing = false;
-                let text = format!("the log file '{}' can be written again", path.display());
-                self.write_to_stderr(&self.own(&text));
-            }
-            Ok(()) => {}
-            Err(error) => {
-                let text = format!(
+        let patience = if self.failing {
+            Duration::ZERO
+        } else {
+            PATIENCE
+        };
+        let written = put(&mut file.file, line, file.piece, patience).1;
+        self.failing = written.is_err();
+        let now = Instant::now();
+        let is_news = self.failing != self.told;
+        if is_news && self.last_told.is_none_or(|last| now >= last + TOLD) {
+            self.told = self.failing;
+            self.last_told = Some(now);
+            let text = match &written {
+                Ok(()) => format!("the log file '{}' can be written again", path.display()),
+                Err(error) => format!(
                     "the log file '{}' cannot be written: {error}; until it can, the log goes here",
                     path.display()
-                );
-                if !std::mem::replace(&mut self.failing, true) {
-                    self.write_to_stderr(&self.own(&text));
-                }
-                self.write_to_stderr(line);
-            }
+                ),
+            };
+            self.write_to_stderr(&self.own(&text));
+        }
+        if written.is_err() {
+            self.write_to_stderr(line);
         }
     }
 
     fn write_to_stderr(&mut self, line: &[u8]) {
+        let mut stderr = io::stderr().lock();
         if self.lost > 0 {
             let text = format!("{} lines of the log were lost: nobody read them", self.lost);
             let mut text = self.own(&text);
             if self.torn {
                 text.insert(0, b'\n');
             }
-            let written = to_stderr(&text, Duration::ZERO);
-            if written < text.len() {
-                self.torn |= written > 0;
+            let (taken, put) = put(&mut stderr, &text, PIECE, Duration::ZERO);
+            if put.is_err() {
+                self.torn |= taken > 0;
                 self.lost += 1;
                 return;
             }
             self.lost = 0;
             self.torn = false;
         }
-        let written = to_stderr(line, PATIENCE);
-        if written < line.len() {
-            self.torn = written > 0;
+        let (taken, put) = put(&mut stderr, line, PIECE, PATIENCE);
+        if put.is_err() {
+            self.torn = taken > 0;
             self.lost += 1;
         }
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
+/// Opens the file, not through a link that another user may have made: what the master writes as root is what clients and
+/// the application have it write.
+fn open(path: &Path) -> io::Result<Opened> {
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
+    let file = Entry::trusted(path)?.open(flags, 0o640)?;
+    // Who else writes to the same file shall not come between the pieces of a line.
+    let is_file = file.metadata()?.is_file();
+    let piece = if is_file { usize::MAX } else { PIECE };
+    Ok(Opened { file, piece })
 }
 
-/// How much of it was taken, in bytes. The patience is for each piece: as long as somebody reads, a long line gets through.
-fn to_stderr(text: &[u8], patience: Duration) -> usize {
+fn reason(error: &io::Error) -> String {
+    if error.raw_os_error() == Some(nix::libc::ENXIO) {
+        "it is no file, and nobody reads from it".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+/// Writes all of it, a piece at a time and each only once there is room; how many bytes were taken, and why no more. The
+/// patience is for each piece: as long as somebody reads, a long line gets through.
+fn put<W: Write + AsFd>(
+    out: &mut W,
+    text: &[u8],
+    piece: usize,
+    patience: Duration,
+) -> (usize, io::Result<()>) {
     /// So much longer all pieces together may wait.
     const IN_ALL: u32 = 20;
-    let mut stderr = io::stderr().lock();
     let until = Instant::now() + patience * IN_ALL;
     let mut taken = 0;
-    for piece in text.chunks(PIECE) {
-        let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    for piece in text.chunks(piece) {
+        let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
         let left = until.saturating_duration_since(Instant::now());
         let left = PollTimeout::try_from(left.min(patience)).unwrap_or(PollTimeout::ZERO);
         if poll(&mut fds, left).is_ok_and(|ready| ready == 0) {
-            break;
+            return (taken, Err(io::Error::other("nobody reads it")));
         }
-        if stderr.write_all(piece).is_err() {
-            break;
+        if let Err(error) = out.write_all(piece) {
+            return (taken, Err(error));
         }
         taken += piece.len();
     }
-    taken
+    (taken, Ok(()))
 }

@@ -228,9 +228,18 @@ impl<'a> Master<'a> {
     fn look_after(&mut self, now: Instant) {
         if now >= self.next_look {
             self.next_look = now + LOOK;
-            if self.listening.has_files() && self.listening.mend() {
+            if self.listening.mend() {
                 self.version += 1;
                 self.tell_listeners();
+            }
+            if self.listening.has_lost() {
+                // Until those who have one open, too, have ended.
+                self.next_look = now + TICK;
+            }
+            if self.listening.is_over() {
+                log::error!("cannot go on: nothing is listened on any more");
+                self.ending = Ending::Failed(1);
+                return self.end(now);
             }
         }
         if self.plan.watch_files && now >= self.next_files {

@@ -1,12 +1,18 @@
 //! The file of `--pid`.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::kill;
+use nix::sys::stat::SFlag;
 use nix::unistd::Pid;
+
+use super::folder::{Entry, is};
+
+/// As much as is read of such a file, in bytes: more than a number has.
+const MOST: u64 = 32;
 
 /// A file with this process's number in it, removed with this by the process that wrote it.
 #[derive(Debug)]
@@ -24,28 +30,40 @@ impl PidFile {
         let shown = path.display();
         let told = |error: io::Error| format!("cannot write the file '{shown}' of --pid: {error}");
         let path = std::path::absolute(path).map_err(told)?;
-        if let Some(other) = running(&path) {
-            return Err(format!(
-                "the file '{shown}' of --pid names process {other}, which runs: stop it or choose another file"
-            ));
+        // Where it is to be, a link that lies there being replaced and not followed.
+        let entry = Entry::trusted_itself(&path).map_err(told)?;
+        if let Ok(found) = entry.look() {
+            if !is(&found, SFlag::S_IFREG) && !is(&found, SFlag::S_IFLNK) {
+                return Err(format!(
+                    "cannot write the file '{shown}' of --pid: there is something else than a file; choose another name"
+                ));
+            }
+            if let Some(other) = running(&entry) {
+                return Err(format!(
+                    "the file '{shown}' of --pid names process {other}, which runs: stop it or choose another file"
+                ));
+            }
+            let _ = entry.remove(found.st_dev, found.st_ino);
         }
-        let _ = fs::remove_file(&path);
         let pid = std::process::id();
-        // Made anew, so that a link that lies there is not followed.
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(&path)
-            .map_err(told)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        let mut file = entry.open(flags, 0o644).map_err(told)?;
         writeln!(file, "{pid}").map_err(told)?;
         Ok(Self { path, pid })
     }
 }
 
+/// What the file says.
+fn read(entry: &Entry) -> io::Result<String> {
+    let mut text = String::new();
+    let file = entry.open(OFlag::O_RDONLY, 0)?;
+    file.take(MOST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// The gateway that the file names, if it runs.
-fn running(path: &Path) -> Option<i32> {
-    let pid: i32 = fs::read_to_string(path).ok()?.trim().parse().ok()?;
+fn running(entry: &Entry) -> Option<i32> {
+    let pid: i32 = read(entry).ok()?.trim().parse().ok()?;
     let own = i32::try_from(std::process::id()).ok()?;
     if pid <= 0 || pid == own || kill(Pid::from_raw(pid), None) == Err(nix::Error::ESRCH) {
         return None;
@@ -57,10 +75,16 @@ fn running(path: &Path) -> Option<i32> {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        let same =
-            fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == self.pid.to_string());
-        if same && self.pid == std::process::id() {
-            let _ = fs::remove_file(&self.path);
+        if self.pid != std::process::id() {
+            return;
+        }
+        let Ok(entry) = Entry::trusted_itself(&self.path) else {
+            return;
+        };
+        if read(&entry).is_ok_and(|text| text.trim() == self.pid.to_string()) {
+            if let Ok(found) = entry.look() {
+                let _ = entry.remove(found.st_dev, found.st_ino);
+            }
         }
     }
 }

@@ -5,9 +5,10 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, sigaction};
+use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction};
 use nix::unistd::{getpid, pipe2};
 
 /// A signal that was sent to this process.
@@ -38,6 +39,9 @@ pub enum Catch {
     All,
 }
 
+/// How often it is told that a signal means nothing.
+const TOLD: Duration = Duration::from_secs(1);
+
 /// The end of the pipe that signals come out of.
 #[derive(Debug)]
 pub struct Signals {
@@ -45,6 +49,8 @@ pub struct Signals {
     /// The handler's end, open for as long as this is.
     _to: OwnedFd,
     catch: Catch,
+    /// When it was last told that a signal means nothing.
+    told: Option<Instant>,
 }
 
 /// The descriptor that the handler writes to, or -1.
@@ -63,6 +69,9 @@ const CAUGHT: [(signal::Signal, Signal); 8] = [
     (signal::Signal::SIGTTOU, Signal::Fewer),
     (signal::Signal::SIGCHLD, Signal::Child),
 ];
+
+/// What some send by habit: the servers that give it a meaning make a new master on it. Its default is death.
+const UNUSED: signal::Signal = signal::Signal::SIGUSR2;
 
 impl Catch {
     fn signals(self) -> &'static [(signal::Signal, Signal)] {
@@ -106,8 +115,14 @@ impl Signals {
             from: from.into(),
             _to: to,
             catch,
+            told: None,
         };
         signals.insist()?;
+        // Not where we insist: in a worker it may have a meaning to the application.
+        if !is_of_application(UNUSED) {
+            // SAFETY: the handler keeps to what signal-safety(7) allows.
+            unsafe { sigaction(UNUSED, &action(handler)) }?;
+        }
         Ok(signals)
     }
 
@@ -122,15 +137,37 @@ impl Signals {
 
     /// The signal that came first and was not read yet, if there is one. Never waits: poll for [`AsFd`].
     pub fn read(&mut self) -> Option<Signal> {
-        let mut byte = [0];
-        match self.from.read(&mut byte) {
-            Ok(1) => CAUGHT
-                .iter()
-                .find(|(number, _)| *number as i32 == i32::from(byte[0]))
-                .map(|(_, signal)| *signal),
-            _ => None,
+        loop {
+            let mut byte = [0];
+            if self.from.read(&mut byte).ok()? == 0 {
+                return None;
+            }
+            let number = i32::from(byte[0]);
+            let mut known = CAUGHT.iter();
+            match known.find(|(caught, _)| *caught as i32 == number) {
+                Some((_, signal)) => return Some(*signal),
+                None => self.ignore(),
+            }
         }
     }
+
+    fn ignore(&mut self) {
+        let now = Instant::now();
+        if self.told.is_none_or(|last| now >= last + TOLD) {
+            self.told = Some(now);
+            log::info!(
+                "{UNUSED} means nothing here and is ignored: HUP reloads, USR1 opens the log file anew"
+            );
+        }
+    }
+}
+
+fn action(handler: extern "C" fn(i32)) -> SigAction {
+    SigAction::new(
+        SigHandler::Handler(handler),
+        SaFlags::SA_RESTART,
+        SigSet::empty(),
+    )
 }
 
 /// As [`Signals::insist`], for who does not have the pipe's end.
@@ -138,14 +175,9 @@ impl Signals {
 /// # Errors
 /// When the kernel refuses, which it has no reason for.
 pub fn insist(catch: Catch) -> io::Result<()> {
-    let action = SigAction::new(
-        SigHandler::Handler(handler),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
     for (signal, _) in catch.signals() {
         // SAFETY: the handler keeps to what signal-safety(7) allows.
-        unsafe { sigaction(*signal, &action) }?;
+        unsafe { sigaction(*signal, &action(handler)) }?;
     }
     // A web server that has gone is an error of the call that sends to it, not the end of the process.
     // SAFETY: ignoring a signal installs no handler.
@@ -175,6 +207,71 @@ pub(super) fn leave_in_child() {
             // SAFETY: the default action installs no handler.
             let _ = unsafe { signal::signal(signal, SigHandler::SigDfl) };
         }
+        if !is_of_application(UNUSED) {
+            // SAFETY: as above.
+            let _ = unsafe { signal::signal(UNUSED, SigHandler::SigDfl) };
+        }
+    }
+}
+
+/// What is done on a signal: a handler's address, or `SIG_DFL` or `SIG_IGN`; nothing where there is no such signal.
+fn disposition(number: i32) -> Option<usize> {
+    // SAFETY: sigaction(2) writes to a struct of this frame, for which zeros are a value, and changes nothing.
+    unsafe {
+        let mut found: nix::libc::sigaction = std::mem::zeroed();
+        let asked = nix::libc::sigaction(number, std::ptr::null(), &raw mut found);
+        (asked == 0).then_some(found.sa_sigaction)
+    }
+}
+
+/// Whether the application has set its own handler for the signal.
+fn is_of_application(signal: signal::Signal) -> bool {
+    let ours = [
+        nix::libc::SIG_DFL,
+        nix::libc::SIG_IGN,
+        handler as extern "C" fn(i32) as usize,
+        nothing as extern "C" fn(i32) as usize,
+    ];
+    disposition(signal as i32).is_some_and(|found| !ours.contains(&found))
+}
+
+/// What Python ignores in a process of its own: a reader that has gone and a file that may not grow are errors of the call
+/// that writes. What Python starts by `subprocess` has the defaults.
+const IGNORED: [signal::Signal; 2] = [signal::Signal::SIGPIPE, signal::Signal::SIGXFSZ];
+
+/// Makes this process independent of what it has inherited of who started it: no signal is blocked, and none ignored beside
+/// those that Python ignores. A blocked SIGTERM could not end it, an ignored SIGCHLD would hide the death of children.
+///
+/// What is ignored for who leaves a terminal (nohup(1)) or has a shell start something in the background stays so.
+pub fn clear_inherited() {
+    let left = [
+        signal::Signal::SIGHUP,
+        signal::Signal::SIGINT,
+        signal::Signal::SIGQUIT,
+        signal::Signal::SIGTSTP,
+        signal::Signal::SIGTTIN,
+        signal::Signal::SIGTTOU,
+    ];
+    let is_left = |number| left.iter().any(|signal| *signal as i32 == number);
+    for number in 1..=nix::libc::SIGRTMAX() {
+        if disposition(number) == Some(nix::libc::SIG_IGN) && !is_left(number) {
+            // SAFETY: the default action installs no handler.
+            unsafe { nix::libc::signal(number, nix::libc::SIG_DFL) };
+        }
+    }
+    clear_mask();
+    ignore_as_python_does();
+}
+
+fn clear_mask() {
+    // It fails for no set of signals.
+    let _ = signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+fn ignore_as_python_does() {
+    for signal in IGNORED {
+        // SAFETY: ignoring a signal installs no handler.
+        let _ = unsafe { signal::signal(signal, SigHandler::SigIgn) };
     }
 }
 
@@ -183,20 +280,23 @@ extern "C" fn nothing(_: i32) {}
 /// Lets signals pass by that are the master's business: some send them to all processes of a service at once (pkill,
 /// `systemctl kill`, a terminal that is closed), and they would end this one. Not by ignoring them, which programs that
 /// the application starts would inherit.
+///
+/// The process begins with no signal blocked, whatever the application has blocked where it was forked from (`--preload`).
 pub(super) fn let_pass() {
-    let action = SigAction::new(
-        SigHandler::Handler(nothing),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
     for signal in [
         signal::Signal::SIGHUP,
         signal::Signal::SIGTTIN,
         signal::Signal::SIGTTOU,
+        signal::Signal::SIGUSR1,
+        UNUSED,
     ] {
-        // SAFETY: the handler does nothing.
-        let _ = unsafe { sigaction(signal, &action) };
+        if signal != UNUSED || !is_of_application(UNUSED) {
+            // SAFETY: the handler does nothing.
+            let _ = unsafe { sigaction(signal, &action(nothing)) };
+        }
     }
+    ignore_as_python_does();
+    clear_mask();
 }
 
 /// Ends the process without anything else being run: Python's own end would wait for threads that are to be left.

@@ -12,6 +12,9 @@ use nix::unistd::{getpid, pipe2};
 use super::channel::Channel;
 use super::signals::Signals;
 
+/// How long is waited where nothing can be waited for any more.
+const CLOSED: Duration = Duration::from_millis(100);
+
 /// Waits until there is a signal, or something on the channel, or the time is over.
 pub fn wait_readable(signals: &Signals, channel: Option<&Channel>, wait: Option<Duration>) {
     let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
@@ -22,6 +25,14 @@ pub fn wait_readable(signals: &Signals, channel: Option<&Channel>, wait: Option<
     });
     // An error is a signal that came, which is read next.
     let _ = poll(&mut fds, wait);
+    let is_closed = |fd: &PollFd<'_>| {
+        let events = fd.revents();
+        events.is_some_and(|events| events.contains(PollFlags::POLLNVAL))
+    };
+    if fds.iter().any(is_closed) {
+        // The application has closed what is not its own, which is told again at once.
+        std::thread::sleep(CLOSED);
+    }
 }
 
 /// Signals that have threads write their stacks. Whoever serves says what they do.

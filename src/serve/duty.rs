@@ -176,6 +176,13 @@ impl Duty {
         }
     }
 
+    /// The worker can take nothing new any more: it ends, and is to be replaced.
+    pub(super) fn has_lost(&self, reason: &str) {
+        log::error!("{reason}: ending");
+        process::keep_in_children();
+        self.tell(&Message::Leaving(reason.to_owned()));
+    }
+
     /// The worker takes nothing new until it is replaced.
     pub(super) fn hold(&self) {
         if let (Some(_), Some(responder)) = (&self.channel, self.responder.get()) {

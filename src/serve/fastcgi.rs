@@ -107,7 +107,8 @@ fn begin(
         process.umask,
         process.max_open_files,
     )
-    .map_err(Usage)?;
+    .map_err(Usage)?
+    .without_new_privileges(process.no_new_privileges);
     if identity.is_root() {
         log::warn!(
             "the application runs as root: give --user, so that a fault of it is not the whole machine's"

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::exit::Usage;
+use super::flood::{self, Verdict};
 use crate::cli::{Cli, Door, LogFormat, WorkerOutput};
 use crate::process::{self, Channel, LineForm, LogOutput, Message};
 
@@ -220,7 +221,18 @@ impl log::Log for Undisturbed {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        process::without_forks(|| self.0.log(record));
+        let Verdict::Tell(left_out) = flood::judge(record) else {
+            return;
+        };
+        process::without_forks(|| {
+            if left_out > 0 {
+                let mut note = log::Record::builder();
+                let note = note.level(record.level()).target(record.target());
+                let text = format!("{left_out} messages such as the next were left out");
+                self.0.log(&note.args(format_args!("{text}")).build());
+            }
+            self.0.log(record);
+        });
     }
 
     fn flush(&self) {

@@ -6,6 +6,7 @@ mod crew;
 mod duty;
 mod exit;
 mod fastcgi;
+mod flood;
 mod logging;
 mod minder;
 mod python;
@@ -21,6 +22,11 @@ use crate::process;
 
 pub use exit::Exit;
 pub use logging::start as start_logging;
+
+/// What comes before everything, the log included: the process is to be the same whoever starts it.
+pub fn begin() {
+    process::clear_inherited();
+}
 
 /// Goes through the door that the command line, or standard input, says.
 ///

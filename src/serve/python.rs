@@ -3,10 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::exit::{NoPython, Usage};
 use crate::cli::ApplicationOptions;
+use crate::gateway::closed;
 use crate::process;
 use crate::wsgi::{Application, Interpreter, Mode, Python, Target};
 
@@ -52,9 +53,13 @@ impl WorkingFolder {
             return Ok(());
         };
         match std::env::set_current_dir(name) {
-            Err(error) if self.is_named => Err(error).with_context(|| {
-                format!("cannot change to the folder {} of --chdir", name.display())
-            }),
+            Err(error) if self.is_named => {
+                let reason = closed::to_enter(name).unwrap_or_else(|| error.to_string());
+                bail!(
+                    "cannot change to the folder {} of --chdir: {reason}",
+                    name.display()
+                )
+            }
             Err(error) => {
                 log::debug!(
                     "the folder {} of the start is kept: {error}",

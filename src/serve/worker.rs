@@ -115,7 +115,8 @@ impl<'a> Worker<'a> {
             interpreter.as_ref().is_none_or(Interpreter::is_parallel),
         )
         .context("the responder cannot be made")?;
-        let responder = Arc::new(responder);
+        let duty = Arc::clone(&self.duty);
+        let responder = Arc::new(responder.telling_of_loss(move |reason| duty.has_lost(reason)));
         process::insist(Catch::Serving).context("signals cannot be caught")?;
         if application.is_some() {
             self.tell_new_files();
@@ -126,7 +127,11 @@ impl<'a> Worker<'a> {
         if let Some(interpreter) = interpreter {
             interpreter.finalize();
         }
-        Ok(Exit::Fine)
+        Ok(if responder.is_lost() {
+            Exit::Failed
+        } else {
+            Exit::Fine
+        })
     }
 
     /// Runs the application's threads, the first of them on this one, which Python takes for its main thread.

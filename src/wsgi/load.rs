@@ -1,7 +1,7 @@
 //! Imports the application, and says in one sentence why where it cannot.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::{PyAttributeError, PyModuleNotFoundError};
 use pyo3::prelude::*;
@@ -11,6 +11,7 @@ use super::errors::traceback;
 use super::runners::Runners;
 use super::script::Script;
 use super::target::{Source, Target};
+use crate::gateway::closed;
 
 /// Why there is no application.
 #[derive(Debug)]
@@ -102,13 +103,28 @@ fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyModule>, Load
         let missing = missing(py, &error)
             .filter(|missing| name == missing || name.starts_with(&format!("{missing}.")));
         match missing {
-            Some(missing) => LoadError::plain(format!(
-                "there is no module named '{missing}' in {}: name its folder with --chdir or --pythonpath, or its \
-                 virtual environment with --venv",
-                searched(py)
-            )),
+            Some(missing) => LoadError::plain(match closed_to(py, &missing) {
+                Some(closed) => format!("the module '{missing}' is not found, and {closed}"),
+                None => format!(
+                    "there is no module named '{missing}' in {}: name its folder with --chdir or --pythonpath, or its \
+                     virtual environment with --venv",
+                    searched(py)
+                ),
+            }),
             None => LoadError::raised(py, &error, &format!("importing '{name}'")),
         }
+    })
+}
+
+/// What is closed where the module would be looked for: Python takes it for what does not exist.
+fn closed_to(py: Python<'_>, name: &str) -> Option<String> {
+    let path = py
+        .import("sys")
+        .and_then(|sys| sys.getattr("path")?.extract::<Vec<PathBuf>>());
+    let inside: PathBuf = name.split('.').collect();
+    path.unwrap_or_default().into_iter().find_map(|folder| {
+        let package = folder.join(&inside).join("__init__.py");
+        closed::to_read(&folder).or_else(|| closed::on_the_way(&package))
     })
 }
 
@@ -127,8 +143,9 @@ fn run_file<'py>(
 ) -> Result<Bound<'py, PyModule>, LoadError> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| {
+        let reason = closed::to_read(path).unwrap_or_else(|| error.to_string());
         LoadError::plain(format!(
-            "the application file '{shown}' cannot be read: {error}"
+            "the application file '{shown}' cannot be read: {reason}"
         ))
     };
     let source = std::fs::read(path).map_err(unreadable)?;

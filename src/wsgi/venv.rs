@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::gateway::closed;
+
 /// The executable that CPython is told it is, which decides `sys.prefix` and the site-packages.
 ///
 /// # Errors
@@ -45,6 +47,12 @@ fn find(near: &Path) -> Option<PathBuf> {
 fn of_venv(venv: &Path, linked: (u8, u8)) -> Result<PathBuf, String> {
     let shown = venv.display();
     let make = "make it with 'python3 -m venv', or name another with --venv";
+    let parts = ["pyvenv.cfg", "bin/python3", "bin/python"].map(|part| venv.join(part));
+    if let Some(closed) = parts.iter().find_map(|part| closed::on_the_way(part)) {
+        return Err(format!(
+            "the virtual environment {shown} cannot be used: {closed}"
+        ));
+    }
     if !venv.exists() {
         return Err(format!("there is no virtual environment {shown}: {make}"));
     }

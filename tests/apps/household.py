@@ -4,6 +4,7 @@ import atexit
 import os
 import subprocess
 import sys
+import tempfile
 
 print("imported")
 
@@ -52,7 +53,39 @@ def describes(_):
     return f"uid {os.getuid()} gid {os.getgid()} groups {sorted(os.getgroups())} umask {umask:03o} home {os.environ.get('HOME')}"
 
 
-PAGES = {"/orphan": orphan, "/writes": writes, "/describes": describes, "/pid": lambda _: str(os.getpid())}
+def reads(name):
+    """What /proc/self has under this name, or why it cannot be read."""
+    try:
+        with open("/proc/self/" + name, errors="replace") as file:
+            return file.read()
+    except OSError as error:
+        return error.strerror
+
+
+def grows(_):
+    """Writes more than a limit of file sizes allows."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(1 << 20))
+    except OSError as error:
+        return error.strerror
+    return "written"
+
+
+def opens(word):
+    """Logs as programs do that are made for containers."""
+    for name in ("/dev/stdout", "/dev/stderr"):
+        with open(name, "w") as file:
+            file.write(f"{word} by {name}\n")
+    return "written"
+
+
+def environment(_):
+    names = ("HOME", "USER", "LOGNAME", "SHELL", "USERNAME")
+    return " ".join(f"{name}={os.environ.get(name)}" for name in names) + " ~=" + os.path.expanduser("~")
+
+
+PAGES = {"/opens": opens, "/environment": environment, "/grows": grows, "/reads": reads, "/orphan": orphan, "/writes": writes, "/describes": describes, "/pid": lambda _: str(os.getpid())}
 
 
 def application(environ, start_response):

@@ -507,6 +507,11 @@ impl Builder {
         }
     }
 
+    /// Starts it and waits for nothing.
+    pub(crate) fn begin(self) -> Gateway {
+        self.spawn().0
+    }
+
     /// Starts it and waits until it ends: for starts that must fail.
     pub(crate) fn run(self) -> Exit {
         self.spawn().0.wait()

@@ -41,10 +41,13 @@ mod wsgi_environ;
 mod wsgi_environ_odd;
 mod wsgi_pep3333;
 
+mod processes_closed;
 mod processes_crashes;
 mod processes_custody;
 mod processes_deadlines;
+mod processes_folders;
 mod processes_logging;
+mod processes_meddled;
 mod processes_output;
 mod processes_pool;
 mod processes_preload;

@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 
-use crate::client::{Request, fetch};
+use crate::client::{Connection, Request, fetch};
 use crate::gateway::{Fifo, Gateway};
 use crate::load::Load;
 
@@ -206,4 +207,60 @@ fn a_reader_of_the_log_that_leaves_does_no_harm() {
         assert_eq!(answer.expect(200).text(), "written");
     }
     assert_eq!(gateway.terminate().code, 0);
+}
+
+/// A limit of file sizes (`ulimit -f`, LimitFSIZE=) is a signal to those who do not ignore it: to the master at its log, and to
+/// the application at its own files.
+#[test]
+fn a_log_at_its_limit_of_size_ends_nobody() {
+    // Of 1 KiB or 512 bytes, as the shell has it; standard error is such a file, too.
+    const LINE: &str = r#"ulimit -f 4; exec "$@" 2>"$TEST_LOG""#;
+    let builder = Gateway::builder("household.py");
+    let log = builder.folder().path().join("log");
+    let stderr = builder.folder().path().join("stderr");
+    let mut gateway = builder
+        .shell(LINE)
+        .env("TEST_LOG", &stderr)
+        .arg("--log-file")
+        .arg(&log)
+        .start();
+    let page = format!("/writes?{}", "x".repeat(500));
+    let load = Load::on(&gateway, &page).requests(50);
+    load.run().expect_none_lost();
+    gateway.signal(Signal::SIGUSR1);
+    let answer = fetch(gateway.socket(), &Request::get("/grows"));
+    assert_eq!(answer.expect(200).text(), "File too large");
+    assert!(gateway.is_running());
+    let text = fs::read_to_string(&stderr).unwrap();
+    assert!(text.contains("File too large"), "{text}");
+    assert!(!text.contains(" ended"), "{text}");
+    assert_eq!(fs::metadata(&log).unwrap().len() % 512, 0);
+    assert_eq!(gateway.terminate().code, 0);
+}
+
+/// Whoever may connect can make trouble as often as he likes: some of it is told, and how much is not.
+#[test]
+fn trouble_that_comes_over_and_over_fills_no_log() {
+    const TIMES: usize = 300;
+    let gateway = Gateway::builder("hello").start();
+    let garbage = || {
+        let mut connection = Connection::open(gateway.socket());
+        connection.write(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n");
+        connection.read_to_eof();
+    };
+    let begun = Instant::now();
+    for _ in 0..TIMES {
+        garbage();
+    }
+    gateway.wait_for("a word about what was left out", || {
+        garbage();
+        gateway
+            .log()
+            .contains(" messages such as the next were left out")
+            .then_some(())
+    });
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    let log = gateway.log();
+    let told = log.lines().filter(|line| line.contains("FastCGI")).count();
+    assert!(told <= 10 * (seconds + 1), "{told} lines in {seconds} s");
 }

@@ -8,7 +8,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 
 use crate::client::{Connection, Request, fetch};
-use crate::gateway::{Fifo, Gateway};
+use crate::gateway::{Builder, Fifo, Gateway};
 use crate::load::Load;
 use crate::process_table::{children, is_alive, send, status, zombies};
 use crate::release::{Held, Release};
@@ -163,7 +163,13 @@ fn what_is_for_the_master_passes_the_others_by() {
         let gateway = release.start(2, &[option]);
         let ((), tally) = Load::on(&gateway, "/").during(|load| {
             for child in children(gateway.pid()) {
-                for signal in [Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGHUP] {
+                for signal in [
+                    Signal::SIGTTIN,
+                    Signal::SIGTTOU,
+                    Signal::SIGHUP,
+                    Signal::SIGUSR1,
+                    Signal::SIGUSR2,
+                ] {
                     send(child, signal);
                 }
             }
@@ -173,6 +179,66 @@ fn what_is_for_the_master_passes_the_others_by() {
         tally.expect_none_lost();
         let log = gateway.terminate().log;
         assert!(!log.contains("killed by signal"), "{log}");
+    }
+}
+
+/// Other servers make a new master on it: who sends it by habit ends nothing here, in no process and at no time.
+#[test]
+fn sigusr2_means_nothing() {
+    let release = Release::new("serves text");
+    for option in ["--max-requests-jitter=0", "--preload"] {
+        let gateway = release.start(1, &[option]);
+        for _ in 0..1000 {
+            gateway.signal(Signal::SIGUSR2);
+        }
+        gateway.wait_for_line(&["SIGUSR2", "info: ", "ignored"]);
+        send(gateway.worker(), Signal::SIGUSR2);
+        gateway.wait_for_line(&["worker 1: SIGUSR2"]);
+        assert!(gateway.reload());
+        let exit = gateway.terminate();
+        assert_eq!(exit.code, 0, "{}", exit.log);
+        let told = exit.log.matches("SIGUSR2").count();
+        assert!(told < 10, "{told} times: {}", exit.log);
+    }
+}
+
+/// Whoever starts it has blocked or ignored what he likes, and so has the application as its import.
+#[test]
+fn no_process_begins_with_what_another_has_blocked_or_ignored() {
+    const LINE: &str = r#"exec /usr/bin/python3 -c '
+import os, signal, sys
+every = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+terminal = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+for number in every - terminal - {signal.SIGPIPE, signal.SIGXFSZ}:
+    signal.signal(number, signal.SIG_IGN)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, every)
+os.execv(sys.argv[1], sys.argv[1:])' "$@""#;
+    // Without the two that are the C library's own.
+    let mask = |pid, field: &str| {
+        let mask = status(pid, field).unwrap();
+        u64::from_str_radix(&mask, 16).unwrap() & !(0b11 << 31)
+    };
+    let bit = |signal: Signal| 1u64 << (signal as u32 - 1);
+    let as_python = bit(Signal::SIGPIPE) | bit(Signal::SIGXFSZ);
+    for option in ["--max-requests-jitter=0", "--preload"] {
+        let builder = Gateway::builder("blocking.py").shell(LINE);
+        let gateway = builder.args(["--workers", "2", option]).start();
+        gateway.wait_until_ready(2);
+        let processes = children(gateway.pid()).into_iter().chain([gateway.pid()]);
+        for pid in processes {
+            let name = crate::process_table::title(pid);
+            assert_eq!(mask(pid, "SigIgn"), as_python, "{option} {name}");
+            // The application has blocked this one, in the process where it was imported.
+            let imported = option != "--preload" && name.contains("worker");
+            if imported || name.contains("template") {
+                assert_eq!(mask(pid, "SigBlk"), bit(Signal::SIGALRM), "{option} {name}");
+            } else {
+                assert_eq!(mask(pid, "SigBlk"), 0, "{option} {name}");
+            }
+        }
+        assert_eq!(gateway.terminate().code, 0);
     }
 }
 
@@ -332,6 +398,152 @@ fn workers_are_who_they_are_told_to_be() {
         );
         assert!(!gateway.log().contains("as root"), "{}", gateway.log());
         assert!(gateway.reload());
+    }
+}
+
+/// A builder of `household.py`, from a folder where every user gets at it.
+fn household() -> Builder {
+    let builder = Gateway::builder("household.py");
+    let folder = builder.folder();
+    let source = crate::gateway::apps().join("household.py");
+    fs::copy(source, folder.path().join("household.py")).unwrap();
+    let builder = builder.cwd(folder.path());
+    builder.shell("chmod 755 .; exec \"$@\"")
+}
+
+#[track_caller]
+fn page(gateway: &Gateway, path: &str) -> String {
+    fetch(gateway.socket(), &Request::get(path))
+        .expect(200)
+        .text()
+}
+
+/// A number that no user and no group has.
+const NUMBER: &str = "12345";
+
+/// What libraries look at for their files and for who they are.
+#[test]
+fn workers_have_the_environment_of_their_user() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: this user is not root");
+        return;
+    }
+    let user = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let (home, shell) = (user.dir.display(), user.shell.display());
+    let nobody =
+        format!("HOME={home} USER=nobody LOGNAME=nobody SHELL={shell} USERNAME=None ~={home}");
+    let number = "HOME=/ USER=None LOGNAME=None SHELL=/bin/sh USERNAME=None ~=/".to_owned();
+    let root = "HOME=/root USER=root LOGNAME=root SHELL=/bin/zsh USERNAME=root ~=/root".to_owned();
+    for (words, expected) in [
+        (&["--user", "nobody"][..], nobody),
+        (&["--user", NUMBER], number),
+        (&["--group", "nogroup"], root),
+    ] {
+        for option in ["--max-requests-jitter=0", "--preload"] {
+            let mut builder = household().args(words).arg(option);
+            for name in ["USER", "LOGNAME", "USERNAME"] {
+                builder = builder.env(name, "root");
+            }
+            let builder = builder.env("HOME", "/root").env("SHELL", "/bin/zsh");
+            let gateway = builder.start();
+            assert_eq!(
+                page(&gateway, "/environment"),
+                expected,
+                "{words:?} {option}"
+            );
+            // And what it writes to is the user's.
+            assert_eq!(
+                page(&gateway, "/opens?word"),
+                "written",
+                "{words:?} {option}"
+            );
+            for name in ["/dev/stdout", "/dev/stderr"] {
+                gateway.wait_for_log(&format!("worker 1: word by {name}\n"));
+            }
+        }
+    }
+}
+
+/// As in a container: a number is a user, also where the process is that user already.
+#[test]
+fn a_user_may_be_a_number_that_is_nobody_s() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: this user is not root");
+        return;
+    }
+    let described = |gateway: &Gateway| page(gateway, "/describes");
+    let gateway = household().args(["--user", NUMBER]).start();
+    let text = described(&gateway);
+    assert!(
+        text.starts_with("uid 12345 gid 12345 groups [12345]"),
+        "{text}"
+    );
+    let gateway = household()
+        .args(["--user", NUMBER, "--group", "54321"])
+        .start();
+    let text = described(&gateway);
+    assert!(
+        text.starts_with("uid 12345 gid 54321 groups [54321]"),
+        "{text}"
+    );
+    for group in [&[][..], &["--group", NUMBER]] {
+        let builder = household().uid(12345).args(["--user", NUMBER]);
+        let text = described(&builder.args(group).start());
+        assert!(text.starts_with("uid 12345 gid 12345 "), "{text}");
+    }
+    for option in ["--user", "--group", "--socket-user", "--socket-group"] {
+        let exit = household().args([option, "4294967295"]).run();
+        assert_ne!(exit.code, 0, "{option}");
+        assert!(exit.log.contains("'4294967295'"), "{option}: {}", exit.log);
+    }
+    // The group of this number is somebody's.
+    let group = nix::unistd::Group::from_name("utmp").unwrap().unwrap();
+    let number = group.gid.to_string();
+    let is_user = nix::unistd::User::from_uid(group.gid.as_raw().into())
+        .unwrap()
+        .is_some();
+    if !is_user {
+        let exit = household().args(["--user", &number]).run();
+        assert_ne!(exit.code, 0);
+        assert!(
+            exit.log.contains("name the group with --group"),
+            "{}",
+            exit.log
+        );
+    }
+}
+
+/// Else psutil and the like fail in it, and whoever looks from outside as the same user.
+#[test]
+fn a_worker_s_proc_self_is_its_user_s() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: this user is not root");
+        return;
+    }
+    for words in [&["--user", "nobody"][..], &["--group", "nogroup"]] {
+        for option in ["--max-requests-jitter=0", "--preload"] {
+            let gateway = household().args(words).arg(option).start();
+            for name in ["io", "auxv", "environ"] {
+                let text = page(&gateway, &format!("/reads?{name}"));
+                assert!(
+                    !text.contains("denied"),
+                    "{words:?} {option} {name}: {text}"
+                );
+            }
+        }
+    }
+}
+
+/// Setuid programs such as sendmail work, unless the operator will not have it.
+#[test]
+fn privileges_are_given_up_for_good_only_where_asked() {
+    for (words, expected) in [(&[][..], "0"), (&["--no-new-privileges"], "1")] {
+        for option in ["--max-requests-jitter=0", "--preload"] {
+            let gateway = household().args(words).arg(option).start();
+            let text = page(&gateway, "/reads?status");
+            let line = format!("NoNewPrivs:\t{expected}\n");
+            assert!(text.contains(&line), "{words:?} {option}: {text}");
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::super::handoff::{Message, Note, Received};
-use super::Responder;
 use super::peer::Peer;
 use super::table::Table;
+use super::{Idle, Responder};
 
 /// Idle connections that are taken at once before other events have their turn.
 const BATCH: usize = 16;
@@ -43,6 +43,12 @@ impl Responder {
             match handoff.receive() {
                 Received::Nothing => break,
                 Received::Exhausted => self.pause_exhausted(&mut table),
+                Received::Broken(error) => {
+                    table.receiving = false;
+                    let _ = self.epoll.delete(&handoff.from);
+                    self.lose("the channel between workers", error, Idle::Close);
+                    break;
+                }
                 Received::Message(message) => {
                     let note = message.note;
                     if note.has(Note::LOOK) {
@@ -97,7 +103,7 @@ impl Responder {
                 }
             }
             Received::Nothing if look => handoff.nudge(),
-            Received::Nothing | Received::Exhausted => {}
+            Received::Nothing | Received::Exhausted | Received::Broken(_) => {}
         }
     }
 }

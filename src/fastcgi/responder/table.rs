@@ -1,10 +1,11 @@
 //! What a responder watches: the connections that wait, and its doors, the listeners and the handoff channel.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 
 use super::super::handoff::Note;
@@ -88,7 +89,13 @@ impl Responder {
                 self.rouse(table);
             }
         } else if let Err(error) = self.open_doors(table) {
-            log::error!("the listeners could not be watched: {error}");
+            // What epoll_ctl(2) says of a descriptor that is closed, and of one that is a file's by now.
+            if matches!(error, Errno::EBADF | Errno::EPERM | Errno::EINVAL) {
+                self.lose("a listening socket", error, Idle::Pass);
+                self.abandon_listeners(table);
+                return;
+            }
+            table.complain(&format!("the listeners could not be watched: {error}"));
             self.shut_doors(table);
             table.paused = Some(Instant::now() + PAUSE);
         }
@@ -154,24 +161,57 @@ impl Responder {
 
     /// Takes one new connection for the leader.
     pub(super) fn welcome(&self, index: usize) -> Option<Box<Peer>> {
+        /// What the kernel goes on reporting of a closed descriptor cannot be taken out of the epoll set.
+        const STUCK: Duration = Duration::from_millis(1);
+        if self.is_lost() {
+            std::thread::sleep(STUCK);
+        }
         let mut table = self.table();
         if !table.listening {
             return None;
         }
-        self.accept(&mut table, index).ok().flatten()
+        match self.accept(&mut table, index) {
+            Ok(accepted) => accepted,
+            Err(Some(error)) => {
+                self.lose("a listening socket", error, Idle::Pass);
+                self.abandon_listeners(&mut table);
+                None
+            }
+            Err(None) => None,
+        }
     }
 
-    /// Takes one new connection: `Err` when there is none to be had at the moment.
-    pub(super) fn accept(&self, table: &mut Table, index: usize) -> Result<Option<Box<Peer>>, ()> {
-        let listener = table.listeners.get(index).ok_or(())?;
+    /// Has nothing to do with the listeners any more. Their numbers may be those of other files by now, so that they are not
+    /// closed.
+    fn abandon_listeners(&self, table: &mut Table) {
+        self.shut_doors(table);
+        self.rouse(table);
+        for listener in table.listeners.drain(..) {
+            let _ = listener.socket.into_raw_fd();
+        }
+    }
+
+    /// Takes one new connection: `Err` when there is none to be had at the moment, or, with an error, never again.
+    pub(super) fn accept(
+        &self,
+        table: &mut Table,
+        index: usize,
+    ) -> Result<Option<Box<Peer>>, Option<Errno>> {
+        let listener = table.listeners.get(index).ok_or(None)?;
         let socket = match listener.accept(&self.allow) {
             Accepted::Socket(socket) => socket,
             Accepted::Refused => return Ok(None),
-            Accepted::Nothing => return Err(()),
+            Accepted::Nothing => return Err(None),
             Accepted::Exhausted => {
                 self.pause_exhausted(table);
-                return Err(());
+                return Err(None);
             }
+            Accepted::Failed(error) => {
+                table.complain(&format!("a connection could not be taken: {error}"));
+                self.pause(table);
+                return Err(None);
+            }
+            Accepted::Broken(error) => return Err(Some(error)),
         };
         let open = self.state.open.fetch_add(1, Ordering::Relaxed) + 1;
         let limit = self.state.rules.limits.connections;

@@ -179,7 +179,7 @@ fn who_shuts_the_doors_tells_the_others_of_those_who_wait() {
         let found = match handoff.receive() {
             Received::Message(message) => Some((message.socket.is_some(), message.note)),
             Received::Nothing => None,
-            Received::Exhausted => panic!("no descriptors"),
+            Received::Exhausted | Received::Broken(_) => panic!("no descriptors"),
         };
         assert_eq!(found, expected);
         assert!(matches!(handoff.receive(), Received::Nothing));

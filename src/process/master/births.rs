@@ -38,6 +38,7 @@ impl Master<'_> {
         place.clear();
         let (ours, theirs) = Channel::pair()?;
         let (output, their_output) = Output::pipe(self.plan.worker_output)?;
+        self.plan.identity.give_output(&their_output);
         let pid = match self.template_of(generation) {
             Some(template) => {
                 let fds = vec![theirs.into_fd(), their_output];
@@ -81,6 +82,7 @@ impl Master<'_> {
     pub(super) fn make_template(&mut self, now: Instant) -> io::Result<Template> {
         let (ours, theirs) = Channel::pair()?;
         let (output, their_output) = Output::pipe(self.plan.worker_output)?;
+        self.plan.identity.give_output(&their_output);
         let master = getpid();
         expect_fork();
         // SAFETY: the master has a single thread, so that nothing is held by another in the child.

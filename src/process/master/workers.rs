@@ -189,6 +189,11 @@ impl Master<'_> {
                     worker.state = State::Leaving;
                     worker.reason = Some(reason);
                     worker.limit = Some((now + self.plan.graceful_timeout, Limit::Abort));
+                    // It may be that the sockets are not what they were, and that the next will find that, too.
+                    self.next_look = now;
+                    if worker.place.requests() == 0 {
+                        self.backoff.died(now, Duration::ZERO);
+                    }
                 }
             }
             Message::Log(level, text) => say(level, &format!("worker {number}: {text}")),
