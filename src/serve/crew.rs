@@ -133,8 +133,9 @@ impl<'a> FastcgiCrew<'a> {
     pub(super) fn mode(&self) -> Mode {
         Mode {
             multithread: self.threads() > 1,
-            // A web server that starts processes itself may have started others.
-            multiprocess: self.handoff.is_none() || self.sizes().1 > 1,
+            // Also where there is one: its successor is there before it leaves, and a web server that starts processes
+            // itself may have started others.
+            multiprocess: true,
             run_once: false,
             debug: self.is_debugging(),
             mount: self.application.general.mount.clone(),
