@@ -391,7 +391,11 @@ impl Master<'_> {
                 self.crew.worker_died();
             }
             let served = worker.ready.map_or(Duration::ZERO, |ready| now - ready);
-            let delay = self.backoff.died(now, served);
+            let delay = if requests > running.len() as u64 {
+                self.backoff.pardon()
+            } else {
+                self.backoff.died(now, served)
+            };
             if !delay.is_zero() {
                 log::warn!("workers die one after another: the next is made in {delay:?}");
             }
