@@ -59,7 +59,6 @@ pub struct Orders {
     pub channel: Channel,
     name: String,
     board: Scoreboard,
-    listeners: Vec<Bound>,
 }
 
 /// In which process a fork has returned.
@@ -71,7 +70,7 @@ pub enum Side {
     Worker(Post),
 }
 
-/// A worker that is to be forked: its number, and its end of the channel and of its output.
+/// A worker that is to be forked: its number, its end of the channel and of its output, and where it listens.
 #[derive(Debug)]
 pub struct Order {
     number: u32,
@@ -81,6 +80,7 @@ pub struct Order {
 
 /// What distinguishes a new process from the one that it was forked from.
 pub(super) struct Birth<'a> {
+    listeners: Vec<Bound>,
     pub(super) title: String,
     pub(super) output: &'a OwnedFd,
     pub(super) channel: &'a Channel,
@@ -133,17 +133,11 @@ fn redirect(output: &OwnedFd) -> nix::Result<()> {
 }
 
 impl Orders {
-    pub(super) fn new(
-        channel: Channel,
-        name: String,
-        board: Scoreboard,
-        listeners: Vec<Bound>,
-    ) -> Self {
+    pub(super) fn new(channel: Channel, name: String, board: Scoreboard) -> Self {
         Self {
             channel,
             name,
             board,
-            listeners,
         }
     }
 
@@ -167,6 +161,7 @@ impl Orders {
                 }
                 Received::Message(_) => {}
                 Received::Nothing | Received::Closed => return None,
+                        listeners: fds.map(Bound::passed).collect(),
             }
         }
     }
@@ -214,6 +209,7 @@ impl Orders {
         // Also from here, so that its number is known before it says anything else.
         let _ = channel.send(&Message::Forked(getpid().as_raw()));
         let settled = Birth {
+            listeners,
             title: format!("wsgi-gateway: worker {number} {}", self.name),
             output: &output,
             channel: &channel,
@@ -229,7 +225,7 @@ impl Orders {
             number,
             channel,
             place: self.board.place(number as usize - 1),
-            listeners: std::mem::take(&mut self.listeners),
+            listeners,
         }))
     }
 }

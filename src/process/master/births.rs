@@ -40,7 +40,10 @@ impl Master<'_> {
         let (output, their_output) = Output::pipe()?;
         let pid = match self.template_of(generation) {
             Some(template) => {
-                let fds = vec![theirs.into_fd(), their_output];
+                // The listening sockets as they are now: what the template was born with may be none any more.
+                let mut fds = vec![theirs.into_fd(), their_output];
+                let sockets = self.listening.try_clone()?;
+                fds.extend(sockets.into_iter().map(|bound| bound.socket));
                 template.channel.send_now(&Message::Fork(number, fds))?;
                 None
             }
@@ -160,8 +163,9 @@ impl Master<'_> {
                     end_at_once(0);
                 }
                 let name = self.plan.name.clone();
-                let listeners = std::mem::take(&mut self.listening).into_sockets();
-                let orders = Orders::new(channel, name, self.board.clone(), listeners);
+                // Each worker gets them with the order for it.
+                drop(std::mem::take(&mut self.listening));
+                let orders = Orders::new(channel, name, self.board.clone());
                 live(|| self.crew.prepare(orders))
             }
             Err(error) => failed(&error),
