@@ -33,6 +33,8 @@ pub enum Message {
     Full,
     /// A worker has reached a limit (named as its option) and wants to be replaced.
     Retire(String),
+    /// A worker's first request has broken a limit already (named with its figures).
+    Outgrown(String),
     /// A worker takes nothing new any more, for a reason of its own.
     Leaving(String),
     /// A line for the log: its level as in `log::Level`, and its text.
@@ -55,6 +57,8 @@ pub enum Message {
     Listen(Vec<OwnedFd>),
     /// To a worker: answer with this until told otherwise; nothing when empty.
     Trouble(String),
+    /// To a worker: take requests again, as there will be nobody after you for now.
+    Resume,
     /// To the template: fork the worker of this number, with the descriptors that come with this.
     Fork(u32, Vec<OwnedFd>),
 }
@@ -77,6 +81,8 @@ impl Message {
             Self::Trouble(_) => 13,
             Self::Fork(..) => 14,
             Self::Deposit(..) => 15,
+            Self::Outgrown(_) => 16,
+            Self::Resume => 17,
         }
     }
 
@@ -107,6 +113,8 @@ impl Message {
                 let socket = fds.into_iter().next()?;
                 Self::Deposit(slot.parse().ok()?, turn.parse().ok()?, socket)
             }
+            16 => Self::Outgrown(text()),
+            17 => Self::Resume,
             _ => return None,
         })
     }
@@ -176,6 +184,7 @@ impl Channel {
         let number;
         let (text, fds): (&[u8], &[OwnedFd]) = match message {
             Message::Retire(text)
+            | Message::Outgrown(text)
             | Message::Leaving(text)
             | Message::Log(_, text)
             | Message::CannotLoad(text)
@@ -195,7 +204,9 @@ impl Channel {
                 (number.as_bytes(), std::slice::from_ref(socket))
             }
             Message::Listen(fds) => (&[], fds),
-            Message::Ready | Message::Full | Message::Drain | Message::Finish => (&[], &[]),
+            Message::Ready | Message::Full | Message::Drain | Message::Finish | Message::Resume => {
+                (&[], &[])
+            }
         };
         let mut kind = vec![message.kind()];
         if let Message::Log(level, _) = message {

@@ -35,6 +35,10 @@ pub trait Crew {
     /// The life of a worker. Gives its exit code.
     fn work(&self, post: Post) -> i32;
 
+    /// The life of a process that answers in the place of workers, of which none can be made: with `trouble` where it is
+    /// there, as workers do. Gives its exit code.
+    fn stand_in(&self, post: Post, trouble: Option<String>) -> i32;
+
     /// The life of the template: imports the application, then obeys orders until there are no more. Gives its exit code.
     fn prepare(&self, orders: Orders) -> i32;
 }
@@ -76,11 +80,11 @@ pub struct Order {
     number: u32,
     channel: Channel,
     output: OwnedFd,
+    listeners: Vec<Bound>,
 }
 
 /// What distinguishes a new process from the one that it was forked from.
 pub(super) struct Birth<'a> {
-    listeners: Vec<Bound>,
     pub(super) title: String,
     pub(super) output: &'a OwnedFd,
     pub(super) channel: &'a Channel,
@@ -157,11 +161,11 @@ impl Orders {
                         number,
                         channel: Channel::from_fd(channel),
                         output,
+                        listeners: fds.map(Bound::passed).collect(),
                     });
                 }
                 Received::Message(_) => {}
                 Received::Nothing | Received::Closed => return None,
-                        listeners: fds.map(Bound::passed).collect(),
             }
         }
     }
@@ -205,11 +209,11 @@ impl Orders {
             number,
             channel,
             output,
+            listeners,
         } = order;
         // Also from here, so that its number is known before it says anything else.
         let _ = channel.send(&Message::Forked(getpid().as_raw()));
         let settled = Birth {
-            listeners,
             title: format!("wsgi-gateway: worker {number} {}", self.name),
             output: &output,
             channel: &channel,

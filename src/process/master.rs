@@ -8,6 +8,7 @@
 mod births;
 mod custody;
 mod ending;
+mod fallback;
 mod generations;
 mod service;
 mod sizing;
@@ -32,6 +33,7 @@ use super::pool::{Backoff, Pool};
 use super::scoreboard::Scoreboard;
 use super::signals::{Catch, Signal, Signals};
 use custody::Copies;
+use fallback::Need;
 use generations::Generation;
 use service::Service;
 use workers::Worker;
@@ -110,6 +112,10 @@ pub struct Master<'a> {
     board: Scoreboard,
     pool: Pool,
     backoff: Backoff,
+    need: Need,
+    /// Workers that no limit of --max-rss fits, and the code of which it was told.
+    outgrown: Backoff,
+    outgrown_told: u32,
     workers: Vec<Worker>,
     /// Outputs of workers that have died, still open in children of theirs.
     strays: Vec<(u32, Output)>,
@@ -124,6 +130,8 @@ pub struct Master<'a> {
     /// How many workers are started at a time beside the first: importing is work for the processor.
     at_once: usize,
     files: BTreeMap<PathBuf, Stamp>,
+    /// Why the newest code does not load, where workers are to answer with that.
+    trouble: Option<String>,
     stage: Stage,
     ending: Ending,
     /// Until when a report that all threads of a worker are in long requests is taken for news.
@@ -172,6 +180,9 @@ impl<'a> Master<'a> {
             passed_on,
             board,
             backoff: Backoff::default(),
+            need: Need::default(),
+            outgrown: Backoff::default(),
+            outgrown_told: 0,
             workers: Vec::new(),
             strays: Vec::new(),
             copies: Copies::default(),
@@ -181,6 +192,7 @@ impl<'a> Master<'a> {
             reload_again: false,
             at_once: std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2)),
             files: BTreeMap::new(),
+            trouble: None,
             stage: Stage::Serving,
             ending: Ending::Finished,
             full_until: None,
@@ -224,8 +236,9 @@ impl<'a> Master<'a> {
             self.next_look = now + LOOK;
             if self.listening.has_files() && self.listening.mend() {
                 self.version += 1;
-                self.tell_listeners();
             }
+            // Also those who could not be told the last time.
+            self.tell_listeners();
         }
         if self.plan.watch_files && now >= self.next_files {
             self.next_files = now + FILES;
@@ -235,13 +248,16 @@ impl<'a> Master<'a> {
         self.further_candidate(now);
         self.keep_template(now);
         self.size(now);
+        self.retire_outgrown(now);
         self.make_missing(now);
         self.relieve_old(now);
+        self.keep_fallback(now);
     }
 
     /// Sleeps until something happens or is due.
     fn wait(&mut self, now: Instant) {
-        let watches = self.stage == Stage::Serving && self.watches_listeners();
+        let watches = self.stage == Stage::Serving
+            && (self.watches_listeners() || self.would_answer_itself(now));
         let mut fds: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd()];
         fds.extend(self.workers.iter().flat_map(Worker::descriptors));
         fds.extend(self.strays.iter().map(|(_, output)| output.as_fd()));
@@ -283,6 +299,8 @@ impl<'a> Master<'a> {
             by(self.copies.next());
             by(self.backoff.until(now));
             by(self.next_sizing(now));
+            by(self.next_outgrown(now));
+            by(self.next_fallback(now));
             // Asked for while the one that has just succeeded went on.
             by((self.reload_again && self.candidate.is_none()).then_some(now));
             for generation in self.current.iter().chain(&self.candidate) {

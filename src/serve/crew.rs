@@ -1,7 +1,7 @@
 //! What the processes of the FastCGI door do: a worker serves, the template imports and is forked.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -167,6 +167,21 @@ impl<'a> FastcgiCrew<'a> {
         Ok((interpreter, application))
     }
 
+    /// Whether this file lies where the operator says that the application does.
+    fn is_own(&self, file: &str) -> bool {
+        let options = self.application;
+        let beside = Path::new(&options.app).parent().map(Path::to_owned);
+        let mut folders = vec![PathBuf::from(".")];
+        folders.extend(beside.filter(|folder| !folder.as_os_str().is_empty()));
+        folders.extend(options.general.pythonpath.iter().cloned());
+        let absolute = folders
+            .iter()
+            .filter_map(|folder| std::path::absolute(folder).ok());
+        absolute
+            .into_iter()
+            .any(|folder| Path::new(file).starts_with(folder))
+    }
+
     /// Tells an error, and gives the exit code.
     fn code(&self, worked: anyhow::Result<Exit>, channel: Option<&Channel>) -> i32 {
         match worked {
@@ -187,7 +202,10 @@ impl<'a> FastcgiCrew<'a> {
                         files.push_str(file);
                     }
                 }
-                send_files(channel, &files);
+                // Where nothing of the application was found, a change of other files is not going to help.
+                if !traceback.is_empty() || files.lines().any(|file| self.is_own(file)) {
+                    send_files(channel, &files);
+                }
                 let text = format!("{told}\n\n{traceback}");
                 send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
                 Exit::of(&error) as i32
@@ -229,6 +247,13 @@ impl Crew for FastcgiCrew<'_> {
         let worked = Worker::new(self, post.number, post.place, post.channel)
             .and_then(|worker| worker.work(listeners, None));
         self.code(worked, channel.as_ref())
+    }
+
+    fn stand_in(&self, post: Post, trouble: Option<String>) -> i32 {
+        let listeners = post.listeners;
+        let worked = Worker::new(self, post.number, post.place, post.channel)
+            .and_then(|worker| worker.stand_in(listeners, trouble));
+        self.code(worked, None)
     }
 
     fn prepare(&self, mut orders: Orders) -> i32 {

@@ -27,10 +27,13 @@ pub(super) struct Duty {
     /// Whether the stack signals have a meaning.
     pub(super) has_stacks: AtomicBool,
     pub(super) retiring: AtomicBool,
+    /// Whether a replacement was tried and cannot be made.
+    has_no_heir: AtomicBool,
     /// Whether there is a text in `trouble`.
     pub(super) is_in_trouble: AtomicBool,
     pub(super) trouble: Mutex<String>,
-    pub(super) born: Instant,
+    /// Since when it serves.
+    pub(super) ready: OnceLock<Instant>,
 }
 
 /// How long things may take.
@@ -74,9 +77,10 @@ impl Duty {
             stacks: StackPipe::new().context("there is no pipe for stacks")?,
             has_stacks: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
+            has_no_heir: AtomicBool::new(false),
             is_in_trouble: AtomicBool::new(false),
             trouble: Mutex::default(),
-            born: Instant::now(),
+            ready: OnceLock::new(),
         })
     }
 
@@ -120,6 +124,7 @@ impl Duty {
             Some(_) => self.tell(&Message::Ready),
             None => log::info!("ready on standard input"),
         }
+        let _ = self.ready.set(Instant::now());
     }
 
     /// The worker has drained, and Python is about to end.
@@ -165,10 +170,30 @@ impl Duty {
         }
     }
 
+    /// The worker's first request has broken a limit already (named with its figures), as that of any other worker would.
+    pub(super) fn outgrow(&self, limit: &str) {
+        match &self.channel {
+            Some(_) => self.tell(&Message::Outgrown(limit.to_owned())),
+            None => log::warn!(
+                "the first request has taken more than {limit}: give it more, or leave it out"
+            ),
+        }
+    }
+
     /// The worker takes nothing new until it is replaced.
     pub(super) fn hold(&self) {
         if let (Some(_), Some(responder)) = (&self.channel, self.responder.get()) {
-            responder.hold(true);
+            if !self.has_no_heir.load(Ordering::Acquire) {
+                responder.hold(true);
+            }
+        }
+    }
+
+    /// There is nobody to replace the worker, so that it takes requests whatever it has reached.
+    pub(super) fn resume(&self) {
+        self.has_no_heir.store(true, Ordering::Release);
+        if let Some(responder) = self.responder.get() {
+            responder.hold(false);
         }
     }
 

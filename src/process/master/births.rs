@@ -14,6 +14,7 @@ use super::super::scoreboard::Place;
 use super::super::signals::end_at_once;
 use super::Master;
 use super::custody::Copies;
+use super::fallback::NO_GENERATION;
 use super::generations::Template;
 use super::workers::{State, Worker};
 
@@ -27,13 +28,19 @@ impl Master<'_> {
             Ok(()) => true,
             Err(error) => {
                 let delay = self.backoff.died(now, std::time::Duration::ZERO);
+                self.note_failure(now);
                 log::error!("{}; tried again in {delay:?}", refused(error));
                 false
             }
         }
     }
 
-    fn try_make_worker(&mut self, generation: u32, number: u32, now: Instant) -> io::Result<()> {
+    pub(super) fn try_make_worker(
+        &mut self,
+        generation: u32,
+        number: u32,
+        now: Instant,
+    ) -> io::Result<()> {
         let place = self.board.place(number as usize - 1);
         place.clear();
         let (ours, theirs) = Channel::pair()?;
@@ -56,7 +63,7 @@ impl Master<'_> {
                     ForkResult::Parent { child } => Some(child),
                     ForkResult::Child => {
                         drop(ours);
-                        self.become_worker(number, theirs, &their_output, place)
+                        self.become_worker(generation, number, theirs, &their_output, place)
                     }
                 }
             }
@@ -72,6 +79,7 @@ impl Master<'_> {
             born: now,
             ready: None,
             retires: None,
+            outgrown: None,
             reason: None,
             limit: None,
             version: self.version,
@@ -108,14 +116,20 @@ impl Master<'_> {
 
     fn become_worker(
         &mut self,
+        generation: u32,
         number: u32,
         channel: Channel,
         output: &std::os::fd::OwnedFd,
         place: Place,
     ) -> ! {
         self.leave_master();
+        let is_fallback = generation == NO_GENERATION;
+        let title = match is_fallback {
+            true => format!("wsgi-gateway: fallback {}", self.plan.name),
+            false => format!("wsgi-gateway: worker {number} {}", self.plan.name),
+        };
         let birth = Birth {
-            title: format!("wsgi-gateway: worker {number} {}", self.plan.name),
+            title,
             output,
             channel: &channel,
             crew: self.crew,
@@ -125,13 +139,16 @@ impl Master<'_> {
             Ok(()) => {
                 let listeners = std::mem::take(&mut self.listening).into_sockets();
                 let crew = self.crew;
-                live(|| {
-                    crew.work(Post {
-                        number,
-                        channel,
-                        place,
-                        listeners,
-                    })
+                let trouble = self.trouble.take();
+                let post = Post {
+                    number,
+                    channel,
+                    place,
+                    listeners,
+                };
+                live(|| match is_fallback {
+                    true => crew.stand_in(post, trouble),
+                    false => crew.work(post),
                 })
             }
             Err(error) => failed(&error),

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::super::channel::{Channel, Message, Received};
 use super::super::output::Output;
 use super::super::threads::ask_for_stacks;
-use super::workers::{Died, State, say};
+use super::workers::{Died, State, Worker, say};
 use super::{Ending, Master, Stage, stamp};
 
 /// How long a template whose time is over may take to write its stacks, and then to be gone.
@@ -24,6 +24,7 @@ pub(super) struct Generation {
     pub(super) template: Option<Template>,
     /// Why it cannot be loaded, in the words of the process that tried.
     trouble: Option<String>,
+    begun: Instant,
 }
 
 /// The process that has imported the application.
@@ -65,6 +66,7 @@ impl Master<'_> {
             number: self.generations,
             template: None,
             trouble: None,
+            begun: now,
         });
         let next = self.generations;
         let started = if self.plan.preload {
@@ -109,7 +111,9 @@ impl Master<'_> {
             return;
         }
         log::info!("reload: begun ({why})");
-        self.service.reloading();
+        if self.current.is_some() {
+            self.service.reloading();
+        }
         self.begin_generation(now);
     }
 
@@ -158,6 +162,7 @@ impl Master<'_> {
         let number = candidate.number;
         let before = self.current.replace(candidate);
         self.backoff.forget();
+        self.trouble = None;
         match before {
             None => {
                 log::info!("ready on {}", self.listening.names());
@@ -192,12 +197,30 @@ impl Master<'_> {
             (None, Died::Exited(3)) => "the application cannot be loaded".to_owned(),
             (None, died) => format!("the process that loaded the application died: {died}"),
         };
+        // A template that lives has the code as it was, and so will workers that are made now.
+        let can_go_on = self.current.is_some() && self.plan.preload && self.can_make_workers();
+        if !can_go_on {
+            self.note_failure(candidate.begun);
+        }
+        if self.plan.show_trouble {
+            self.trouble = Some(trouble.unwrap_or_else(|| reason.clone()));
+            self.tell_trouble();
+        }
         if self.current.is_some() {
-            log::error!("reload: failed: {reason}; the application as it was goes on serving");
+            let serves = match can_go_on || self.serving_workers() > 0 {
+                true => "the application as it was goes on serving",
+                false => {
+                    "no worker has the application as it was, so that requests wait for one that can be made"
+                }
+            };
+            log::error!("reload: failed: {reason}; {serves}");
             self.service.ready(Instant::now());
-            if self.plan.show_trouble {
-                self.tell_trouble(&trouble.unwrap_or(reason));
-            }
+            return;
+        }
+        if self.stage == Stage::Serving && !self.files.is_empty() {
+            log::error!(
+                "cannot start: {reason}; waiting until a file of the application changes (--reload)"
+            );
             return;
         }
         self.ending = match died {
@@ -211,12 +234,17 @@ impl Master<'_> {
         }
         self.listening.refuse_new();
         self.stage = Stage::Ending;
+        self.answer_before_the_end(Instant::now());
     }
 
-    /// Has the workers answer with the reason why the new code does not load.
-    fn tell_trouble(&self, text: &str) {
-        for worker in &self.workers {
-            let _ = worker.channel.send_now(&Message::Trouble(text.to_owned()));
+    /// Has the workers answer with the reason why the new code does not load, where that is wanted; those as well that have
+    /// become ready since.
+    pub(super) fn tell_trouble(&self) {
+        let Some(text) = &self.trouble else { return };
+        let serving = self.current.as_ref().map(|current| current.number);
+        let is_old = |worker: &&Worker| worker.is_fallback() || Some(worker.generation) == serving;
+        for worker in self.workers.iter().filter(is_old) {
+            let _ = worker.channel.send_now(&Message::Trouble(text.clone()));
         }
     }
 
@@ -258,6 +286,13 @@ impl Master<'_> {
         for (number, message) in heard {
             match message {
                 Message::Ready => {
+                    if self
+                        .current
+                        .as_ref()
+                        .is_some_and(|known| known.number == number)
+                    {
+                        self.note_success();
+                    }
                     let known = self.current.iter_mut().chain(&mut self.candidate);
                     for generation in known.filter(|known| known.number == number) {
                         if let Some(template) = &mut generation.template {
@@ -301,6 +336,9 @@ impl Master<'_> {
                     Some(_) => "",
                     None => ", before it was ready",
                 };
+                if template.ready.is_none() {
+                    self.note_failure(template.born);
+                }
                 let next = match self.backoff.died(now, served) {
                     Duration::ZERO => "at once".to_owned(),
                     delay => format!("in {delay:?}"),
@@ -333,6 +371,8 @@ impl Master<'_> {
                     );
                     let _ = kill(template.pid, Signal::SIGKILL);
                     template.killed_at = Some(now + LAST_WORDS);
+                    let born = template.born;
+                    self.note_failure(born);
                 }
             }
             None if self.backoff.until(now).is_some() => {}
@@ -344,6 +384,7 @@ impl Master<'_> {
                 }
                 Err(error) => {
                     let delay = self.backoff.died(now, Duration::ZERO);
+                    self.note_failure(now);
                     log::error!("the template cannot be made: {error}; tried again in {delay:?}");
                 }
             },

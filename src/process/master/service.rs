@@ -10,7 +10,6 @@ use sd_notify::NotifyState;
 
 use super::super::scoreboard::Place;
 use super::Master;
-use super::workers::State;
 
 /// How often the status line is told when it has changed.
 const STATUS: Duration = Duration::from_secs(5);
@@ -112,10 +111,7 @@ impl Service {
 impl Master<'_> {
     /// One line on how things are.
     pub(super) fn describe(&self) -> String {
-        let ready = self
-            .workers
-            .iter()
-            .filter(|worker| worker.state == State::Ready);
+        let ready = self.workers.iter().filter(|worker| worker.serves());
         let places: Vec<&Place> = ready.map(|worker| &worker.place).collect();
         let busy = places.iter().filter(|place| place.idle().is_none()).count();
         let living: u64 = self

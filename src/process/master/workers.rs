@@ -53,6 +53,8 @@ pub(super) struct Worker {
     pub(super) ready: Option<Instant>,
     /// Why it is to be replaced, where it is.
     pub(super) retires: Option<String>,
+    /// The limit that its first request has broken already, if it has.
+    pub(super) outgrown: Option<String>,
     /// Why it was told to end.
     pub(super) reason: Option<String>,
     /// When more is done about its end, and what.
@@ -88,6 +90,7 @@ impl Worker {
     /// How the log names it.
     pub(super) fn name(&self) -> String {
         match self.pid {
+            Some(pid) if self.is_fallback() => format!("the fallback (pid {pid})"),
             Some(pid) => format!("worker {} (pid {pid})", self.number),
             None => format!("worker {}", self.number),
         }
@@ -162,6 +165,7 @@ impl Master<'_> {
                 self.candidate_failed(Died::Exited(1), Some("no worker can be made"));
             } else if asked_by == number(&self.current) {
                 let delay = self.backoff.died(Instant::now(), Duration::ZERO);
+                self.note_failure(worker.born);
                 log::error!(
                     "worker {} was not made: its template has ended, or the system makes no more processes; tried again \
                      in {delay:?}",
@@ -178,12 +182,8 @@ impl Master<'_> {
         match message {
             Message::Ready => self.worker_ready(index, now),
             Message::Full => self.full_until = Some(now + NEWS),
-            Message::Retire(limit) => {
-                if worker.state == State::Ready && worker.retires.is_none() {
-                    log::info!("{} has reached {limit}: replacing it", worker.name());
-                    worker.retires = Some(limit);
-                }
-            }
+            Message::Retire(limit) => self.note_limit(index, limit),
+            Message::Outgrown(limit) => self.note_outgrown(index, limit),
             Message::Leaving(reason) => {
                 if worker.state != State::Leaving {
                     worker.state = State::Leaving;
@@ -213,14 +213,18 @@ impl Master<'_> {
         if worker.state != State::Starting {
             return;
         }
+        if worker.is_fallback() {
+            self.fallback_ready(index, now);
+            return;
+        }
         worker.state = State::Ready;
         worker.ready = Some(now);
         // Only this: it may have begun its first request before its word was heard.
         worker.place.begin_idling();
         log::info!("{} is ready", worker.name());
-        if worker.version != self.version {
-            self.tell_listeners();
-        }
+        self.note_success();
+        self.tell_trouble();
+        self.tell_listeners();
     }
 
     /// Sends the listening sockets to the workers that have others.
@@ -279,6 +283,7 @@ impl Master<'_> {
     /// Does what is due with workers that take too long to start or to end.
     pub(super) fn enforce_deadlines(&mut self, now: Instant) {
         let (startup, grace) = (self.plan.startup_timeout, self.plan.graceful_timeout);
+        let mut failed = None;
         for worker in &mut self.workers {
             if worker.deadline(startup).is_none_or(|at| now < at) {
                 continue;
@@ -309,6 +314,9 @@ impl Master<'_> {
                 worker.limit = Some((now + LAST_WORDS, Limit::Kill));
                 continue;
             }
+            if worker.state == State::Starting && !worker.is_fallback() {
+                failed = Some(worker.born);
+            }
             log::error!("{} has to end: {reason}", worker.name());
             let _ = worker.channel.send_now(&Message::Abort(reason.clone()));
             worker.reason = Some(reason);
@@ -316,6 +324,9 @@ impl Master<'_> {
             if self.stage == Stage::Ending {
                 self.ending = super::Ending::Cut;
             }
+        }
+        if let Some(begun) = failed {
+            self.note_failure(begun);
         }
     }
 
@@ -358,6 +369,10 @@ impl Master<'_> {
         self.requests += requests;
         let age = now - worker.born;
         let name = worker.name();
+        if worker.is_fallback() {
+            self.bury_fallback(&worker, died, now);
+            return;
+        }
         let serving = Worker::serving(&running);
         let expected = worker.state == State::Leaving || self.stage == Stage::Ending;
         if expected && died == Died::Exited(0) {
@@ -389,6 +404,9 @@ impl Master<'_> {
                 .any(|worker| worker.state == State::Ready)
             {
                 self.crew.worker_died();
+            }
+            if worker.state == State::Starting {
+                self.note_failure(worker.born);
             }
             let served = worker.ready.map_or(Duration::ZERO, |ready| now - ready);
             let delay = if requests > running.len() as u64 {
