@@ -39,6 +39,7 @@ mod wsgi_environ;
 mod wsgi_environ_odd;
 mod wsgi_pep3333;
 
+mod processes_combined;
 mod processes_crashes;
 mod processes_custody;
 mod processes_deadlines;
