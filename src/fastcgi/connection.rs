@@ -15,7 +15,6 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use super::Shared;
 use super::claim::Claim;
-use super::custody::{Custody, Possession};
 use super::limits::LINGER;
 use super::pairs::{Pairs, write_pair};
 use super::parser::Parser;
@@ -42,8 +41,6 @@ pub struct Connection {
     pub(super) used: bool,
     /// Whether it came from another worker, which may still have a copy of its descriptor.
     pub(super) travelled: bool,
-    /// Whether another process could go on with it should this one be killed.
-    pub(super) custody: Custody,
     /// Whether the responder was full when it came: its request gets a 503 page.
     turned_away: bool,
     /// We are done and only wait for the web server to close.
@@ -103,7 +100,6 @@ impl Connection {
             registered: false,
             used: false,
             travelled: false,
-            custody: Custody::default(),
             turned_away,
             lingering: false,
             broken: false,
@@ -125,15 +121,6 @@ impl Connection {
     /// Whether another process can go on with it: nothing of a request is here, and nobody here still sends on it.
     pub(super) fn may_travel(&self) -> bool {
         self.is_idle() && self.input.is_empty() && !self.is_shared()
-    }
-
-    /// Whose it is while it may travel.
-    pub(super) fn possession(&self) -> Possession {
-        if self.used {
-            Possession::Free
-        } else {
-            Possession::New
-        }
     }
 
     /// Whether we are done and only wait for the web server to close.
@@ -197,7 +184,6 @@ impl Connection {
 
     /// Reads what is here, once, and says what the connection needs next. `scratch` is the thread's reading buffer.
     pub(super) fn readable(&mut self, scratch: &mut [u8]) -> Step {
-        self.custody.note(Possession::InUse);
         let count = loop {
             match recv(self.socket.as_raw_fd(), scratch, MsgFlags::empty()) {
                 Ok(count) => break count,

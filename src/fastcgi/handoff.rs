@@ -94,13 +94,6 @@ impl Handoff {
         }
     }
 
-    /// Gives the workers a connection whose own has died, without a wait, and says whether anything was ever asked on it;
-    /// `false` when there is no room now.
-    pub fn give(&self, connection: BorrowedFd<'_>, used: bool) -> bool {
-        let note = Note::NOTHING.with(Note::USED, used);
-        self.send(Some(connection), note).is_ok()
-    }
-
     /// Sends, without a wait.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! From the wire inwards: `record` and `pairs` are the specification's units, `parser` turns bytes into events,
 //! `connection` keeps what came for one request, `exchange` is that request as the application core uses it,
 //! `responder` polls all connections and `baton` says which thread does, `handoff` is how responders of one service give
-//! each other connections, `custody` how those survive the process. This floor has never heard of Python.
+//! each other connections. This floor has never heard of Python.
 //!
 //! The `fastcgi` crate is not used here: it drops every variable after one that is not UTF-8, asserts on malformed
 //! records and cannot stop. It is the peer that the tests' own client is checked against.
@@ -12,7 +12,6 @@ mod allow;
 mod baton;
 mod claim;
 mod connection;
-mod custody;
 mod exchange;
 mod handoff;
 mod limits;
@@ -32,7 +31,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub use allow::AllowList;
 pub use claim::{Answered, Claim};
 pub use connection::Connection;
-pub use custody::{Custodian, Possession, Receipt};
 pub use handoff::Handoff;
 pub use limits::Limits;
 pub use listener::Listener;

@@ -19,8 +19,8 @@
 //!   descriptor only wakes the one who waits. So it does not matter which leader gets that event.
 //! - Whether what has just become idle is still wanted is looked at under the table's lock, under which draining begins:
 //!   nothing slips in behind the one look at all who wait.
-//! - A copy of a kept connection may be in custody (`custody`) for the case that this process is killed. Its custodian does
-//!   nothing with it while we live, and afterwards only with what we had nothing of a request from.
+//! - No other process has a copy. One that is killed takes its kept connections with it: the kernel closes them, and the
+//!   web server learns at once that what it has sent there is not answered.
 //! - A new connection or message wakes one of the processes that wait (EPOLLEXCLUSIVE). When that one then cannot take
 //!   it, `handoff::rouse` wakes another.
 
@@ -45,7 +45,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::baton::Baton;
 use super::connection::{Connection, Step};
 use super::listener::Listener;
-use super::{AllowList, Custodian, Handoff, Limits, Shared};
+use super::{AllowList, Handoff, Limits, Shared};
 use table::Table;
 
 /// A mean wall time of requests above which the baton is passed before the application is called.
@@ -63,7 +63,6 @@ pub struct Responder {
     /// Whether threads run Python code at the same time, so that polling alone is what a leader should do.
     parallel: bool,
     handoff: Option<Handoff>,
-    custodian: Option<Box<dyn Custodian>>,
     epoll: Epoll,
     wake: EventFd,
     baton: Baton,
@@ -171,7 +170,6 @@ impl Responder {
             threads,
             parallel,
             handoff,
-            custodian: None,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             baton: Baton::new(threads),
@@ -187,12 +185,6 @@ impl Responder {
         responder.epoll.add(&responder.wake, wake)?;
         responder.open_doors(&mut responder.table())?;
         Ok(responder)
-    }
-
-    /// The same responder, whose kept connections are in custody.
-    pub fn entrusting(mut self, custodian: Option<Box<dyn Custodian>>) -> Self {
-        self.custodian = custodian;
-        self
     }
 
     /// Serves requests until the responder has drained. Every application thread calls this once; `serve` has the

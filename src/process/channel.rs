@@ -45,8 +45,6 @@ pub enum Message {
     Files(String),
     /// The process that the template has made, by its number.
     Forked(i32),
-    /// A copy of a worker's kept connection to be taken into custody: its slot, whose turn it is there, and itself.
-    Deposit(u32, u32, OwnedFd),
     /// To a worker: pass idle connections on and end.
     Drain,
     /// To a worker: end, nobody comes after you.
@@ -80,9 +78,8 @@ impl Message {
             Self::Listen(_) => 12,
             Self::Trouble(_) => 13,
             Self::Fork(..) => 14,
-            Self::Deposit(..) => 15,
-            Self::Outgrown(_) => 16,
-            Self::Resume => 17,
+            Self::Outgrown(_) => 15,
+            Self::Resume => 16,
         }
     }
 
@@ -108,13 +105,8 @@ impl Message {
             12 => Self::Listen(fds),
             13 => Self::Trouble(text()),
             14 => Self::Fork(u32::try_from(number()?).ok()?, fds),
-            15 => {
-                let (slot, turn) = from_utf8(rest).ok()?.split_once(' ')?;
-                let socket = fds.into_iter().next()?;
-                Self::Deposit(slot.parse().ok()?, turn.parse().ok()?, socket)
-            }
-            16 => Self::Outgrown(text()),
-            17 => Self::Resume,
+            15 => Self::Outgrown(text()),
+            16 => Self::Resume,
             _ => return None,
         })
     }
@@ -198,10 +190,6 @@ impl Channel {
             Message::Fork(worker, fds) => {
                 number = worker.to_string();
                 (number.as_bytes(), fds)
-            }
-            Message::Deposit(slot, turn, socket) => {
-                number = format!("{slot} {turn}");
-                (number.as_bytes(), std::slice::from_ref(socket))
             }
             Message::Listen(fds) => (&[], fds),
             Message::Ready | Message::Full | Message::Drain | Message::Finish | Message::Resume => {

@@ -2,7 +2,7 @@
 //! know of.
 
 use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -27,10 +27,6 @@ pub trait Crew {
 
     /// A worker has died and others serve: what it was told of but had not taken yet is for them to look for.
     fn worker_died(&self);
-
-    /// Has the workers take over a connection whose own has died, and on which something was asked before if it is `used`;
-    /// `false` when that has to be tried again.
-    fn take_over(&self, connection: BorrowedFd<'_>, used: bool) -> bool;
 
     /// The life of a worker. Gives its exit code.
     fn work(&self, post: Post) -> i32;

@@ -6,7 +6,6 @@
 //! reached, a reload and an operator's word differ only in which workers count as replaceable.
 
 mod births;
-mod custody;
 mod ending;
 mod fallback;
 mod generations;
@@ -32,7 +31,6 @@ use super::output::Output;
 use super::pool::{Backoff, Pool};
 use super::scoreboard::Scoreboard;
 use super::signals::{Catch, Signal, Signals};
-use custody::Copies;
 use fallback::Need;
 use generations::Generation;
 use service::Service;
@@ -58,8 +56,6 @@ pub struct Plan {
     pub max: usize,
     /// Application threads of each.
     pub threads: usize,
-    /// Connections that each may keep.
-    pub connections: usize,
     /// How long a worker above the least number may be without a request.
     pub idle_timeout: Duration,
     /// How long a worker, or the template, may take until it is ready.
@@ -119,8 +115,6 @@ pub struct Master<'a> {
     workers: Vec<Worker>,
     /// Outputs of workers that have died, still open in children of theirs.
     strays: Vec<(u32, Output)>,
-    /// Copies of the connections that workers keep.
-    copies: Copies,
     /// The code that serves; none before the first.
     current: Option<Generation>,
     /// The code that is to follow it.
@@ -170,7 +164,7 @@ impl<'a> Master<'a> {
         /// Places beside those of a full generation, for workers that are on their way out.
         const SPARE: usize = 8;
         let _ = set_child_subreaper(true);
-        let board = Scoreboard::new(2 * plan.max + SPARE, plan.threads, plan.connections)?;
+        let board = Scoreboard::new(2 * plan.max + SPARE, plan.threads)?;
         Ok(Self {
             pool: Pool::new(plan.min, plan.max),
             crew,
@@ -185,7 +179,6 @@ impl<'a> Master<'a> {
             outgrown_told: 0,
             workers: Vec::new(),
             strays: Vec::new(),
-            copies: Copies::default(),
             current: None,
             candidate: None,
             generations: 0,
@@ -244,7 +237,6 @@ impl<'a> Master<'a> {
             self.next_files = now + FILES;
             self.watch_files(now);
         }
-        self.look_after_copies(now);
         self.further_candidate(now);
         self.keep_template(now);
         self.size(now);
@@ -296,7 +288,6 @@ impl<'a> Master<'a> {
         if self.stage == Stage::Serving {
             by(self.listening.has_files().then_some(self.next_look));
             by(self.plan.watch_files.then_some(self.next_files));
-            by(self.copies.next());
             by(self.backoff.until(now));
             by(self.next_sizing(now));
             by(self.next_outgrown(now));

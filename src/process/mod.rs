@@ -6,7 +6,6 @@
 mod address;
 mod channel;
 mod crew;
-mod custody;
 mod forks;
 mod identity;
 mod listener;
@@ -25,7 +24,6 @@ mod title;
 pub use address::Address;
 pub use channel::{Channel, Message, Received};
 pub use crew::{Crew, Order, Orders, Post, Side};
-pub use custody::{Custody, Deposit, Possession};
 pub use forks::{close_in_children, keep_in_children, watch_forks, without_forks};
 pub use identity::Identity;
 pub use listener::{

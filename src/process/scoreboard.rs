@@ -47,13 +47,12 @@ struct Memory {
     length: NonZeroUsize,
     workers: usize,
     threads: usize,
-    slots: usize,
 }
 
 impl Memory {
-    /// Bytes of one worker's place: itself, its threads, its slots.
+    /// Bytes of one worker's place: itself and its threads.
     fn stride(&self) -> usize {
-        stride(self.threads, self.slots)
+        stride(self.threads)
     }
 }
 
@@ -104,19 +103,17 @@ pub struct Seat {
     thread: usize,
 }
 
-const fn stride(threads: usize, slots: usize) -> usize {
-    let bytes =
-        size_of::<Worker>() + threads * size_of::<Thread>() + slots * size_of::<AtomicU32>();
-    bytes.next_multiple_of(align_of::<Thread>())
+const fn stride(threads: usize) -> usize {
+    size_of::<Worker>() + threads * size_of::<Thread>()
 }
 
 impl Scoreboard {
-    /// A board for so many workers of so many threads each, with so many slots for the connections of each.
+    /// A board for so many workers of so many threads each.
     ///
     /// # Errors
     /// When the kernel has no memory left.
-    pub fn new(workers: usize, threads: usize, slots: usize) -> nix::Result<Self> {
-        let length = workers * stride(threads, slots);
+    pub fn new(workers: usize, threads: usize) -> nix::Result<Self> {
+        let length = workers * stride(threads);
         let length = NonZeroUsize::new(length).unwrap_or(NonZeroUsize::MIN);
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
@@ -127,7 +124,6 @@ impl Scoreboard {
                 length,
                 workers,
                 threads,
-                slots,
             }),
         })
     }
@@ -175,15 +171,6 @@ impl Place {
         }
     }
 
-    /// A word for each of the worker's connections that is in custody: see `custody`.
-    pub(super) fn slots(&self) -> &[AtomicU32] {
-        // SAFETY: as above; the slots lie behind the threads.
-        unsafe {
-            let behind = self.threads().as_ptr_range().end.cast::<AtomicU32>();
-            std::slice::from_raw_parts(behind, self.memory.slots)
-        }
-    }
-
     /// Makes the place as new, for a worker that is about to be made.
     pub fn clear(&self) {
         let worker = self.worker();
@@ -193,9 +180,6 @@ impl Place {
         for thread in self.threads() {
             thread.begun.store(0, Ordering::Relaxed);
             thread.tid.store(0, Ordering::Relaxed);
-        }
-        for slot in self.slots() {
-            slot.store(0, Ordering::Relaxed);
         }
     }
 
@@ -328,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_place_tells_what_runs() {
-        let board = Scoreboard::new(3, 2, 5).unwrap();
+        let board = Scoreboard::new(3, 2).unwrap();
         let place = board.place(2);
         place.clear();
         assert!(place.idle().is_some() && !place.is_full());
@@ -349,6 +333,5 @@ mod tests {
         seats[1].end();
         assert!(place.running().is_empty() && place.idle().is_some());
         assert!(board.place(1).running().is_empty());
-        assert_eq!(place.slots().len(), 5);
     }
 }

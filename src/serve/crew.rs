@@ -1,6 +1,6 @@
 //! What the processes of the FastCGI door do: a worker serves, the template imports and is forked.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -144,7 +144,7 @@ impl<'a> FastcgiCrew<'a> {
 
     /// Serves in this process, which has no master.
     pub(super) fn work_alone(&self, listeners: Vec<Bound>) -> i32 {
-        let worked = Scoreboard::new(1, self.threads(), 0)
+        let worked = Scoreboard::new(1, self.threads())
             .context("there is no memory for the scoreboard")
             .and_then(|board| Worker::alone(self, board.place(0))?.work(listeners, None));
         self.code(worked, None)
@@ -234,11 +234,6 @@ impl Crew for FastcgiCrew<'_> {
         if let Some(handoff) = &self.handoff {
             handoff.nudge();
         }
-    }
-
-    fn take_over(&self, connection: BorrowedFd<'_>, used: bool) -> bool {
-        let handoff = self.handoff.as_ref();
-        handoff.is_none_or(|handoff| handoff.give(connection, used))
     }
 
     fn work(&self, post: Post) -> i32 {

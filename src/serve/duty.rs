@@ -2,7 +2,6 @@
 //! and tells.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,8 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::crew::{FastcgiCrew, send_files};
-use super::custody::Master;
-use crate::fastcgi::{Claim, Custodian, Idle, Responder};
+use crate::fastcgi::{Claim, Idle, Responder};
 use crate::process::{self, Channel, Message, Place, StackPipe, StackSignals};
 use crate::wsgi;
 
@@ -91,15 +89,6 @@ impl Duty {
 
     pub(super) fn has_master(&self) -> bool {
         self.channel.is_some()
-    }
-
-    /// Who has copies of the connections that the worker keeps.
-    ///
-    /// # Errors
-    /// When no descriptor is left.
-    pub(super) fn custodian(&self) -> io::Result<Option<Box<dyn Custodian>>> {
-        let channel = self.channel.as_ref().map(Channel::try_clone).transpose()?;
-        Ok(channel.map(|channel| Box::new(Master::new(self.place.clone(), channel)) as Box<_>))
     }
 
     /// Has Python write stacks when it is asked to, from here on.

@@ -3,7 +3,6 @@
 mod cgi;
 mod check;
 mod crew;
-mod custody;
 mod duty;
 mod exit;
 mod fastcgi;

@@ -140,9 +140,7 @@ impl<'a> Worker<'a> {
             interpreter.as_ref().is_none_or(Interpreter::is_parallel),
         )
         .context("the responder cannot be made")?;
-        let custodian = self.duty.custodian();
-        let custodian = custodian.context("the responder cannot be made")?;
-        let responder = Arc::new(responder.entrusting(custodian));
+        let responder = Arc::new(responder);
         process::insist(Catch::Serving).context("signals cannot be caught")?;
         if application.is_some() {
             self.tell_new_files();

@@ -41,8 +41,8 @@ mod wsgi_pep3333;
 
 mod processes_combined;
 mod processes_crashes;
-mod processes_custody;
 mod processes_deadlines;
+mod processes_killed;
 mod processes_logging;
 mod processes_pool;
 mod processes_preload;

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::super::connection::Connection;
-use super::super::custody::Possession;
 use super::super::handoff::{Message, Note, Received};
 use super::Responder;
 use super::table::Table;
@@ -29,10 +28,7 @@ impl Responder {
             return Err(connection);
         };
         let note = note.with(Note::USED, connection.used);
-        // First: should this process be killed now, the connection must not have two owners.
-        connection.custody.note(Possession::Elsewhere);
         if let Err(error) = handoff.send(Some(connection.as_fd()), note) {
-            connection.custody.note(connection.possession());
             log::debug!("a connection could not be handed to another worker yet: {error}");
             return Err(connection);
         }

@@ -10,7 +10,6 @@ use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::super::connection::{Connection, Unread};
-use super::super::custody::Custody;
 use super::super::handoff::Note;
 use super::super::listener::{Accepted, Listener};
 use super::{Idle, Responder, Source};
@@ -244,7 +243,6 @@ impl Responder {
 
     /// Puts the connection among those that wait, and into the epoll set.
     pub(super) fn watch_one(&self, table: &mut Table, mut connection: Box<Connection>) {
-        self.entrust(&mut connection);
         let fd = connection.as_fd().as_raw_fd();
         if !connection.registered {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, fd as u64);
@@ -258,25 +256,9 @@ impl Responder {
         table.waiting.insert(fd, connection);
     }
 
-    /// Has a connection that waits for a request outlive this process.
-    fn entrust(&self, connection: &mut Connection) {
-        if !connection.may_travel() {
-            return;
-        }
-        if let (Custody::None, Some(custodian)) = (&connection.custody, &self.custodian) {
-            let receipt = custodian.deposit(connection.as_fd());
-            connection.custody = receipt.map_or(Custody::Refused, Custody::Held);
-        }
-        connection.custody.note(connection.possession());
-    }
-
     /// Closes the connection.
     pub(super) fn close(&self, mut connection: Box<Connection>) {
-        if forked::has_forked()
-            || connection.travelled
-            || connection.custody.is_held()
-            || connection.is_shared()
-        {
+        if forked::has_forked() || connection.travelled || connection.is_shared() {
             // Somebody else has the descriptor too.
             self.unregister(&mut connection);
             let _ = shutdown(connection.as_fd().as_raw_fd(), Shutdown::Both);

@@ -13,7 +13,6 @@ use super::super::output::Output;
 use super::super::scoreboard::Place;
 use super::super::signals::end_at_once;
 use super::Master;
-use super::custody::Copies;
 use super::fallback::NO_GENERATION;
 use super::generations::Template;
 use super::workers::{State, Worker};
@@ -195,7 +194,6 @@ impl Master<'_> {
     fn leave_master(&mut self) {
         self.workers.clear();
         self.strays.clear();
-        self.copies = Copies::default();
         self.current = None;
         self.candidate = None;
     }

@@ -7,7 +7,6 @@ use nix::sys::wait::waitpid;
 
 use super::super::channel::Message;
 use super::super::listening::Listening;
-use super::custody::Copies;
 use super::workers::{Limit, State};
 use super::{Master, Stage};
 
@@ -20,7 +19,6 @@ impl Master<'_> {
         log::info!("told to end: finishing what is in flight");
         self.service.stopping();
         self.stage = Stage::Ending;
-        self.copies = Copies::default();
         // First, so that nobody connects to a socket that is about to be closed.
         self.listening.refuse_new();
         for generation in [self.current.take(), self.candidate.take()]

@@ -197,9 +197,6 @@ impl Master<'_> {
                 self.note_trouble(generation, text);
             }
             Message::Files(files) => self.note_files(&files),
-            Message::Deposit(slot, turn, socket) => {
-                self.take_into_custody(number, slot, turn, socket);
-            }
             Message::Forked(pid) => worker.pid = Some(Pid::from_raw(pid)),
             _ => log::debug!(
                 "{} sent a message that is not for the master",
@@ -390,7 +387,6 @@ impl Master<'_> {
         if self.stage == Stage::Ending {
             return;
         }
-        self.release(worker.number, &worker.place);
         if self
             .candidate
             .as_ref()
