@@ -1,7 +1,8 @@
 //! Processes, the sockets they listen on and the signals they obey; knows neither FastCGI nor Python.
 //!
 //! One master, which runs no application and has one thread; workers, which serve; and with `--preload` a template, which
-//! has imported the application and of which the workers are copies. What each of them does is the [`Crew`]'s.
+//! has imported the application and of which the workers are copies; and where no worker can be made, a fallback that
+//! answers in their place. What each of them does is the [`Crew`]'s.
 
 mod address;
 mod channel;

@@ -303,6 +303,25 @@ fn on_demand_the_last_worker_stays_when_its_code_cannot_be_loaded_again() {
     assert_eq!(text(&gateway), "new");
 }
 
+/// It would have had its time before the new code was known to be broken.
+#[test]
+fn on_demand_the_last_worker_stays_while_new_code_is_loaded() {
+    for options in [&[][..], &["--preload"]] {
+        let release = Release::new("serves old");
+        let builder = release.builder().args(ON_DEMAND).args(options);
+        let fifo = Fifo::new(builder.folder().path(), "fifo");
+        let gateway = builder.ready_by_log().start();
+        assert_eq!(text(&gateway), "old");
+        release.deploy(&format!("waits-and-raises {}", fifo.path()));
+        gateway.signal(Signal::SIGHUP);
+        let word = fifo.entered();
+        idle();
+        drop(word);
+        gateway.wait_for_log("reload: failed");
+        assert_eq!(text(&gateway), "old");
+    }
+}
+
 /// The same found out by a second worker, without a word of the operator's.
 #[test]
 fn on_demand_the_last_worker_stays_when_another_cannot_be_made() {
@@ -427,6 +446,23 @@ fn who_answers_for_workers_has_no_more_rights_than_they() {
     crate::process_table::send(fallbacks(&gateway)[0], Signal::SIGKILL);
     expect_unavailable(fetch(gateway.socket(), &Request::get("/")));
     assert_eq!(gateway.terminate().code, 0);
+}
+
+/// Within the time that a start may take, and not only when what hangs has ended.
+#[test]
+fn who_waits_for_a_first_start_that_hangs_is_told_so() {
+    for options in [&[][..], &["--preload"]] {
+        let release = Release::new("hangs");
+        let builder = release.builder().args(["--startup-timeout", "1s"]);
+        let gateway = builder.args(options).start();
+        expect_unavailable(fetch(gateway.socket(), &Request::get("/")));
+        let log = gateway.log();
+        assert!(
+            !log.contains(") ended") && !log.contains("cannot start"),
+            "{log}"
+        );
+        assert_eq!(gateway.wait().code, 3);
+    }
 }
 
 /// They came while the application was imported for the first time.

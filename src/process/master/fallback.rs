@@ -59,9 +59,14 @@ impl Master<'_> {
         self.need.since = None;
     }
 
-    /// Whether the workers that serve may be all that there will be for now.
+    /// Whether the workers that serve may be all that there will be for now: others cannot be made, or it is not known yet
+    /// whether they can.
     pub(super) fn is_in_need(&self) -> bool {
-        self.need.since.is_some() || !self.can_make_workers()
+        let is_tried = |worker: &Worker| worker.state == State::Starting;
+        self.need.since.is_some()
+            || self.candidate.is_some()
+            || !self.can_make_workers()
+            || self.workers.iter().any(is_tried)
     }
 
     /// How many workers serve.
@@ -76,8 +81,8 @@ impl Master<'_> {
 
     /// From when on those who wait are to be told that there is no worker; nothing where there is one, or no sign that
     /// there will be none.
-    fn fallback_due(&self) -> Option<Instant> {
-        let since = self.need.since?;
+    fn fallback_due(&self, now: Instant) -> Option<Instant> {
+        let since = self.need.since.or_else(|| self.hanging_since(now))?;
         if self.serving_workers() > 0 || self.fallback().is_some() || self.stage != Stage::Serving {
             return None;
         }
@@ -93,16 +98,24 @@ impl Master<'_> {
         Some(due)
     }
 
+    /// When the template was made that workers are waiting for, where it has had its time and is about to be killed.
+    fn hanging_since(&self, now: Instant) -> Option<Instant> {
+        let generation = self.current.as_ref().or(self.candidate.as_ref())?;
+        let template = generation.template.as_ref()?;
+        let is_over = template.ready.is_none() && now >= template.born + self.plan.startup_timeout;
+        is_over.then_some(template.born)
+    }
+
     /// When the need for a fallback is to be looked at without an event.
     pub(super) fn next_fallback(&self, now: Instant) -> Option<Instant> {
-        let due = self.fallback_due()?;
+        let due = self.fallback_due(now)?;
         let until = self.need.backoff.until(now);
         Some(until.map_or(due, |until| due.max(until))).filter(|at| *at > now)
     }
 
     /// Whether a connection that waits has to wake the master: nobody else is going to take it.
     pub(super) fn would_answer_itself(&self, now: Instant) -> bool {
-        let is_due = self.fallback_due().is_some_and(|due| now >= due);
+        let is_due = self.fallback_due(now).is_some_and(|due| now >= due);
         is_due && self.need.backoff.until(now).is_none()
     }
 

@@ -203,7 +203,8 @@ impl Master<'_> {
         if worker.state == State::Leaving || worker.is_fallback() {
             return;
         }
-        if std::mem::replace(&mut self.outgrown_told, worker.generation) != worker.generation {
+        if worker.generation > self.outgrown_told {
+            self.outgrown_told = worker.generation;
             log::warn!(
                 "{} has taken more than {limit} with its first request already: give it more, or leave it out; a worker \
                  after which the next is no better goes on serving for a while",

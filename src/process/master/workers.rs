@@ -312,7 +312,7 @@ impl Master<'_> {
                 continue;
             }
             if worker.state == State::Starting && !worker.is_fallback() {
-                failed = Some(worker.born);
+                failed.get_or_insert(worker.born);
             }
             log::error!("{} has to end: {reason}", worker.name());
             let _ = worker.channel.send_now(&Message::Abort(reason.clone()));
@@ -401,13 +401,11 @@ impl Master<'_> {
             {
                 self.crew.worker_died();
             }
-            if worker.state == State::Starting {
-                self.note_failure(worker.born);
-            }
             let served = worker.ready.map_or(Duration::ZERO, |ready| now - ready);
             let delay = if requests > running.len() as u64 {
                 self.backoff.pardon()
             } else {
+                self.note_failure(worker.born);
                 self.backoff.died(now, served)
             };
             if !delay.is_zero() {
