@@ -159,7 +159,7 @@ fn a_mistake_in_the_first_import_waits_for_a_change() {
     for options in [
         &[][..],
         &["--preload"],
-        &["--min-workers", "0"],
+        &["--min-workers", "0", "--startup-timeout", "4s"],
         &["--debug"],
     ] {
         let builder = application().args(options);
