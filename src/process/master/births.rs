@@ -7,6 +7,7 @@ use std::time::Instant;
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use super::super::channel::{Channel, Message};
+use super::super::child::Child;
 use super::super::crew::{Birth, Orders, Post, refused};
 use super::super::forks::{expect_fork, forget_fork};
 use super::super::output::Output;
@@ -14,6 +15,7 @@ use super::super::scoreboard::Place;
 use super::super::signals::end_at_once;
 use super::Master;
 use super::generations::Template;
+use super::rules::Budget;
 use super::workers::{State, Worker};
 
 impl Master<'_> {
@@ -33,13 +35,12 @@ impl Master<'_> {
     }
 
     fn try_make_worker(&mut self, generation: u32, number: u32, now: Instant) -> io::Result<()> {
-        let place = self.board.place(number as usize - 1);
-        place.clear();
+        let (place, memory) = Place::new(self.plan.threads)?;
         let (ours, theirs) = Channel::pair()?;
         let (output, their_output) = Output::pipe()?;
-        let pid = match self.template_of(generation) {
+        let process = match self.template_of(generation) {
             Some(template) => {
-                let fds = vec![theirs.into_fd(), their_output];
+                let fds = vec![theirs.into_fd()?, their_output, memory];
                 template.channel.send_now(&Message::Fork(number, fds))?;
                 None
             }
@@ -49,7 +50,7 @@ impl Master<'_> {
                 let forked = unsafe { fork() };
                 forget_fork();
                 match forked? {
-                    ForkResult::Parent { child } => Some(child),
+                    ForkResult::Parent { child } => Some(Child::forked(child)),
                     ForkResult::Child => {
                         drop(ours);
                         self.become_worker(number, theirs, &their_output, place)
@@ -60,8 +61,8 @@ impl Master<'_> {
         self.workers.push(Worker {
             number,
             generation,
-            pid,
-            place: self.board.place(number as usize - 1),
+            process,
+            place,
             channel: ours,
             output,
             state: State::Starting,
@@ -69,6 +70,9 @@ impl Master<'_> {
             ready: None,
             retires: None,
             reason: None,
+            budget: Budget::new(now),
+            breach: None,
+            stopped: None,
             limit: None,
             version: self.version,
             hung_up: false,
@@ -87,7 +91,8 @@ impl Master<'_> {
         forget_fork();
         match forked? {
             ForkResult::Parent { child } => Ok(Template {
-                pid: child,
+                process: Child::forked(child),
+                budget: Budget::new(now),
                 channel: ours,
                 output,
                 born: now,
@@ -160,7 +165,7 @@ impl Master<'_> {
                 }
                 let name = self.plan.name.clone();
                 let listeners = std::mem::take(&mut self.listening).into_sockets();
-                let orders = Orders::new(channel, name, self.board.clone(), listeners);
+                let orders = Orders::new(channel, name, self.plan.threads, listeners);
                 live(|| self.crew.prepare(orders))
             }
             Err(error) => failed(&error),
@@ -169,17 +174,19 @@ impl Master<'_> {
     }
 
     /// Closes, in a child, what is the master's alone: another worker's channel that stayed open here would hide the
-    /// master's death from it.
+    /// master's death from it, by its place on the scoreboard it could be accused, and by the pipe of its signals the master
+    /// would obey anybody.
     fn leave_master(&mut self) {
         self.workers.clear();
         self.strays.clear();
         self.current = None;
         self.candidate = None;
+        self.signals = None;
     }
 
     /// A place that no worker has, not even one on its way out.
     pub(super) fn free_number(&self) -> Option<u32> {
-        let most = u32::try_from(self.board.places()).unwrap_or(u32::MAX);
+        let most = u32::try_from(self.places).unwrap_or(u32::MAX);
         (1..=most).find(|number| self.workers.iter().all(|worker| worker.number != *number))
     }
 }
