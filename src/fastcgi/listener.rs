@@ -8,14 +8,13 @@ use nix::sys::socket::sockopt::TcpNoDelay;
 use nix::sys::socket::{SockFlag, SockaddrStorage, accept4, getpeername, setsockopt};
 
 use super::AllowList;
+use crate::gateway::forked;
 
 /// Where web servers connect.
 #[derive(Debug)]
 pub struct Listener {
-    /// A non-blocking listening socket.
-    pub socket: OwnedFd,
-    /// Whether it is a TCP socket.
-    pub tcp: bool,
+    pub(super) socket: OwnedFd,
+    tcp: bool,
 }
 
 /// What a listener gave.
@@ -31,6 +30,13 @@ pub(super) enum Accepted {
 }
 
 impl Listener {
+    /// A non-blocking listening socket, and whether it is a TCP socket. Children that the application forks close it: it would
+    /// listen for as long as one of them lives.
+    pub fn new(socket: OwnedFd, tcp: bool) -> Self {
+        forked::close_in_child(socket.as_raw_fd());
+        Self { socket, tcp }
+    }
+
     /// Takes one new connection.
     pub(super) fn accept(&self, allow: &AllowList) -> Accepted {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -56,6 +62,13 @@ impl Listener {
             }
         }
         Accepted::Socket(socket)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Before its number goes to another file.
+        forked::keep_in_child(self.socket.as_raw_fd());
     }
 }
 

@@ -9,6 +9,7 @@ mod births;
 mod ending;
 mod fallback;
 mod generations;
+mod rules;
 mod service;
 mod sizing;
 mod workers;
@@ -25,11 +26,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
 
 use super::crew::Crew;
+use super::forks::close_in_children;
 use super::identity::Identity;
 use super::listening::Listening;
 use super::output::Output;
 use super::pool::{Backoff, Pool};
-use super::scoreboard::Scoreboard;
 use super::signals::{Catch, Signal, Signals};
 use fallback::Need;
 use generations::Generation;
@@ -99,13 +100,15 @@ enum Stage {
 pub struct Master<'a> {
     plan: Plan,
     crew: &'a dyn Crew,
-    signals: Signals,
+    /// None in a child: who has its other end can end the master by it.
+    signals: Option<Signals>,
     listening: Listening,
     /// How often the listening sockets have been made anew.
     version: u32,
     /// Readable when connections that workers have passed on wait for another.
     passed_on: OwnedFd,
-    board: Scoreboard,
+    /// How many workers there may be at a time, with those on their way out.
+    places: usize,
     pool: Pool,
     backoff: Backoff,
     need: Need,
@@ -161,18 +164,19 @@ impl<'a> Master<'a> {
         passed_on: OwnedFd,
         reopen_log: &'a dyn Fn(),
     ) -> io::Result<Self> {
-        /// Places beside those of a full generation, for workers that are on their way out.
+        /// Workers beside those of a full generation, for those that are on their way out.
         const SPARE: usize = 8;
         let _ = set_child_subreaper(true);
-        let board = Scoreboard::new(2 * plan.max + SPARE, plan.threads)?;
+        // A copy of what the workers have, and no child of theirs.
+        close_in_children(&passed_on);
         Ok(Self {
             pool: Pool::new(plan.min, plan.max),
             crew,
-            signals: Signals::catch(Catch::All)?,
+            signals: Some(Signals::catch(Catch::All)?),
             listening,
             version: 0,
             passed_on,
-            board,
+            places: 2 * plan.max + SPARE,
             backoff: Backoff::default(),
             need: Need::default(),
             outgrown: Backoff::default(),
@@ -250,7 +254,8 @@ impl<'a> Master<'a> {
     fn wait(&mut self, now: Instant) {
         let watches = self.stage == Stage::Serving
             && (self.watches_listeners() || self.would_answer_itself(now));
-        let mut fds: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd()];
+        let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
+        fds.extend(self.signals.as_ref().map(|signals| signals.as_fd()));
         fds.extend(self.workers.iter().flat_map(Worker::descriptors));
         fds.extend(self.strays.iter().map(|(_, output)| output.as_fd()));
         for generation in self.current.iter().chain(&self.candidate) {
@@ -283,6 +288,7 @@ impl<'a> Master<'a> {
         by(self.service.next());
         for worker in &self.workers {
             by(worker.deadline(self.plan.startup_timeout));
+            by(worker.budget.until());
         }
         by(self.next_frozen(now));
         if self.stage == Stage::Serving {
@@ -296,13 +302,15 @@ impl<'a> Master<'a> {
             by((self.reload_again && self.candidate.is_none()).then_some(now));
             for generation in self.current.iter().chain(&self.candidate) {
                 by(generation.deadline(self.plan.startup_timeout));
+                let template = generation.template.as_ref();
+                by(template.and_then(|template| template.budget.until()));
             }
         }
         next
     }
 
     fn obey_signals(&mut self) {
-        while let Some(signal) = self.signals.read() {
+        while let Some(signal) = self.signals.as_mut().and_then(Signals::read) {
             let now = Instant::now();
             match signal {
                 Signal::Terminate => self.end(now),
@@ -321,7 +329,7 @@ impl<'a> Master<'a> {
     }
 
     fn change_size(&mut self, by: isize) {
-        let most = (self.board.places() / 2).max(1);
+        let most = (self.places / 2).max(1);
         self.pool.change(by, most);
         log::info!(
             "told to change the number of workers: at least {}, at most {}",

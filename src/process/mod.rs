@@ -6,6 +6,7 @@
 
 mod address;
 mod channel;
+mod child;
 mod crew;
 mod forks;
 mod identity;
@@ -25,7 +26,7 @@ mod title;
 pub use address::Address;
 pub use channel::{Channel, Message, Received};
 pub use crew::{Crew, Order, Orders, Post, Side};
-pub use forks::{close_in_children, keep_in_children, watch_forks, without_forks};
+pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
 pub use identity::Identity;
 pub use listener::{
     Bound, SocketFile, SocketOwner, bind, inherited, is_listening, is_tcp, raise_descriptor_limit,
@@ -34,6 +35,6 @@ pub use listening::Listening;
 pub use log_output::LogOutput;
 pub use master::{Ending, Master, Plan};
 pub use pid_file::PidFile;
-pub use scoreboard::{Place, Running, Scoreboard, Seat};
+pub use scoreboard::{Place, Running, Seat};
 pub use signals::{Catch, Signal, Signals, die_of_faults, end_at_once, insist};
 pub use threads::{Memory, StackPipe, StackSignals, wait_readable};

@@ -1,12 +1,13 @@
 //! One request through the CGI door.
 
+use std::os::fd::AsRawFd;
+
 use super::exit::Exit;
 use super::python;
 use crate::cgi::{CgiExchange, Stdio};
 use crate::cli::{ApplicationOptions, ExplainOptions};
 use crate::explain;
-use crate::gateway::{Exchange, Page};
-use crate::process;
+use crate::gateway::{Exchange, Page, forked};
 use crate::wsgi::{LoadError, Mode};
 
 /// Answers the request that this process was started for.
@@ -15,10 +16,8 @@ use crate::wsgi::{LoadError, Mode};
 /// When there is no application to answer it; the web server then has an error page already.
 pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
     let stdio = Stdio::take()?;
-    stdio
-        .descriptors()
-        .into_iter()
-        .for_each(process::close_in_children);
+    let descriptors = stdio.descriptors().map(|fd| fd.as_raw_fd());
+    descriptors.into_iter().for_each(forked::close_in_child);
     let mut exchange = CgiExchange::new(stdio);
     let mode = Mode {
         multithread: false,
@@ -43,7 +42,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         let answered = caller.call(exchange);
         complete = answered.is_complete() && !caller.has_failed();
         // The web server is done with us here, whatever Python's end still has to do.
-        process::keep_in_children();
+        descriptors.into_iter().for_each(forked::keep_in_child);
         drop(answered);
     });
     entered.map_err(anyhow::Error::msg)?;

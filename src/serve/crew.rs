@@ -12,7 +12,7 @@ use crate::cli::{ApplicationOptions, Cli, ProcessOptions, ResponderOptions};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
 use crate::process::{
-    self, Bound, Channel, Crew, Identity, Message, Orders, Post, Scoreboard, Side, StackSignals,
+    self, Bound, Channel, Crew, Identity, Message, Orders, Place, Post, Side, StackSignals,
 };
 use crate::wsgi::{self, Application, Interpreter, LoadError, Mode};
 
@@ -144,9 +144,9 @@ impl<'a> FastcgiCrew<'a> {
 
     /// Serves in this process, which has no master.
     pub(super) fn work_alone(&self, listeners: Vec<Bound>) -> i32 {
-        let worked = Scoreboard::new(1, self.threads())
+        let worked = Place::new(self.threads())
             .context("there is no memory for the scoreboard")
-            .and_then(|board| Worker::alone(self, board.place(0))?.work(listeners, None));
+            .and_then(|(place, _)| Worker::alone(self, place)?.work(listeners, None));
         self.code(worked, None)
     }
 

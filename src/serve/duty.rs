@@ -97,7 +97,10 @@ impl Duty {
         let signals = StackSignals::get();
         let fd = self.stacks.writing_end();
         match wsgi::write_stacks_on(signals.one, signals.all, fd) {
-            Ok(()) => self.has_stacks.store(true, Ordering::Release),
+            Ok(()) => {
+                self.stacks.begin();
+                self.has_stacks.store(true, Ordering::Release);
+            }
             Err(error) => log::warn!("stacks cannot be written: {error}"),
         }
     }
@@ -118,7 +121,6 @@ impl Duty {
 
     /// The worker has drained, and Python is about to end.
     pub(super) fn has_served(&self) {
-        process::keep_in_children();
         if self.channel.is_none() {
             log::info!("ended");
         }
@@ -212,7 +214,7 @@ impl Duty {
         let signal = if all { signals.all } else { signals.one };
         let stacks = self.stacks.ask(tid, signal);
         if stacks.is_empty() {
-            "no stack was written: the thread does not take signals".to_owned()
+            "no stack was written: the thread does not take signals, or the application has a use of its own for this one".to_owned()
         } else {
             stacks
         }

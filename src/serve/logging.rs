@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::exit::Usage;
 use crate::cli::{Cli, Door};
+use crate::gateway::forked;
 use crate::process::{self, Channel, LogOutput, Message};
 
 /// The most text of one message to the master, in bytes.
@@ -105,7 +106,8 @@ fn way() -> MutexGuard<'static, Option<Way>> {
     WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A logger whose locks are free in a child: the application may fork while another of its threads is in here.
+/// A logger that works in a child, too: the application may fork while another of its threads is in here, and has locks that
+/// nobody frees there.
 struct Undisturbed(env_logger::Logger);
 
 impl log::Log for Undisturbed {
@@ -114,7 +116,13 @@ impl log::Log for Undisturbed {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        process::without_forks(|| self.0.log(record));
+        if !forked::is_child() {
+            return self.0.log(record);
+        }
+        if self.0.matches(record) {
+            let level = record.level().as_str().to_ascii_lowercase();
+            process::write_in_child(&format!("{level}: {}\n", record.args()));
+        }
     }
 
     fn flush(&self) {

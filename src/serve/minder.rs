@@ -165,16 +165,10 @@ impl Minder {
                 Received::Message(Message::Listen(sockets)) => {
                     let listeners = sockets.into_iter().map(|socket| {
                         let tcp = process::is_tcp(&socket);
-                        Listener { socket, tcp }
+                        Listener::new(socket, tcp)
                     });
                     if let Some(responder) = self.duty.responder.get() {
-                        let listeners: Vec<Listener> = listeners.collect();
-                        // The numbers of the old ones are about to be those of other files.
-                        process::keep_in_children();
-                        for listener in &listeners {
-                            process::close_in_children(&listener.socket);
-                        }
-                        responder.replace_listeners(listeners);
+                        responder.replace_listeners(listeners.collect());
                     }
                 }
                 Received::Message(Message::Resume) => self.duty.resume(),
@@ -193,10 +187,7 @@ impl Minder {
     /// Begins to end; at once where nothing is served yet.
     fn stop(&self, idle: Idle) {
         match self.duty.responder.get() {
-            Some(responder) => {
-                process::keep_in_children();
-                responder.stop(idle);
-            }
+            Some(responder) => responder.stop(idle),
             None => process::end_at_once(0),
         }
     }

@@ -115,9 +115,6 @@ impl<'a> Worker<'a> {
         loaded: Option<Loaded>,
     ) -> anyhow::Result<Exit> {
         let listeners: Vec<Listener> = listeners.into_iter().map(listener).collect();
-        for listener in &listeners {
-            process::close_in_children(&listener.socket);
-        }
         let loaded = match loaded {
             Some(loaded) => {
                 self.duty.prepare_stacks();
@@ -259,8 +256,7 @@ fn enter(
 }
 
 fn listener(bound: Bound) -> Listener {
-    let Bound { socket, tcp, .. } = bound;
-    Listener { socket, tcp }
+    Listener::new(bound.socket, bound.tcp)
 }
 
 /// Answers with the reason why the application's new code does not load.

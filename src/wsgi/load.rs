@@ -8,8 +8,10 @@ use pyo3::exceptions::{PyAttributeError, PyModuleNotFoundError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyModule, PyType};
 
+use super::caller::end_child;
 use super::errors::traceback;
 use super::target::{Source, Target, is_identifier};
+use crate::gateway::forked;
 
 /// Why there is no application.
 #[derive(Debug)]
@@ -37,6 +39,9 @@ impl LoadError {
     }
 
     fn raised(py: Python<'_>, error: &PyErr, doing: &str) -> Self {
+        if forked::is_child() {
+            end_child(py, Some(error));
+        }
         let kind = error
             .get_type(py)
             .name()

@@ -42,6 +42,7 @@ mod wsgi_pep3333;
 mod processes_combined;
 mod processes_crashes;
 mod processes_deadlines;
+mod processes_hostile;
 mod processes_killed;
 mod processes_logging;
 mod processes_pool;

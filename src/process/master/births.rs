@@ -7,6 +7,7 @@ use std::time::Instant;
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use super::super::channel::{Channel, Message};
+use super::super::child::Child;
 use super::super::crew::{Birth, Orders, Post, refused};
 use super::super::forks::{expect_fork, forget_fork};
 use super::super::output::Output;
@@ -15,6 +16,7 @@ use super::super::signals::end_at_once;
 use super::Master;
 use super::fallback::NO_GENERATION;
 use super::generations::Template;
+use super::rules::Budget;
 use super::workers::{State, Worker};
 
 impl Master<'_> {
@@ -40,14 +42,13 @@ impl Master<'_> {
         number: u32,
         now: Instant,
     ) -> io::Result<()> {
-        let place = self.board.place(number as usize - 1);
-        place.clear();
+        let (place, memory) = Place::new(self.plan.threads)?;
         let (ours, theirs) = Channel::pair()?;
         let (output, their_output) = Output::pipe()?;
-        let pid = match self.template_of(generation) {
+        let process = match self.template_of(generation) {
             Some(template) => {
                 // The listening sockets as they are now: what the template was born with may be none any more.
-                let mut fds = vec![theirs.into_fd(), their_output];
+                let mut fds = vec![theirs.into_fd()?, their_output, memory];
                 let sockets = self.listening.try_clone()?;
                 fds.extend(sockets.into_iter().map(|bound| bound.socket));
                 template.channel.send_now(&Message::Fork(number, fds))?;
@@ -59,7 +60,7 @@ impl Master<'_> {
                 let forked = unsafe { fork() };
                 forget_fork();
                 match forked? {
-                    ForkResult::Parent { child } => Some(child),
+                    ForkResult::Parent { child } => Some(Child::forked(child)),
                     ForkResult::Child => {
                         drop(ours);
                         self.become_worker(generation, number, theirs, &their_output, place)
@@ -70,8 +71,8 @@ impl Master<'_> {
         self.workers.push(Worker {
             number,
             generation,
-            pid,
-            place: self.board.place(number as usize - 1),
+            process,
+            place,
             channel: ours,
             output,
             state: State::Starting,
@@ -80,6 +81,9 @@ impl Master<'_> {
             retires: None,
             outgrown: None,
             reason: None,
+            budget: Budget::new(now),
+            breach: None,
+            stopped: None,
             limit: None,
             version: self.version,
             hung_up: false,
@@ -98,7 +102,8 @@ impl Master<'_> {
         forget_fork();
         match forked? {
             ForkResult::Parent { child } => Ok(Template {
-                pid: child,
+                process: Child::forked(child),
+                budget: Budget::new(now),
                 channel: ours,
                 output,
                 born: now,
@@ -181,7 +186,7 @@ impl Master<'_> {
                 let name = self.plan.name.clone();
                 // Each worker gets them with the order for it.
                 drop(std::mem::take(&mut self.listening));
-                let orders = Orders::new(channel, name, self.board.clone());
+                let orders = Orders::new(channel, name, self.plan.threads);
                 live(|| self.crew.prepare(orders))
             }
             Err(error) => failed(&error),
@@ -190,17 +195,19 @@ impl Master<'_> {
     }
 
     /// Closes, in a child, what is the master's alone: another worker's channel that stayed open here would hide the
-    /// master's death from it.
+    /// master's death from it, by its place on the scoreboard it could be accused, and by the pipe of its signals the master
+    /// would obey anybody.
     fn leave_master(&mut self) {
         self.workers.clear();
         self.strays.clear();
         self.current = None;
         self.candidate = None;
+        self.signals = None;
     }
 
     /// A place that no worker has, not even one on its way out.
     pub(super) fn free_number(&self) -> Option<u32> {
-        let most = u32::try_from(self.board.places()).unwrap_or(u32::MAX);
+        let most = u32::try_from(self.places).unwrap_or(u32::MAX);
         (1..=most).find(|number| self.workers.iter().all(|worker| worker.number != *number))
     }
 }

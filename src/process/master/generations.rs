@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::super::channel::{Channel, Message, Received};
+use super::super::channel::{Channel, Heard, Message};
+use super::super::child::Child;
 use super::super::output::Output;
-use super::super::threads::ask_for_stacks;
-use super::workers::{Died, State, Worker, say};
+use super::rules::{Breach, Budget, Speaker, judge, plausible_files};
+use super::workers::{AT_ONCE, Died, State, Worker, say};
 use super::{Ending, Master, Stage, stamp};
 
 /// How long a template whose time is over may take to write its stacks, and then to be gone.
@@ -30,13 +31,15 @@ pub(super) struct Generation {
 /// The process that has imported the application.
 #[derive(Debug)]
 pub(super) struct Template {
-    pub(super) pid: Pid,
+    pub(super) process: Child,
     pub(super) channel: Channel,
     pub(super) output: Output,
     pub(super) born: Instant,
     /// Since when workers can be forked from it.
     pub(super) ready: Option<Instant>,
     pub(super) hung_up: bool,
+    /// How much was heard of it lately.
+    pub(super) budget: Budget,
     /// When it is killed, after it was told to write its stacks.
     pub(super) killed_at: Option<Instant>,
 }
@@ -44,7 +47,9 @@ pub(super) struct Template {
 impl Generation {
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let template = self.template.as_ref();
-        let channel = template.filter(|template| !template.hung_up);
+        let is_heard =
+            |template: &&Template| !template.hung_up && template.budget.until().is_none();
+        let channel = template.filter(is_heard);
         let output = template.filter(|template| !template.output.is_closed);
         let channel = channel.map(|template| template.channel.as_fd());
         let output = output.map(|template| template.output.as_fd());
@@ -190,7 +195,7 @@ impl Master<'_> {
         }
         let trouble = candidate.trouble.clone();
         if let Some(template) = candidate.template {
-            let _ = kill(template.pid, Signal::SIGKILL);
+            template.process.signal(Signal::SIGKILL);
         }
         let reason = match (reason, died) {
             (Some(reason), _) => reason.to_owned(),
@@ -268,17 +273,45 @@ impl Master<'_> {
 
     /// Reads what templates have said.
     pub(super) fn read_templates(&mut self) {
+        let now = Instant::now();
+        let watches = self.plan.watch_files;
         let mut heard: Vec<(u32, Message)> = Vec::new();
         for generation in self.current.iter_mut().chain(&mut self.candidate) {
             let number = generation.number;
             let Some(template) = &mut generation.template else {
                 continue;
             };
-            while !template.hung_up {
-                match template.channel.receive() {
-                    Received::Message(message) => heard.push((number, message)),
-                    Received::Nothing => break,
-                    Received::Closed => template.hung_up = true,
+            let mut is_ready = template.ready.is_some();
+            for _ in 0..AT_ONCE {
+                if template.hung_up || template.budget.is_spent(now) {
+                    break;
+                }
+                let judged = match template.channel.hear() {
+                    Heard::Nothing => break,
+                    Heard::Closed => {
+                        template.hung_up = true;
+                        break;
+                    }
+                    Heard::Nonsense(what) => Err(Breach(what)),
+                    Heard::Message(_, sender) if sender != template.process.pid() => {
+                        Err(Breach("by another process"))
+                    }
+                    Heard::Message(message, _) => {
+                        template.budget.spend(&message);
+                        judge(&message, Speaker::Template { is_ready }, watches).map(|()| message)
+                    }
+                };
+                match judged {
+                    Ok(message) => {
+                        is_ready |= matches!(message, Message::Ready);
+                        heard.push((number, message));
+                    }
+                    Err(breach) => {
+                        let pid = template.process.pid();
+                        log::error!("the template (pid {pid}) is killed and replaced: {breach}");
+                        template.process.signal(Signal::SIGKILL);
+                        template.hung_up = true;
+                    }
                 }
             }
             template.output.read(|line| log::info!("template: {line}"));
@@ -299,15 +332,19 @@ impl Master<'_> {
                             template.ready = Some(Instant::now());
                             log::info!(
                                 "the template (pid {}) has imported the application",
-                                template.pid
+                                template.process.pid()
                             );
                         }
                     }
                 }
                 Message::Log(level, text) => say(level, &format!("template: {text}")),
                 Message::CannotLoad(text) => self.note_trouble(number, text),
-                Message::Files(files) => self.note_files(&files),
-                _ => log::debug!("the template sent a message that is not for the master"),
+                Message::Files(files) => {
+                    let files = plausible_files(&files, self.files.len());
+                    self.note_files(&files);
+                }
+                // Not let through by the rules.
+                _ => {}
             }
         }
     }
@@ -318,7 +355,7 @@ impl Master<'_> {
             let template = generation
                 .as_ref()
                 .and_then(|known| known.template.as_ref());
-            template.is_some_and(|template| template.pid == pid)
+            template.is_some_and(|template| template.process.pid() == pid)
         };
         if is(&self.candidate) {
             if self.stage == Stage::Serving {
@@ -366,10 +403,10 @@ impl Master<'_> {
                     log::error!(
                         "the template (pid {}) has not imported the application within {:?} (--startup-timeout): \
                          killing it",
-                        template.pid,
+                        template.process.pid(),
                         self.plan.startup_timeout
                     );
-                    let _ = kill(template.pid, Signal::SIGKILL);
+                    template.process.signal(Signal::SIGKILL);
                     template.killed_at = Some(now + LAST_WORDS);
                     let born = template.born;
                     self.note_failure(born);
@@ -434,7 +471,7 @@ impl Template {
             Some(at) => now >= at,
             None if now >= self.born + startup => {
                 self.killed_at = Some(now + LAST_WORDS);
-                ask_for_stacks(self.pid);
+                self.process.ask_for_stacks();
                 false
             }
             None => false,
@@ -443,6 +480,6 @@ impl Template {
 
     /// Ends it: it has nothing to finish.
     pub(super) fn end(self) {
-        let _ = kill(self.pid, Signal::SIGKILL);
+        self.process.signal(Signal::SIGKILL);
     }
 }

@@ -118,11 +118,11 @@ impl Master<'_> {
             .workers
             .iter()
             .map(|worker| worker.place.requests())
-            .sum();
+            .fold(0, u64::saturating_add);
         format!(
             "{} workers ready, {busy} busy; {} requests served; generation {}",
             places.len(),
-            self.requests + living,
+            self.requests.saturating_add(living),
             self.current.as_ref().map_or(0, |current| current.number)
         )
     }
