@@ -15,6 +15,7 @@ use nix::sys::socket::{
 };
 
 use super::standard;
+use crate::gateway::forked;
 
 /// The two ends of the channel, which all workers of a master share, those of every generation.
 #[derive(Debug)]
@@ -23,6 +24,14 @@ pub struct Handoff {
     pub to: OwnedFd,
     /// Where they are received.
     pub from: OwnedFd,
+}
+
+impl Drop for Handoff {
+    fn drop(&mut self) {
+        // Before their numbers go to other files.
+        forked::keep_in_child(self.to.as_raw_fd());
+        forked::keep_in_child(self.from.as_raw_fd());
+    }
 }
 
 /// What travels.
@@ -76,7 +85,14 @@ impl Handoff {
     pub fn pair() -> nix::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (to, from) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-        Ok(Self { to, from })
+        Ok(Self::closed_in_children(to, from))
+    }
+
+    /// Children that the application forks have no part in it.
+    fn closed_in_children(to: OwnedFd, from: OwnedFd) -> Self {
+        forked::close_in_child(to.as_raw_fd());
+        forked::close_in_child(from.as_raw_fd());
+        Self { to, from }
     }
 
     /// The same channel once more, for another responder.
@@ -84,10 +100,8 @@ impl Handoff {
     /// # Errors
     /// When the process has no descriptors left.
     pub fn try_clone(&self) -> std::io::Result<Self> {
-        Ok(Self {
-            to: self.to.try_clone()?,
-            from: self.from.try_clone()?,
-        })
+        let (to, from) = (self.to.try_clone()?, self.from.try_clone()?);
+        Ok(Self::closed_in_children(to, from))
     }
 
     /// Has a worker that waits look at the listeners. A connection wakes only one of the workers that wait (see
@@ -97,13 +111,6 @@ impl Handoff {
             // A full channel has woken everybody already.
             log::debug!("the other workers could not be told to look at the listeners: {error}");
         }
-    }
-
-    /// Gives the workers a connection whose own has died, without a wait, and says whether anything was ever asked on it;
-    /// `false` when there is no room now.
-    pub fn give(&self, connection: BorrowedFd<'_>, used: bool) -> bool {
-        let note = Note::NOTHING.with(Note::USED, used);
-        self.send(Some(connection), note).is_ok()
     }
 
     /// Sends, without a wait.
@@ -144,18 +151,14 @@ impl Handoff {
         standard::fill();
         let mut byte = [0; 1];
         let mut pieces = [IoSliceMut::new(&mut byte)];
-        let mut space = nix::cmsg_space!(RawFd);
+        // As many as can come, so that none is left open when there are more than one (SCM_RIGHTS in unix(7)).
+        let mut space = nix::cmsg_space!([RawFd; 253]);
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
         let socket = loop {
             match recvmsg::<()>(self.from.as_raw_fd(), &mut pieces, Some(&mut space), flags) {
                 Ok(message) if message.bytes == 0 => return Received::Nothing,
                 Ok(message) => match message.cmsgs() {
-                    Ok(mut all) => {
-                        break all.find_map(|one| match one {
-                            ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
-                            _ => None,
-                        });
-                    }
+                    Ok(all) => break all.flat_map(owned).collect::<Vec<_>>().into_iter().next(),
                     Err(error) => {
                         log::error!(
                             "a kept connection from another worker was lost for want of a descriptor: {error}"
@@ -168,12 +171,20 @@ impl Handoff {
                 Err(error) => return Received::Broken(error),
             }
         };
-        // SAFETY: the kernel made the descriptor for this call, and it belongs to nobody else.
-        let socket = socket.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         let socket = socket.and_then(|socket| standard::above(socket).ok());
         Received::Message(Message {
             socket,
             note: Note(byte[0]),
         })
     }
+}
+
+/// The descriptors that came with a message.
+fn owned(message: ControlMessageOwned) -> Vec<OwnedFd> {
+    let ControlMessageOwned::ScmRights(fds) = message else {
+        return Vec::new();
+    };
+    // SAFETY: the kernel made them for this call, and they belong to nobody else.
+    let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
+    fds.into_iter().map(own).collect()
 }

@@ -12,14 +12,13 @@ use nix::sys::socket::sockopt::TcpNoDelay;
 use nix::sys::socket::{SockFlag, SockaddrStorage, accept4, getpeername, setsockopt};
 
 use super::{AllowList, standard};
+use crate::gateway::forked;
 
 /// Where web servers connect.
 #[derive(Debug)]
 pub struct Listener {
-    /// A non-blocking listening socket.
-    pub socket: OwnedFd,
-    /// Whether it is a TCP socket.
-    pub tcp: bool,
+    pub(super) socket: OwnedFd,
+    tcp: bool,
 }
 
 /// What a listener gave.
@@ -42,6 +41,19 @@ pub(super) enum Accepted {
 const REFUSALS: Duration = Duration::from_secs(1);
 
 impl Listener {
+    /// A non-blocking listening socket, and whether it is a TCP socket. Children that the application forks close it: it would
+    /// listen for as long as one of them lives.
+    pub fn new(socket: OwnedFd, tcp: bool) -> Self {
+        forked::close_in_child(socket.as_raw_fd());
+        Self { socket, tcp }
+    }
+
+    /// Has nothing to do with the socket any more: its number may be that of another file by now, so it is not closed.
+    pub(super) fn abandon(self) {
+        forked::keep_in_child(self.socket.as_raw_fd());
+        std::mem::forget(self);
+    }
+
     /// Takes one new connection.
     pub(super) fn accept(&self, allow: &AllowList) -> Accepted {
         standard::fill();
@@ -93,6 +105,13 @@ impl Listener {
         let mut fds = [PollFd::new(self.socket.as_fd(), closed)];
         let polled = poll(&mut fds, PollTimeout::ZERO);
         polled.is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Before its number goes to another file.
+        forked::keep_in_child(self.socket.as_raw_fd());
     }
 }
 

@@ -19,6 +19,8 @@
 //!   descriptor only wakes the one who waits. So it does not matter which leader gets that event.
 //! - Whether what has just become idle is still wanted is looked at under the table's lock, under which draining begins:
 //!   nothing slips in behind the one look at all who wait.
+//! - No other process has a copy. One that is killed takes its kept connections with it: the kernel closes them, and the
+//!   web server learns at once that what it has sent there is not answered.
 //! - A new connection or message wakes one of the processes that wait (EPOLLEXCLUSIVE). When that one then cannot take
 //!   it, `handoff::rouse` wakes another.
 

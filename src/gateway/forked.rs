@@ -4,7 +4,8 @@
 //!
 //! Set from the handlers that `process` registers with the C library, so nothing but atomics here.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 static HAS_FORKED: AtomicBool = AtomicBool::new(false);
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
@@ -27,4 +28,56 @@ pub fn note_fork() {
 /// This process is the child.
 pub fn note_child() {
     IS_CHILD.store(true, Ordering::Relaxed);
+}
+
+/// Descriptors that a child closes, a bit each. A number above these is one of a process with more open than any limit of
+/// ours lets it have, and stays open in children.
+static CLOSED: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+
+fn bit(fd: RawFd) -> Option<(&'static AtomicU64, u64)> {
+    let fd = usize::try_from(fd).ok()?;
+    Some((CLOSED.get(fd / 64)?, 1 << (fd % 64)))
+}
+
+/// Has children close this descriptor.
+pub fn close_in_child(fd: RawFd) {
+    if let Some((word, bit)) = bit(fd) {
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+/// Has children keep this descriptor: to be called before it is closed here and its number goes to another.
+pub fn keep_in_child(fd: RawFd) {
+    if let Some((word, bit)) = bit(fd) {
+        word.fetch_and(!bit, Ordering::Relaxed);
+    }
+}
+
+/// Gives the descriptors that are to be closed in this child, each once.
+pub fn take_closed(mut close: impl FnMut(RawFd)) {
+    for (fd, word) in (0..).step_by(64).zip(&CLOSED) {
+        let mut bits = word.swap(0, Ordering::Relaxed);
+        while bits != 0 {
+            close(fd + bits.trailing_zeros().cast_signed());
+            bits &= bits - 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{close_in_child, keep_in_child, take_closed};
+
+    #[test]
+    fn children_close_what_they_are_told_to() {
+        for fd in [65_535, 65_000, 65_471, 65_472, 64_999, 65_536, -1] {
+            close_in_child(fd);
+        }
+        keep_in_child(65_471);
+        let mut closed = Vec::new();
+        take_closed(|fd| closed.push(fd));
+        closed.retain(|fd| *fd > 60_000);
+        assert_eq!(closed, [64_999, 65_000, 65_472, 65_535]);
+        take_closed(|fd| assert!(fd < 60_000));
+    }
 }

@@ -1,5 +1,9 @@
 //! What the master, its template and its workers tell each other: messages on a SOCK_SEQPACKET pair, each whole or not
 //! at all. That the other end is gone is how either learns that the other has died.
+//!
+//! The master believes nothing that comes this way: any code in a worker can write here. What it hears is a message that can
+//! be one, and which process has sent it, as the kernel says (SCM_CREDENTIALS in unix(7)); whether that one may say it now is
+//! judged in `master`. Descriptors that come with it are not taken in.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -7,10 +11,14 @@ use std::str::from_utf8;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::sys::socket::sockopt::PassCred;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+    UnixCredentials, recvmsg, sendmsg, setsockopt, socketpair,
 };
+use nix::unistd::Pid;
+
+use super::forks;
 
 /// The most text in one message, in bytes: a message has to fit the socket's buffer.
 const MAX_TEXT: usize = 96 * 1024;
@@ -18,7 +26,7 @@ const MAX_TEXT: usize = 96 * 1024;
 /// The most descriptors that travel with one message.
 const MAX_FDS: usize = 64;
 
-/// One end of the pair.
+/// One end of the pair. Children that the application forks do not have it: who does can speak for this process.
 #[derive(Debug)]
 pub struct Channel {
     socket: OwnedFd,
@@ -33,6 +41,8 @@ pub enum Message {
     Full,
     /// A worker has reached a limit (named as its option) and wants to be replaced.
     Retire(String),
+    /// A worker's first request has broken a limit already (named with its figures).
+    Outgrown(String),
     /// A worker takes nothing new any more, for a reason of its own.
     Leaving(String),
     /// A line for the log: its level as in `log::Level`, and its text.
@@ -41,10 +51,9 @@ pub enum Message {
     CannotLoad(String),
     /// Files that the application consists of, one a line.
     Files(String),
-    /// The process that the template has made, by its number.
-    Forked(i32),
-    /// A copy of a worker's kept connection to be taken into custody: its slot, whose turn it is there, and itself.
-    Deposit(u32, u32, OwnedFd),
+    /// A process that the template has made is there: the first that is said on its channel, by itself, so that the kernel
+    /// tells its number.
+    Forked,
     /// To a worker: pass idle connections on and end.
     Drain,
     /// To a worker: end, nobody comes after you.
@@ -55,6 +64,8 @@ pub enum Message {
     Listen(Vec<OwnedFd>),
     /// To a worker: answer with this until told otherwise; nothing when empty.
     Trouble(String),
+    /// To a worker: take requests again, as there will be nobody after you for now.
+    Resume,
     /// To the template: fork the worker of this number, with the descriptors that come with this.
     Fork(u32, Vec<OwnedFd>),
 }
@@ -69,21 +80,22 @@ impl Message {
             Self::Log(..) => 5,
             Self::CannotLoad(_) => 6,
             Self::Files(_) => 7,
-            Self::Forked(_) => 8,
+            Self::Forked => 8,
             Self::Drain => 9,
             Self::Finish => 10,
             Self::Abort(_) => 11,
             Self::Listen(_) => 12,
             Self::Trouble(_) => 13,
             Self::Fork(..) => 14,
-            Self::Deposit(..) => 15,
+            Self::Outgrown(_) => 15,
+            Self::Resume => 16,
         }
     }
 
     fn read(bytes: &[u8], fds: Vec<OwnedFd>) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
         let text = || String::from_utf8_lossy(rest).into_owned();
-        let number = || from_utf8(rest).ok()?.parse::<i32>().ok();
+        let number = || from_utf8(rest).ok()?.parse::<u32>().ok();
         Some(match kind {
             1 => Self::Ready,
             2 => Self::Full,
@@ -95,18 +107,15 @@ impl Message {
             }
             6 => Self::CannotLoad(text()),
             7 => Self::Files(text()),
-            8 => Self::Forked(number()?),
+            8 => Self::Forked,
             9 => Self::Drain,
             10 => Self::Finish,
             11 => Self::Abort(text()),
             12 => Self::Listen(fds),
             13 => Self::Trouble(text()),
-            14 => Self::Fork(u32::try_from(number()?).ok()?, fds),
-            15 => {
-                let (slot, turn) = from_utf8(rest).ok()?.split_once(' ')?;
-                let socket = fds.into_iter().next()?;
-                Self::Deposit(slot.parse().ok()?, turn.parse().ok()?, socket)
-            }
+            14 => Self::Fork(number()?, fds),
+            15 => Self::Outgrown(text()),
+            16 => Self::Resume,
             _ => return None,
         })
     }
@@ -123,8 +132,21 @@ pub enum Received {
     Closed,
 }
 
+/// What the master heard.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// A message, and the process that has sent it.
+    Message(Message, Pid),
+    /// What no process of ours sends.
+    Nonsense(&'static str),
+    /// Nothing has come.
+    Nothing,
+    /// The other end is closed: who had it has died, or has closed it.
+    Closed,
+}
+
 impl Channel {
-    /// Two ends.
+    /// Two ends, the first of which is the master's.
     ///
     /// # Errors
     /// When the kernel has no descriptors or memory left.
@@ -135,7 +157,8 @@ impl Channel {
             None,
             SockFlag::SOCK_CLOEXEC,
         )?;
-        Ok((Self { socket: one }, Self { socket: other }))
+        setsockopt(&one, PassCred, &true)?;
+        Ok((Self::from_fd(one), Self::from_fd(other)))
     }
 
     /// Another handle on the same end.
@@ -143,16 +166,20 @@ impl Channel {
     /// # Errors
     /// When there are no descriptors left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        self.socket.try_clone().map(|socket| Self { socket })
+        self.socket.try_clone().map(Self::from_fd)
     }
 
     /// The end as a descriptor, to be sent to the process that is to have it.
-    pub fn into_fd(self) -> OwnedFd {
-        self.socket
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
     }
 
     /// The end that a descriptor is.
     pub fn from_fd(socket: OwnedFd) -> Self {
+        forks::close_in_children(&socket);
         Self { socket }
     }
 
@@ -176,26 +203,24 @@ impl Channel {
         let number;
         let (text, fds): (&[u8], &[OwnedFd]) = match message {
             Message::Retire(text)
+            | Message::Outgrown(text)
             | Message::Leaving(text)
             | Message::Log(_, text)
             | Message::CannotLoad(text)
             | Message::Files(text)
             | Message::Abort(text)
             | Message::Trouble(text) => (text.as_bytes(), &[]),
-            Message::Forked(pid) => {
-                number = pid.to_string();
-                (number.as_bytes(), &[])
-            }
             Message::Fork(worker, fds) => {
                 number = worker.to_string();
                 (number.as_bytes(), fds)
             }
-            Message::Deposit(slot, turn, socket) => {
-                number = format!("{slot} {turn}");
-                (number.as_bytes(), std::slice::from_ref(socket))
-            }
             Message::Listen(fds) => (&[], fds),
-            Message::Ready | Message::Full | Message::Drain | Message::Finish => (&[], &[]),
+            Message::Ready
+            | Message::Full
+            | Message::Forked
+            | Message::Drain
+            | Message::Finish
+            | Message::Resume => (&[], &[]),
         };
         let mut kind = vec![message.kind()];
         if let Message::Log(level, _) = message {
@@ -223,6 +248,39 @@ impl Channel {
     /// The next message, waiting for one.
     pub fn wait(&self) -> Received {
         self.receive_with(MsgFlags::empty())
+    }
+
+    /// What the other end has to say to the master, without waiting for it.
+    pub(super) fn hear(&self) -> Heard {
+        let mut bytes = vec![0; MAX_TEXT + 2];
+        // No room for descriptors, which the kernel then drops.
+        let mut space = cmsg_space!(UnixCredentials);
+        loop {
+            let mut pieces = [IoSliceMut::new(&mut bytes)];
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+            let socket = self.socket.as_raw_fd();
+            let received = recvmsg::<()>(socket, &mut pieces, Some(&mut space), flags);
+            let (count, flags, sender) = match received {
+                Ok(received) => (received.bytes, received.flags, sender(&received)),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => return Heard::Nothing,
+                Err(_) => return Heard::Closed,
+            };
+            if flags.contains(MsgFlags::MSG_CTRUNC) {
+                return Heard::Nonsense("descriptors");
+            }
+            // An empty message has a sender, too.
+            let Some(sender) = sender else {
+                return Heard::Closed;
+            };
+            if flags.contains(MsgFlags::MSG_TRUNC) {
+                return Heard::Nonsense("a message that is too long");
+            }
+            return match Message::read(&bytes[..count], Vec::new()) {
+                Some(message) => Heard::Message(message, sender),
+                None => Heard::Nonsense("a message that is none"),
+            };
+        }
     }
 
     fn receive_with(&self, flags: MsgFlags) -> Received {
@@ -253,6 +311,14 @@ impl Channel {
     }
 }
 
+fn sender(received: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> Option<Pid> {
+    let mut messages = received.cmsgs().into_iter().flatten();
+    messages.find_map(|message| match message {
+        ControlMessageOwned::ScmCredentials(who) => Some(Pid::from_raw(who.pid())),
+        _ => None,
+    })
+}
+
 fn take_fds(received: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> Vec<OwnedFd> {
     let mut fds = Vec::new();
     for message in received.cmsgs().into_iter().flatten() {
@@ -269,6 +335,12 @@ fn take_fds(received: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> Vec<OwnedFd> {
     fds
 }
 
+impl Drop for Channel {
+    fn drop(&mut self) {
+        forks::keep_in_children(&self.socket);
+    }
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -277,7 +349,10 @@ impl AsFd for Channel {
 
 #[cfg(test)]
 mod tests {
-    use super::{Channel, Message, Received};
+    use super::{Channel, Heard, MAX_FDS, Message, Received};
+    use nix::sys::socket::{MsgFlags, send};
+    use nix::unistd::getpid;
+    use std::os::fd::AsRawFd;
 
     #[test]
     fn messages_arrive_whole_and_with_their_descriptors() {
@@ -287,7 +362,7 @@ mod tests {
         one.send(&Message::Log(1, "x".repeat(200_000))).unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         one.send(&Message::Fork(7, vec![file.into()])).unwrap();
-        one.send(&Message::Forked(4711)).unwrap();
+        one.send(&Message::Forked).unwrap();
         drop(one);
         let Received::Message(Message::Log(3, line)) = other.receive() else {
             panic!()
@@ -303,8 +378,36 @@ mod tests {
         assert_eq!(fds.len(), 1);
         assert!(matches!(
             other.receive(),
-            Received::Message(Message::Forked(4711))
+            Received::Message(Message::Forked)
         ));
         assert!(matches!(other.receive(), Received::Closed));
+    }
+
+    /// Whatever comes, and with nothing of it left behind.
+    #[test]
+    fn the_master_hears_who_speaks_and_takes_no_descriptors() {
+        let (master, worker) = Channel::pair().unwrap();
+        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let raw = |bytes: &[u8]| {
+            send(worker.socket.as_raw_fd(), bytes, MsgFlags::empty()).unwrap();
+        };
+        worker.send(&Message::Full).unwrap();
+        assert!(matches!(master.hear(), Heard::Message(Message::Full, pid) if pid == getpid()));
+        for nonsense in [&b""[..], b"\0", b"\xff", b"\x05", &[1; 110_000]] {
+            raw(nonsense);
+            assert!(matches!(master.hear(), Heard::Nonsense(_)));
+        }
+        for count in [1, MAX_FDS] {
+            let file = || std::fs::File::open("/dev/null").unwrap().into();
+            let message = Message::Listen((0..count).map(|_| file()).collect());
+            worker.send(&message).unwrap();
+            drop(message);
+            let before = open();
+            assert!(matches!(master.hear(), Heard::Nonsense("descriptors")));
+            assert_eq!(open(), before);
+        }
+        assert!(matches!(master.hear(), Heard::Nothing));
+        drop(worker);
+        assert!(matches!(master.hear(), Heard::Closed));
     }
 }

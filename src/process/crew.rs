@@ -2,18 +2,21 @@
 //! know of.
 
 use std::fmt;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid};
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid, getppid};
 
 use super::channel::{Channel, Message, Received};
 use super::forks;
 use super::identity::Identity;
 use super::listener::Bound;
-use super::scoreboard::{Place, Scoreboard};
+use super::scoreboard::Place;
 use super::signals::{self, end_at_once};
 use super::title::set_title;
 
@@ -28,12 +31,12 @@ pub trait Crew {
     /// A worker has died and others serve: what it was told of but had not taken yet is for them to look for.
     fn worker_died(&self);
 
-    /// Has the workers take over a connection whose own has died, and on which something was asked before if it is `used`;
-    /// `false` when that has to be tried again.
-    fn take_over(&self, connection: BorrowedFd<'_>, used: bool) -> bool;
-
     /// The life of a worker. Gives its exit code.
     fn work(&self, post: Post) -> i32;
+
+    /// The life of a process that answers in the place of workers, of which none can be made: with `trouble` where it is
+    /// there, as workers do. Gives its exit code.
+    fn stand_in(&self, post: Post, trouble: Option<String>) -> i32;
 
     /// The life of the template: imports the application, then obeys orders until there are no more. Gives its exit code.
     fn prepare(&self, orders: Orders) -> i32;
@@ -58,8 +61,7 @@ pub struct Orders {
     /// Its end of the channel to the master.
     pub channel: Channel,
     name: String,
-    board: Scoreboard,
-    listeners: Vec<Bound>,
+    threads: usize,
 }
 
 /// In which process a fork has returned.
@@ -71,12 +73,14 @@ pub enum Side {
     Worker(Post),
 }
 
-/// A worker that is to be forked: its number, and its end of the channel and of its output.
+/// A worker that is to be forked: its number, its end of the channel and of its output, its place, and where it listens.
 #[derive(Debug)]
 pub struct Order {
     number: u32,
     channel: Channel,
     output: OwnedFd,
+    place: OwnedFd,
+    listeners: Vec<Bound>,
 }
 
 /// What distinguishes a new process from the one that it was forked from.
@@ -109,7 +113,10 @@ impl Birth<'_> {
             // SAFETY: this process was forked just now by one that has a single thread.
             unsafe { std::env::remove_var(name) };
         }
-        self.identity.take_on()
+        self.identity.take_on()?;
+        // A worker that is stopped cannot see that its master has died: it is to go on, and ends then by itself. Behind what
+        // --user does, which undoes this (PR_SET_PDEATHSIG in prctl(2)).
+        set_pdeathsig(Signal::SIGCONT).map_err(|error| format!("cannot watch the master: {error}"))
     }
 }
 
@@ -137,17 +144,11 @@ fn redirect(output: &OwnedFd) -> nix::Result<()> {
 }
 
 impl Orders {
-    pub(super) fn new(
-        channel: Channel,
-        name: String,
-        board: Scoreboard,
-        listeners: Vec<Bound>,
-    ) -> Self {
+    pub(super) fn new(channel: Channel, name: String, threads: usize) -> Self {
         Self {
             channel,
             name,
-            board,
-            listeners,
+            threads,
         }
     }
 
@@ -157,7 +158,9 @@ impl Orders {
             match self.channel.wait() {
                 Received::Message(Message::Fork(number, fds)) => {
                     let mut fds = fds.into_iter();
-                    let (Some(channel), Some(output)) = (fds.next(), fds.next()) else {
+                    let (Some(channel), Some(output), Some(place)) =
+                        (fds.next(), fds.next(), fds.next())
+                    else {
                         log::error!(
                             "a worker cannot be made: no descriptors are left (--max-open-files)"
                         );
@@ -167,6 +170,8 @@ impl Orders {
                         number,
                         channel: Channel::from_fd(channel),
                         output,
+                        place,
+                        listeners: fds.map(Bound::passed).collect(),
                     });
                 }
                 Received::Message(_) => {}
@@ -176,7 +181,8 @@ impl Orders {
     }
 
     /// Forks the worker. Between the two processes stands a third that ends at once: so the worker becomes the master's
-    /// child (which is a subreaper, prctl(2)), and there is one way to watch workers.
+    /// child (which is a subreaper, prctl(2)), and there is one way to watch workers. It waits until it is, and says so: the
+    /// master takes nobody for a worker who is not its child.
     ///
     /// # Errors
     /// When the kernel makes no more processes: what to say of it.
@@ -196,13 +202,11 @@ impl Orders {
             }
             ForkResult::Child => {}
         }
+        let between = getpid();
         forks::expect_fork();
         // SAFETY: as above, in the process between the two.
         match unsafe { fork() } {
-            Ok(ForkResult::Parent { child }) => {
-                let _ = order.channel.send(&Message::Forked(child.as_raw()));
-                end_at_once(0);
-            }
+            Ok(ForkResult::Parent { .. }) => end_at_once(0),
             Ok(ForkResult::Child) => {}
             Err(error) => {
                 let _ = order.channel.send(&Message::Log(1, refused(error)));
@@ -214,9 +218,13 @@ impl Orders {
             number,
             channel,
             output,
+            place,
+            listeners,
         } = order;
-        // Also from here, so that its number is known before it says anything else.
-        let _ = channel.send(&Message::Forked(getpid().as_raw()));
+        while getppid() == between {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        let _ = channel.send(&Message::Forked);
         let settled = Birth {
             title: format!("wsgi-gateway: worker {number} {}", self.name),
             output: &output,
@@ -225,15 +233,19 @@ impl Orders {
             identity: &Identity::default(),
         }
         .settle();
-        if let Err(error) = settled {
-            log::error!("{error}");
-            end_at_once(1);
-        }
+        let place = Place::map(place, self.threads).map_err(refused);
+        let place = match settled.and(place) {
+            Ok(place) => place,
+            Err(error) => {
+                log::error!("{error}");
+                end_at_once(1);
+            }
+        };
         Ok(Side::Worker(Post {
             number,
             channel,
-            place: self.board.place(number as usize - 1),
-            listeners: std::mem::take(&mut self.listeners),
+            place,
+            listeners,
         }))
     }
 }

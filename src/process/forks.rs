@@ -1,74 +1,41 @@
 //! What happens when the application forks: the child gives up what is the gateway's.
 //!
 //! Without this a child's SIGTERM would end the parent (they share the pipe of `signals`), its copy of the listening
-//! socket would keep the address in use after the parent's end, and its copy of a CGI response would hold that open.
+//! socket would keep the address in use after the parent's end, its copy of a CGI response would hold that open, and its
+//! copy of the channel would let it speak for the parent.
+//!
+//! Several threads may fork at a time: the C library (glibc since 2.36) runs the handlers of one fork while those of another
+//! run. So there is no lock in them, nothing that one leaves for another, and the child begins with what it needs.
 
-use std::cell::UnsafeCell;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::cell::Cell;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Once;
 
 use super::signals;
 use crate::gateway::forked;
 
-/// Descriptors that children close; -1 is a free place.
-static CLOSED: [AtomicI32; 32] = [const { AtomicI32::new(-1) }; 32];
-
-/// Whether the fork that is under way is the gateway's own.
-static OURS: AtomicBool = AtomicBool::new(false);
-
-/// Held by who is in the middle of something that a child could not finish, as its other threads are not there.
-static BUSY: Mutex<()> = Mutex::new(());
-
-/// The hold on [`BUSY`] of the thread that forks, from before the fork until after it.
-struct Hold(UnsafeCell<Option<MutexGuard<'static, ()>>>);
-
-// SAFETY: touched by the handlers below only. The C library runs them for one fork at a time, and those of one fork on
-// one thread, of which the child's is the continuation.
-unsafe impl Sync for Hold {}
-
-static HOLD: Hold = Hold(UnsafeCell::new(None));
-
-fn hold() {
-    let guard = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
-    // SAFETY: as said at `Hold`.
-    unsafe { *HOLD.0.get() = Some(guard) };
-}
-
-extern "C" fn let_go() {
-    // SAFETY: as said at `Hold`.
-    unsafe { *HOLD.0.get() = None };
-}
-
-/// Does what takes locks that a child is to find free: no fork happens meanwhile. It must not fork, and not wait for
-/// Python.
-pub fn without_forks<T>(work: impl FnOnce() -> T) -> T {
-    let _busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
-    work()
+thread_local! {
+    /// Whether the fork that is under way on this thread, which is the child's only one, is the gateway's own.
+    static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
 extern "C" fn before() {
-    hold();
-    if !OURS.load(Ordering::Relaxed) {
+    if !OURS.get() {
         forked::note_fork();
     }
 }
 
 extern "C" fn in_child() {
-    let_go();
-    if OURS.load(Ordering::Relaxed) {
+    if OURS.get() {
         return;
     }
     forked::note_child();
     signals::leave_in_child();
-    for place in &CLOSED {
-        let fd: RawFd = place.swap(-1, Ordering::Relaxed);
-        if fd >= 0 {
-            // SAFETY: close(2) may be called in a child of a process with threads (signal-safety(7)); the number was
-            // given by its owner in the parent, who has no life in this process.
-            unsafe { nix::libc::close(fd) };
-        }
-    }
+    forked::take_closed(|fd| {
+        // SAFETY: close(2) may be called in a child of a process with threads (signal-safety(7)); the number was
+        // given by its owner in the parent, who has no life in this process.
+        unsafe { nix::libc::close(fd) };
+    });
 }
 
 /// Begins to watch for fork(2). A child of vfork(2) or posix_spawn(3) runs another program at once, and our descriptors
@@ -76,43 +43,38 @@ extern "C" fn in_child() {
 pub fn watch_forks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handlers store to atomics, take and leave a lock that no signal handler takes, and make system calls
-        // that signal-safety(7) allows.
-        let watched =
-            unsafe { nix::libc::pthread_atfork(Some(before), Some(let_go), Some(in_child)) };
+        // SAFETY: the handlers load and store atomics and a plain thread-local value, and make system calls that
+        // signal-safety(7) allows.
+        let watched = unsafe { nix::libc::pthread_atfork(Some(before), None, Some(in_child)) };
         if watched != 0 {
             forked::note_fork();
         }
     });
 }
 
-/// The next fork is the gateway's own: its child is a worker and keeps everything.
+/// The next fork of this thread is the gateway's own: its child is a worker and keeps everything.
 pub(super) fn expect_fork() {
-    OURS.store(true, Ordering::Relaxed);
+    OURS.set(true);
 }
 
 /// That fork is over, on either side.
 pub(super) fn forget_fork() {
-    OURS.store(false, Ordering::Relaxed);
+    OURS.set(false);
+}
+
+/// Writes a line to standard error with nothing that another thread may have kept from a child that the application has
+/// forked.
+pub fn write_in_child(line: &str) {
+    // SAFETY: write(2) reads the line, which outlives the call.
+    let _ = unsafe { nix::libc::write(2, line.as_ptr().cast(), line.len()) };
 }
 
 /// Has children close this descriptor, until [`keep_in_children`].
 pub fn close_in_children(fd: impl AsFd) {
-    let fd = fd.as_fd().as_raw_fd();
-    let take = |place: &AtomicI32| {
-        place
-            .compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-    };
-    if !CLOSED.iter().any(take) {
-        log::debug!("too many descriptors to be closed in children");
-    }
+    forked::close_in_child(fd.as_fd().as_raw_fd());
 }
 
-/// Has children close nothing any more: to be called before the descriptors are closed here and their numbers go to
-/// others.
-pub fn keep_in_children() {
-    for place in &CLOSED {
-        place.store(-1, Ordering::Relaxed);
-    }
+/// Has children keep this descriptor again: to be called before it is closed here and its number goes to another.
+pub fn keep_in_children(fd: impl AsFd) {
+    forked::keep_in_child(fd.as_fd().as_raw_fd());
 }

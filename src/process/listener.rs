@@ -72,6 +72,16 @@ impl Bound {
             file: None,
         })
     }
+
+    /// A socket that another process of ours has made and passed on.
+    pub fn passed(socket: OwnedFd) -> Self {
+        Self {
+            name: String::new(),
+            tcp: is_tcp(&socket),
+            file: None,
+            socket,
+        }
+    }
 }
 
 impl SocketFile {

@@ -6,9 +6,10 @@
 //! reached, a reload and an operator's word differ only in which workers count as replaceable.
 
 mod births;
-mod custody;
 mod ending;
+mod fallback;
 mod generations;
+mod rules;
 mod service;
 mod sizing;
 mod workers;
@@ -25,13 +26,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
 
 use super::crew::Crew;
+use super::forks::close_in_children;
 use super::identity::Identity;
 use super::listening::Listening;
 use super::output::{LineForm, Output};
 use super::pool::{Backoff, Pool};
-use super::scoreboard::Scoreboard;
 use super::signals::{Catch, Signal, Signals};
-use custody::Copies;
+use fallback::Need;
 use generations::Generation;
 use service::Service;
 use workers::Worker;
@@ -56,8 +57,6 @@ pub struct Plan {
     pub max: usize,
     /// Application threads of each.
     pub threads: usize,
-    /// Connections that each may keep.
-    pub connections: usize,
     /// How long a worker above the least number may be without a request.
     pub idle_timeout: Duration,
     /// How long a worker, or the template, may take until it is ready.
@@ -103,20 +102,24 @@ enum Stage {
 pub struct Master<'a> {
     plan: Plan,
     crew: &'a dyn Crew,
-    signals: Signals,
+    /// None in a child: who has its other end can end the master by it.
+    signals: Option<Signals>,
     listening: Listening,
     /// How often the listening sockets have been made anew.
     version: u32,
     /// Readable when connections that workers have passed on wait for another.
     passed_on: OwnedFd,
-    board: Scoreboard,
+    /// How many workers there may be at a time, with those on their way out.
+    places: usize,
     pool: Pool,
     backoff: Backoff,
+    need: Need,
+    /// Workers that no limit of --max-rss fits, and the code of which it was told.
+    outgrown: Backoff,
+    outgrown_told: u32,
     workers: Vec<Worker>,
     /// Outputs of workers that have died, still open in children of theirs.
     strays: Vec<(u32, Output)>,
-    /// Copies of the connections that workers keep.
-    copies: Copies,
     /// The code that serves; none before the first.
     current: Option<Generation>,
     /// The code that is to follow it.
@@ -126,6 +129,8 @@ pub struct Master<'a> {
     /// How many workers are started at a time beside the first: importing is work for the processor.
     at_once: usize,
     files: BTreeMap<PathBuf, Stamp>,
+    /// Why the newest code does not load, where workers are to answer with that.
+    trouble: Option<String>,
     stage: Stage,
     ending: Ending,
     /// Until when a report that all threads of a worker are in long requests is taken for news.
@@ -161,28 +166,32 @@ impl<'a> Master<'a> {
         passed_on: OwnedFd,
         reopen_log: &'a dyn Fn(),
     ) -> io::Result<Self> {
-        /// Places beside those of a full generation, for workers that are on their way out.
+        /// Workers beside those of a full generation, for those that are on their way out.
         const SPARE: usize = 8;
         let _ = set_child_subreaper(true);
-        let board = Scoreboard::new(2 * plan.max + SPARE, plan.threads, plan.connections)?;
+        // A copy of what the workers have, and no child of theirs.
+        close_in_children(&passed_on);
         Ok(Self {
             pool: Pool::new(plan.min, plan.max),
             crew,
-            signals: Signals::catch(Catch::All)?,
+            signals: Some(Signals::catch(Catch::All)?),
             listening,
             version: 0,
             passed_on,
-            board,
+            places: 2 * plan.max + SPARE,
             backoff: Backoff::default(),
+            need: Need::default(),
+            outgrown: Backoff::default(),
+            outgrown_told: 0,
             workers: Vec::new(),
             strays: Vec::new(),
-            copies: Copies::default(),
             current: None,
             candidate: None,
             generations: 0,
             reload_again: false,
             at_once: std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2)),
             files: BTreeMap::new(),
+            trouble: None,
             stage: Stage::Serving,
             ending: Ending::Finished,
             full_until: None,
@@ -230,7 +239,6 @@ impl<'a> Master<'a> {
             self.next_look = now + LOOK;
             if self.listening.mend() {
                 self.version += 1;
-                self.tell_listeners();
             }
             if self.listening.has_lost() {
                 // Until those who have one open, too, have ended.
@@ -241,23 +249,28 @@ impl<'a> Master<'a> {
                 self.ending = Ending::Failed(1);
                 return self.end(now);
             }
+            // Also those who could not be told the last time.
+            self.tell_listeners();
         }
         if self.plan.watch_files && now >= self.next_files {
             self.next_files = now + FILES;
             self.watch_files(now);
         }
-        self.look_after_copies(now);
         self.further_candidate(now);
         self.keep_template(now);
         self.size(now);
+        self.retire_outgrown(now);
         self.make_missing(now);
         self.relieve_old(now);
+        self.keep_fallback(now);
     }
 
     /// Sleeps until something happens or is due.
     fn wait(&mut self, now: Instant) {
-        let watches = self.stage == Stage::Serving && self.watches_listeners();
-        let mut fds: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd()];
+        let watches = self.stage == Stage::Serving
+            && (self.watches_listeners() || self.would_answer_itself(now));
+        let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
+        fds.extend(self.signals.as_ref().map(|signals| signals.as_fd()));
         fds.extend(self.workers.iter().flat_map(Worker::descriptors));
         fds.extend(self.strays.iter().map(|(_, output)| output.as_fd()));
         for generation in self.current.iter().chain(&self.candidate) {
@@ -290,25 +303,29 @@ impl<'a> Master<'a> {
         by(self.service.next());
         for worker in &self.workers {
             by(worker.deadline(self.plan.startup_timeout));
+            by(worker.budget.until());
         }
         by(self.next_frozen(now));
         if self.stage == Stage::Serving {
             by(self.listening.has_files().then_some(self.next_look));
             by(self.plan.watch_files.then_some(self.next_files));
-            by(self.copies.next());
             by(self.backoff.until(now));
             by(self.next_sizing(now));
+            by(self.next_outgrown(now));
+            by(self.next_fallback(now));
             // Asked for while the one that has just succeeded went on.
             by((self.reload_again && self.candidate.is_none()).then_some(now));
             for generation in self.current.iter().chain(&self.candidate) {
                 by(generation.deadline(self.plan.startup_timeout));
+                let template = generation.template.as_ref();
+                by(template.and_then(|template| template.budget.until()));
             }
         }
         next
     }
 
     fn obey_signals(&mut self) {
-        while let Some(signal) = self.signals.read() {
+        while let Some(signal) = self.signals.as_mut().and_then(Signals::read) {
             let now = Instant::now();
             match signal {
                 Signal::Terminate => self.end(now),
@@ -327,7 +344,7 @@ impl<'a> Master<'a> {
     }
 
     fn change_size(&mut self, by: isize) {
-        let most = (self.board.places() / 2).max(1);
+        let most = (self.places / 2).max(1);
         self.pool.change(by, most);
         log::info!(
             "told to change the number of workers: at least {}, at most {}",

@@ -1,12 +1,13 @@
 //! Processes, the sockets they listen on and the signals they obey; knows neither FastCGI nor Python.
 //!
 //! One master, which runs no application and has one thread; workers, which serve; and with `--preload` a template, which
-//! has imported the application and of which the workers are copies. What each of them does is the [`Crew`]'s.
+//! has imported the application and of which the workers are copies; and where no worker can be made, a fallback that
+//! answers in their place. What each of them does is the [`Crew`]'s.
 
 mod address;
 mod channel;
+mod child;
 mod crew;
-mod custody;
 mod folder;
 mod forks;
 mod identity;
@@ -26,8 +27,7 @@ mod title;
 pub use address::Address;
 pub use channel::{Channel, Message, Received};
 pub use crew::{Crew, Order, Orders, Post, Side};
-pub use custody::{Custody, Deposit, Possession};
-pub use forks::{close_in_children, keep_in_children, watch_forks, without_forks};
+pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
 pub use identity::Identity;
 pub use listener::{
     Bound, SocketFile, SocketOwner, bind, inherited, is_listening, is_tcp, raise_descriptor_limit,
@@ -37,6 +37,6 @@ pub use log_output::LogOutput;
 pub use master::{Ending, Master, Plan};
 pub use output::LineForm;
 pub use pid_file::PidFile;
-pub use scoreboard::{Place, Running, Scoreboard, Seat};
+pub use scoreboard::{Place, Running, Seat};
 pub use signals::{Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, insist};
 pub use threads::{Memory, StackPipe, StackSignals, wait_readable};

@@ -143,6 +143,13 @@ impl Backoff {
         delay
     }
 
+    /// A worker has died that had answered something: it was not in vain to make it, and so may the next be at once. No
+    /// more than one for each of these is made before its time.
+    pub(super) fn pardon(&mut self) -> Duration {
+        self.until = None;
+        Duration::ZERO
+    }
+
     /// When the next may be made; nothing when it may be now.
     pub(super) fn until(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| *until > now)
@@ -226,6 +233,9 @@ mod tests {
         assert_eq!(delays[..5], [0, 100, 200, 400, 800]);
         assert_eq!(delays[9], 10_000);
         assert!(backoff.until(now).is_some());
+        assert_eq!(backoff.pardon(), Duration::ZERO);
+        assert!(backoff.until(now).is_none());
+        assert_eq!(backoff.died(now, Duration::ZERO).as_millis(), 10_000);
         assert_eq!(backoff.died(now, Duration::from_secs(60)), Duration::ZERO);
     }
 }

@@ -1,17 +1,22 @@
-//! What every worker is doing, in memory that the master shares with them: read also when the worker has died.
+//! The scoreboard: what every worker is doing, in memory that the master shares with it: read also when the worker has died.
 //!
-//! A worker writes its own place only, so that no locks are needed, and what is written here costs a request some tens
-//! of nanoseconds.
+//! A worker has its own place only, so that no locks are needed and none can say anything of another, and what is written here
+//! costs a request some tens of nanoseconds. Any code in a worker can write there whatever it likes at any time: a reader
+//! takes no number for a length or an index, and no sum of them for granted.
 
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::gettid;
+use nix::unistd::{ftruncate, gettid};
 
 /// Bytes of a request's method and URI that are kept.
 const SHOWN: usize = 512;
@@ -45,16 +50,7 @@ struct Worker {
 struct Memory {
     at: NonNull<std::ffi::c_void>,
     length: NonZeroUsize,
-    workers: usize,
     threads: usize,
-    slots: usize,
-}
-
-impl Memory {
-    /// Bytes of one worker's place: itself, its threads, its slots.
-    fn stride(&self) -> usize {
-        stride(self.threads, self.slots)
-    }
 }
 
 // SAFETY: all that lies in the memory is atomic, and it is unmapped only with the last handle.
@@ -64,15 +60,9 @@ unsafe impl Sync for Memory {}
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: mapped by `Scoreboard::new` with this length, and no place outlives its handle on this.
+        // SAFETY: mapped by `Place::map` with this length, and no place outlives its handle on this.
         let _ = unsafe { munmap(self.at, self.length.get()) };
     }
-}
-
-/// The places of all workers.
-#[derive(Clone, Debug)]
-pub struct Scoreboard {
-    memory: Arc<Memory>,
 }
 
 /// A request that is being served.
@@ -94,7 +84,6 @@ pub struct Running {
 #[derive(Clone, Debug)]
 pub struct Place {
     memory: Arc<Memory>,
-    number: usize,
 }
 
 /// The place of one application thread.
@@ -104,50 +93,10 @@ pub struct Seat {
     thread: usize,
 }
 
-const fn stride(threads: usize, slots: usize) -> usize {
-    let bytes =
-        size_of::<Worker>() + threads * size_of::<Thread>() + slots * size_of::<AtomicU32>();
-    bytes.next_multiple_of(align_of::<Thread>())
-}
-
-impl Scoreboard {
-    /// A board for so many workers of so many threads each, with so many slots for the connections of each.
-    ///
-    /// # Errors
-    /// When the kernel has no memory left.
-    pub fn new(workers: usize, threads: usize, slots: usize) -> nix::Result<Self> {
-        let length = workers * stride(threads, slots);
-        let length = NonZeroUsize::new(length).unwrap_or(NonZeroUsize::MIN);
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
-        let at = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }?;
-        Ok(Self {
-            memory: Arc::new(Memory {
-                at,
-                length,
-                workers,
-                threads,
-                slots,
-            }),
-        })
-    }
-
-    /// How many workers have a place.
-    pub(super) fn places(&self) -> usize {
-        self.memory.workers
-    }
-
-    /// The place with this number, from 0.
-    pub fn place(&self, number: usize) -> Place {
-        assert!(
-            number < self.memory.workers,
-            "the board has no place {number}"
-        );
-        Place {
-            memory: Arc::clone(&self.memory),
-            number,
-        }
-    }
+/// Bytes of one worker's place: itself and its threads.
+fn length(threads: usize) -> NonZeroUsize {
+    let threads = threads.saturating_mul(size_of::<Thread>());
+    NonZeroUsize::MIN.saturating_add(threads.saturating_add(size_of::<Worker>()) - 1)
 }
 
 /// Nanoseconds of the monotonic clock, which all processes share; never 0.
@@ -157,45 +106,51 @@ fn now() -> u64 {
 }
 
 impl Place {
+    /// A place for a worker of so many threads, and what another process makes the same place of.
+    ///
+    /// # Errors
+    /// When the kernel has no memory or descriptors left.
+    pub fn new(threads: usize) -> nix::Result<(Self, OwnedFd)> {
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let memory = memfd_create("wsgi-gateway worker", flags)?;
+        let length = i64::try_from(length(threads).get()).map_err(|_| Errno::ENOMEM)?;
+        ftruncate(&memory, length)?;
+        // Who reads behind the end of a file that was made shorter is killed (SIGBUS in mmap(2)).
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&memory, FcntlArg::F_ADD_SEALS(seals))?;
+        let place = Self::map(&memory, threads)?;
+        place.begin_idling();
+        Ok((place, memory))
+    }
+
+    /// The place that another process has made, for as many threads.
+    ///
+    /// # Errors
+    /// When the kernel has no memory left.
+    pub fn map(memory: impl AsFd, threads: usize) -> nix::Result<Self> {
+        let length = length(threads);
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
+        let at = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, memory, 0) }?;
+        Ok(Self {
+            memory: Arc::new(Memory {
+                at,
+                length,
+                threads,
+            }),
+        })
+    }
+
     fn worker(&self) -> &Worker {
-        // SAFETY: the offset lies within the mapping, which is zeroed memory, valid for atomics, and aligned to a page;
-        // sizes are multiples of eight.
-        unsafe {
-            let start = self.memory.at.as_ptr().cast::<u8>();
-            let start = start.add(self.number * self.memory.stride());
-            &*start.cast::<Worker>()
-        }
+        // SAFETY: the mapping begins with it, is zeroed memory, valid for atomics, and aligned to a page.
+        unsafe { self.memory.at.cast::<Worker>().as_ref() }
     }
 
     fn threads(&self) -> &[Thread] {
-        // SAFETY: as above; the worker's threads lie behind it.
+        // SAFETY: the worker's threads lie behind it in the mapping; sizes are multiples of eight.
         unsafe {
             let worker: *const Worker = self.worker();
             std::slice::from_raw_parts(worker.add(1).cast::<Thread>(), self.memory.threads)
-        }
-    }
-
-    /// A word for each of the worker's connections that is in custody: see `custody`.
-    pub(super) fn slots(&self) -> &[AtomicU32] {
-        // SAFETY: as above; the slots lie behind the threads.
-        unsafe {
-            let behind = self.threads().as_ptr_range().end.cast::<AtomicU32>();
-            std::slice::from_raw_parts(behind, self.memory.slots)
-        }
-    }
-
-    /// Makes the place as new, for a worker that is about to be made.
-    pub fn clear(&self) {
-        let worker = self.worker();
-        worker.requests.store(0, Ordering::Relaxed);
-        worker.busy.store(0, Ordering::Relaxed);
-        worker.last.store(now(), Ordering::Relaxed);
-        for thread in self.threads() {
-            thread.begun.store(0, Ordering::Relaxed);
-            thread.tid.store(0, Ordering::Relaxed);
-        }
-        for slot in self.slots() {
-            slot.store(0, Ordering::Relaxed);
         }
     }
 
@@ -324,15 +279,15 @@ impl Seat {
 
 #[cfg(test)]
 mod tests {
-    use super::Scoreboard;
+    use super::Place;
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn a_place_tells_what_runs() {
-        let board = Scoreboard::new(3, 2, 5).unwrap();
-        let place = board.place(2);
-        place.clear();
+        let (place, memory) = Place::new(2).unwrap();
         assert!(place.idle().is_some() && !place.is_full());
-        let seats = [place.seat(0), place.seat(1)];
+        let worker = Place::map(&memory, 2).unwrap();
+        let seats = [worker.seat(0), worker.seat(1)];
         seats[0].take();
         seats[1].begin(b"GET", [b"/a\n", b""]);
         let running = place.running();
@@ -348,7 +303,34 @@ mod tests {
         assert_eq!(seats[0].end(), 2);
         seats[1].end();
         assert!(place.running().is_empty() && place.idle().is_some());
-        assert!(board.place(1).running().is_empty());
-        assert_eq!(place.slots().len(), 5);
+    }
+
+    /// Else reading the place would end the master.
+    #[test]
+    fn a_worker_cannot_make_its_place_smaller() {
+        let (place, memory) = Place::new(1).unwrap();
+        assert!(nix::unistd::ftruncate(&memory, 0).is_err());
+        assert!(nix::unistd::ftruncate(&memory, 1 << 20).is_err());
+        assert_eq!(place.requests(), 0);
+    }
+
+    #[test]
+    fn whatever_stands_in_a_place_can_be_read() {
+        let (place, _memory) = Place::new(1).unwrap();
+        for value in [0, 1, u64::MAX / 2, u64::MAX] {
+            let worker = place.worker();
+            worker.requests.store(value, Ordering::Relaxed);
+            worker.last.store(value, Ordering::Relaxed);
+            worker.busy.store(value as u32, Ordering::Relaxed);
+            let thread = &place.threads()[0];
+            thread.begun.store(value, Ordering::Relaxed);
+            thread.tid.store(value as i32, Ordering::Relaxed);
+            thread.length.store(value as u32, Ordering::Relaxed);
+            for word in &thread.request {
+                word.store(value, Ordering::Relaxed);
+            }
+            let _ = (place.idle(), place.is_full(), place.requests());
+            assert!(place.running().iter().all(|it| it.request.len() < 4096));
+        }
     }
 }

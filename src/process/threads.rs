@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -55,17 +56,50 @@ impl StackSignals {
     }
 }
 
-/// Has another process of ours write the stacks of its threads to its standard error. One that has not come so far ends.
-pub(super) fn ask_for_stacks(process: nix::unistd::Pid) {
-    // SAFETY: kill(2) touches no memory.
-    unsafe { libc::kill(process.as_raw(), StackSignals::get().all) };
-}
-
 /// A pipe that stacks are written to.
 #[derive(Debug)]
 pub struct StackPipe {
     from: std::fs::File,
     to: OwnedFd,
+    meanings: OnceLock<[Meaning; 2]>,
+}
+
+/// What one of the [`StackSignals`] does.
+struct Meaning {
+    signal: i32,
+    action: libc::sigaction,
+}
+
+impl std::fmt::Debug for Meaning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Meaning({})", self.signal)
+    }
+}
+
+impl Meaning {
+    /// What it does now.
+    fn of(signal: i32) -> Self {
+        // SAFETY: zeroes are a value of this structure, which sigaction(2) only writes to.
+        unsafe {
+            let mut action = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &mut action);
+            Self { signal, action }
+        }
+    }
+
+    /// Has the signal do this again, where the application has taken its meaning away: the default is to end the process.
+    /// Whether it does it: the application may have a use of its own for it.
+    fn restore(&self) -> bool {
+        let now = Self::of(self.signal).action.sa_sigaction;
+        if now == libc::SIG_DFL || now == libc::SIG_IGN {
+            // SAFETY: the action was in force before, and whoever installed it is never unloaded (Python's faulthandler, which
+            // does nothing where it was told to stop).
+            return unsafe {
+                libc::sigaction(self.signal, &self.action, std::ptr::null_mut()) == 0
+            };
+        }
+        now == self.action.sa_sigaction
+    }
 }
 
 impl StackPipe {
@@ -80,6 +114,7 @@ impl StackPipe {
         Ok(Self {
             from: from.into(),
             to,
+            meanings: OnceLock::new(),
         })
     }
 
@@ -88,11 +123,22 @@ impl StackPipe {
         self.to.as_raw_fd()
     }
 
-    /// Sends the signal to a thread of this process, or to whichever gets it, and gives what was written for it. The
-    /// signal must have been given a meaning, else it ends the process.
+    /// The signals have been given their meaning, which is to have them write to this pipe. Nothing is asked before.
+    pub fn begin(&self) {
+        let StackSignals { one, all } = StackSignals::get();
+        let _ = self.meanings.set([one, all].map(Meaning::of));
+    }
+
+    /// Sends the signal to a thread of this process, or to whichever gets it, and gives what was written for it. Nothing where
+    /// the signal has no meaning or another: it is never sent to end the process.
     pub fn ask(&self, tid: Option<i32>, signal: i32) -> String {
         const FIRST: Duration = Duration::from_secs(1);
         const NEXT: Duration = Duration::from_millis(50);
+        let mut meanings = self.meanings.get().into_iter().flatten();
+        let has_meaning = |meaning: &Meaning| meaning.signal == signal && meaning.restore();
+        if !meanings.any(has_meaning) {
+            return String::new();
+        }
         let pid = getpid().as_raw();
         let tid = libc::c_long::from(tid.filter(|tid| *tid > 0).unwrap_or(pid));
         // SAFETY: tgkill(2) touches no memory; a thread that has ended makes it fail.

@@ -1,5 +1,6 @@
 //! One request through the CGI door.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use super::exit::Exit;
@@ -7,8 +8,7 @@ use super::python::{self, WorkingFolder};
 use crate::cgi::{CgiExchange, Stdio};
 use crate::cli::{ApplicationOptions, ExplainOptions};
 use crate::explain;
-use crate::gateway::{Exchange as _, Page};
-use crate::process;
+use crate::gateway::{Exchange as _, Page, forked};
 use crate::wsgi::{LoadError, Mode};
 
 /// Answers the request that this process was started for.
@@ -17,10 +17,8 @@ use crate::wsgi::{LoadError, Mode};
 /// When there is no application to answer it; the web server then has an error page already.
 pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
     let stdio = Stdio::take()?;
-    stdio
-        .descriptors()
-        .into_iter()
-        .for_each(process::close_in_children);
+    let descriptors = stdio.descriptors().map(|fd| fd.as_raw_fd());
+    descriptors.into_iter().for_each(forked::close_in_child);
     let exchange = CgiExchange::new(stdio);
     let mode = Mode {
         multithread: false,
@@ -43,7 +41,7 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         caller.call(Arc::clone(&exchange) as _);
         complete = exchange.is_complete() && !caller.has_failed();
         // The web server is done with us here, whatever Python's end still has to do.
-        process::keep_in_children();
+        descriptors.into_iter().for_each(forked::keep_in_child);
         exchange.end();
     });
     entered.map_err(anyhow::Error::msg)?;

@@ -1,7 +1,7 @@
 //! What the processes of the FastCGI door do: a worker serves, the template imports and is forked.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -13,7 +13,7 @@ use crate::cli::{ApplicationOptions, Cli, ProcessOptions, ResponderOptions};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
 use crate::process::{
-    self, Bound, Channel, Crew, Identity, Message, Orders, Post, Scoreboard, Side, StackSignals,
+    self, Bound, Channel, Crew, Identity, Message, Orders, Place, Post, Side, StackSignals,
 };
 use crate::wsgi::{self, Application, Interpreter, LoadError, Mode};
 
@@ -143,8 +143,9 @@ impl<'a> FastcgiCrew<'a> {
     pub(super) fn mode(&self) -> Mode {
         Mode {
             multithread: self.threads() > 1,
-            // A web server that starts processes itself may have started others.
-            multiprocess: self.handoff.is_none() || self.sizes().1 > 1,
+            // Also where there is one: its successor is there before it leaves, and a web server that starts processes
+            // itself may have started others.
+            multiprocess: true,
             run_once: false,
             debug: self.is_debugging(),
             mount: self.application.general.place().cloned(),
@@ -153,9 +154,9 @@ impl<'a> FastcgiCrew<'a> {
 
     /// Serves in this process, which has no master.
     pub(super) fn work_alone(&self, listeners: Vec<Bound>) -> i32 {
-        let worked = Scoreboard::new(1, self.threads(), 0)
+        let worked = Place::new(self.threads())
             .context("there is no memory for the scoreboard")
-            .and_then(|board| Worker::alone(self, board.place(0))?.work(listeners, None));
+            .and_then(|(place, _)| Worker::alone(self, place)?.work(listeners, None));
         self.code(worked, None)
     }
 
@@ -179,6 +180,21 @@ impl<'a> FastcgiCrew<'a> {
         Ok((interpreter, application))
     }
 
+    /// Whether this file lies where the operator says that the application does.
+    fn is_own(&self, file: &str) -> bool {
+        let options = self.application;
+        let beside = Path::new(&options.app).parent().map(Path::to_owned);
+        let mut folders = vec![PathBuf::from(".")];
+        folders.extend(beside.filter(|folder| !folder.as_os_str().is_empty()));
+        folders.extend(options.general.pythonpath.iter().cloned());
+        let absolute = folders
+            .iter()
+            .filter_map(|folder| std::path::absolute(folder).ok());
+        absolute
+            .into_iter()
+            .any(|folder| Path::new(file).starts_with(folder))
+    }
+
     /// Tells an error, and gives the exit code.
     fn code(&self, worked: anyhow::Result<Exit>, channel: Option<&Channel>) -> i32 {
         match worked {
@@ -199,7 +215,10 @@ impl<'a> FastcgiCrew<'a> {
                         files.push_str(file);
                     }
                 }
-                send_files(channel, &files);
+                // Where nothing of the application was found, a change of other files is not going to help.
+                if !traceback.is_empty() || files.lines().any(|file| self.is_own(file)) {
+                    send_files(channel, &files);
+                }
                 let text = format!("{told}\n\n{traceback}");
                 send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
                 Exit::of(&error) as i32
@@ -230,17 +249,19 @@ impl Crew for FastcgiCrew<'_> {
         }
     }
 
-    fn take_over(&self, connection: BorrowedFd<'_>, used: bool) -> bool {
-        let handoff = self.handoff.as_ref();
-        handoff.is_none_or(|handoff| handoff.give(connection, used))
-    }
-
     fn work(&self, post: Post) -> i32 {
         let channel = post.channel.try_clone().ok();
         let listeners = post.listeners;
         let worked = Worker::new(self, post.number, post.place, post.channel)
             .and_then(|worker| worker.work(listeners, None));
         self.code(worked, channel.as_ref())
+    }
+
+    fn stand_in(&self, post: Post, trouble: Option<String>) -> i32 {
+        let listeners = post.listeners;
+        let worked = Worker::new(self, post.number, post.place, post.channel)
+            .and_then(|worker| worker.stand_in(listeners, trouble));
+        self.code(worked, None)
     }
 
     fn prepare(&self, mut orders: Orders) -> i32 {

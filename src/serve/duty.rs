@@ -26,10 +26,13 @@ pub(super) struct Duty {
     /// Whether the stack signals have a meaning.
     pub(super) has_stacks: AtomicBool,
     pub(super) retiring: AtomicBool,
+    /// Whether a replacement was tried and cannot be made.
+    has_no_heir: AtomicBool,
     /// Whether there is a text in `trouble`.
     pub(super) is_in_trouble: AtomicBool,
     pub(super) trouble: Mutex<String>,
-    pub(super) born: Instant,
+    /// Since when it serves.
+    pub(super) ready: OnceLock<Instant>,
 }
 
 /// When a request began, and itself.
@@ -76,9 +79,10 @@ impl Duty {
             stacks: StackPipe::new().context("there is no pipe for stacks")?,
             has_stacks: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
+            has_no_heir: AtomicBool::new(false),
             is_in_trouble: AtomicBool::new(false),
             trouble: Mutex::default(),
-            born: Instant::now(),
+            ready: OnceLock::new(),
         })
     }
 
@@ -115,7 +119,10 @@ impl Duty {
         let signals = StackSignals::get();
         let fd = self.stacks.writing_end();
         match wsgi::write_stacks_on(signals.one, signals.all, fd) {
-            Ok(()) => self.has_stacks.store(true, Ordering::Release),
+            Ok(()) => {
+                self.stacks.begin();
+                self.has_stacks.store(true, Ordering::Release);
+            }
             Err(error) => log::warn!("stacks cannot be written: {error}"),
         }
     }
@@ -131,11 +138,11 @@ impl Duty {
             Some(_) => self.tell(&Message::Ready),
             None => log::info!("ready on standard input"),
         }
+        let _ = self.ready.set(Instant::now());
     }
 
     /// The worker has drained, and Python is about to end.
     pub(super) fn has_served(&self) {
-        process::keep_in_children();
         if self.channel.is_none() {
             log::info!("ended");
         }
@@ -179,14 +186,33 @@ impl Duty {
     /// The worker can take nothing new any more: it ends, and is to be replaced.
     pub(super) fn has_lost(&self, reason: &str) {
         log::error!("{reason}: ending");
-        process::keep_in_children();
         self.tell(&Message::Leaving(reason.to_owned()));
+    }
+
+    /// The worker's first request has broken a limit already (named with its figures), as that of any other worker would.
+    pub(super) fn outgrow(&self, limit: &str) {
+        match &self.channel {
+            Some(_) => self.tell(&Message::Outgrown(limit.to_owned())),
+            None => log::warn!(
+                "the first request has taken more than {limit}: give it more, or leave it out"
+            ),
+        }
     }
 
     /// The worker takes nothing new until it is replaced.
     pub(super) fn hold(&self) {
         if let (Some(_), Some(responder)) = (&self.channel, self.responder.get()) {
-            responder.hold(true);
+            if !self.has_no_heir.load(Ordering::Acquire) {
+                responder.hold(true);
+            }
+        }
+    }
+
+    /// There is nobody to replace the worker, so that it takes requests whatever it has reached.
+    pub(super) fn resume(&self) {
+        self.has_no_heir.store(true, Ordering::Release);
+        if let Some(responder) = self.responder.get() {
+            responder.hold(false);
         }
     }
 
@@ -216,7 +242,7 @@ impl Duty {
         let signal = if all { signals.all } else { signals.one };
         let stacks = self.stacks.ask(tid, signal);
         if stacks.is_empty() {
-            "no stack was written: the thread does not take signals".to_owned()
+            "no stack was written: the thread does not take signals, or the application has a use of its own for this one".to_owned()
         } else {
             stacks
         }

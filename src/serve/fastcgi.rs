@@ -140,7 +140,6 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
         min,
         max,
         threads: crew.threads(),
-        connections: crew.limits.connections,
         idle_timeout: process.idle_timeout,
         startup_timeout: process.startup_timeout,
         graceful_timeout: process.graceful_timeout,

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::exit::Usage;
 use super::flood::{self, Verdict};
 use crate::cli::{Cli, Door, LogFormat, WorkerOutput};
+use crate::gateway::forked;
 use crate::process::{self, Channel, LineForm, LogOutput, Message};
 
 /// The most text of one message to the master, in bytes.
@@ -212,7 +213,8 @@ fn way() -> MutexGuard<'static, Option<Way>> {
     WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A logger whose locks are free in a child: the application may fork while another of its threads is in here.
+/// A logger that works in a child, too: the application may fork while another of its threads is in here, and has locks that
+/// nobody frees there.
 struct Undisturbed(env_logger::Logger);
 
 impl log::Log for Undisturbed {
@@ -221,18 +223,23 @@ impl log::Log for Undisturbed {
     }
 
     fn log(&self, record: &log::Record<'_>) {
+        if forked::is_child() {
+            if self.0.matches(record) {
+                let level = record.level().as_str().to_ascii_lowercase();
+                process::write_in_child(&format!("{level}: {}\n", record.args()));
+            }
+            return;
+        }
         let Verdict::Tell(left_out) = flood::judge(record) else {
             return;
         };
-        process::without_forks(|| {
-            if left_out > 0 {
-                let mut note = log::Record::builder();
-                let note = note.level(record.level()).target(record.target());
-                let text = format!("{left_out} messages such as the next were left out");
-                self.0.log(&note.args(format_args!("{text}")).build());
-            }
-            self.0.log(record);
-        });
+        if left_out > 0 {
+            let mut note = log::Record::builder();
+            let note = note.level(record.level()).target(record.target());
+            let text = format!("{left_out} messages such as the next were left out");
+            self.0.log(&note.args(format_args!("{text}")).build());
+        }
+        self.0.log(record);
     }
 
     fn flush(&self) {

@@ -25,6 +25,9 @@ const MASTER_S_WORD: Duration = Duration::from_millis(250);
 /// How often a worker with a stuck thread looks whether the other threads are done.
 const STUCK: Duration = Duration::from_millis(20);
 
+/// How often a worker with a lifetime looks whether that has begun.
+const IMPORTING: Duration = Duration::from_millis(100);
+
 /// How long Python's lock may be kept until it is said that somebody keeps it.
 const KEPT: Duration = Duration::from_millis(300);
 
@@ -93,8 +96,10 @@ impl Minder {
         let mut next = self.end_by;
         let mut by = |at: Instant| next = Some(next.map_or(at, |next: Instant| next.min(at)));
         if let Some(lifetime) = limits.lifetime {
-            if !self.duty.retiring.load(Ordering::Relaxed) {
-                by(self.duty.born + lifetime);
+            match self.duty.ready.get() {
+                Some(_) if self.duty.retiring.load(Ordering::Relaxed) => {}
+                Some(&ready) => by(ready + lifetime),
+                None => by(now + IMPORTING),
             }
         }
         if !self.stuck.is_empty() {
@@ -160,18 +165,13 @@ impl Minder {
                 Received::Message(Message::Listen(sockets)) => {
                     let listeners = sockets.into_iter().map(|socket| {
                         let tcp = process::is_tcp(&socket);
-                        Listener { socket, tcp }
+                        Listener::new(socket, tcp)
                     });
                     if let Some(responder) = self.duty.responder.get() {
-                        let listeners: Vec<Listener> = listeners.collect();
-                        // The numbers of the old ones are about to be those of other files.
-                        process::keep_in_children();
-                        for listener in &listeners {
-                            process::close_in_children(&listener.socket);
-                        }
-                        responder.replace_listeners(listeners);
+                        responder.replace_listeners(listeners.collect());
                     }
                 }
+                Received::Message(Message::Resume) => self.duty.resume(),
                 Received::Message(Message::Trouble(text)) => self.duty.set_trouble(text),
                 Received::Message(_) => {}
                 Received::Nothing => return,
@@ -187,10 +187,7 @@ impl Minder {
     /// Begins to end; at once where nothing is served yet.
     fn stop(&self, idle: Idle) {
         match self.duty.responder.get() {
-            Some(responder) => {
-                process::keep_in_children();
-                responder.stop(idle);
-            }
+            Some(responder) => responder.stop(idle),
             None => process::end_at_once(0),
         }
     }
@@ -274,10 +271,10 @@ impl Minder {
 
     fn watch_lifetime(&self) {
         let lifetime = self.duty.limits.lifetime;
-        if lifetime.is_some_and(|lifetime| self.duty.born.elapsed() >= lifetime)
-            && self.duty.responder.get().is_some()
-        {
-            self.duty.retire("--max-lifetime");
+        if let (Some(lifetime), Some(ready)) = (lifetime, self.duty.ready.get()) {
+            if ready.elapsed() >= lifetime {
+                self.duty.retire("--max-lifetime");
+            }
         }
     }
 

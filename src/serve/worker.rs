@@ -1,8 +1,8 @@
 //! A worker: a responder, the application and its threads, in a process of its own. Beside the application's threads it
 //! has one that never needs Python's lock (`minder`) and one that the responder needs.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 
@@ -22,6 +22,9 @@ const STACK: usize = 8 << 20;
 const NO_THREAD: &str = "a worker cannot have the threads that it needs: the user (ulimit -u), the service (TasksMax=) or \
                          the container may have as many as are allowed";
 
+/// Seconds after which it is worth to come again where no worker can be made: in so many it is tried again at the latest.
+const RETRY_AFTER: u32 = 10;
+
 /// How far over `--max-rss` a worker may get until it takes nothing new, as a divisor: a twentieth.
 const LEEWAY: u64 = 20;
 
@@ -30,6 +33,8 @@ pub(super) struct Worker<'a> {
     crew: &'a FastcgiCrew<'a>,
     place: Place,
     duty: Arc<Duty>,
+    /// Whether it has no application, as none can be loaded.
+    stands_in: bool,
     /// How many modules there were when their files were last told.
     imported: AtomicUsize,
 }
@@ -37,7 +42,11 @@ pub(super) struct Worker<'a> {
 /// After how much a worker asks to be replaced.
 struct Wear {
     requests: Option<u64>,
-    rss: Option<(u64, Memory)>,
+    rss: Option<Memory>,
+    /// Bytes of resident memory.
+    limit: AtomicU64,
+    /// Whether a request has ended.
+    has_begun: AtomicBool,
     /// The most memory that was seen, so that what is done about it is done once.
     seen: AtomicU64,
 }
@@ -77,8 +86,23 @@ impl<'a> Worker<'a> {
             crew,
             place,
             duty,
+            stands_in: false,
             imported: AtomicUsize::new(0),
         })
+    }
+
+    /// Answers with a page that says when to come again, or with `trouble`, until told to end: nothing else is there to answer.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(super) fn stand_in(
+        mut self,
+        listeners: Vec<Bound>,
+        trouble: Option<String>,
+    ) -> anyhow::Result<Exit> {
+        self.stands_in = true;
+        self.duty.set_trouble(trouble.unwrap_or_default());
+        self.work(listeners, None)
     }
 
     /// Serves until told to end. `loaded`: what the template has imported, if there is one.
@@ -91,14 +115,12 @@ impl<'a> Worker<'a> {
         loaded: Option<Loaded>,
     ) -> anyhow::Result<Exit> {
         let listeners: Vec<Listener> = listeners.into_iter().map(listener).collect();
-        for listener in &listeners {
-            process::close_in_children(&listener.socket);
-        }
         let loaded = match loaded {
             Some(loaded) => {
                 self.duty.prepare_stacks();
                 Some(loaded)
             }
+            None if self.stands_in => None,
             None if self.crew.is_explaining() => {
                 log::warn!("requests are explained, and no application is served (--explain)");
                 None
@@ -147,7 +169,11 @@ impl<'a> Worker<'a> {
             seat.take();
             responder.run(&mut |exchange| self.serve(exchange, seat, caller.as_deref_mut(), &wear));
         };
+        // No thread serves before the master has heard that the worker is ready: what a first request leads to, such as
+        // that it is to be replaced, comes behind that word.
+        let gate = Mutex::new(());
         std::thread::scope(|scope| {
+            let closed = gate.lock();
             // Else those that there are would be waited for.
             let give_up = |_: &std::io::Error| responder.give_up();
             if threads > 1 || self.duty.has_master() {
@@ -158,11 +184,16 @@ impl<'a> Worker<'a> {
                     .context(NO_THREAD)?;
             }
             for (number, seat) in seats.iter().enumerate().skip(1) {
+                let gate = &gate;
                 std::thread::Builder::new()
                     .name(format!("application {}", number + 1))
                     .stack_size(STACK)
                     .spawn_scoped(scope, move || {
-                        if let Err(error) = enter(application, |caller| work(seat, caller)) {
+                        let pass = |caller: Option<&mut Caller>| {
+                            drop(gate.lock());
+                            work(seat, caller);
+                        };
+                        if let Err(error) = enter(application, pass) {
                             log::error!("an application thread cannot start: {error}");
                         }
                     })
@@ -170,6 +201,7 @@ impl<'a> Worker<'a> {
                     .context(NO_THREAD)?;
             }
             self.duty.is_ready();
+            drop(closed);
             enter(application, |caller| work(&seats[0], caller)).map_err(anyhow::Error::msg)
         })
     }
@@ -188,6 +220,7 @@ impl<'a> Worker<'a> {
         match (self.duty.trouble(), caller) {
             (Some(trouble), _) => show(exchange, &trouble),
             (None, Some(caller)) => caller.call(Arc::clone(exchange) as _),
+            (None, None) if self.stands_in => ask_to_come_again(exchange),
             (None, None) => explain::answer(&**exchange, self.crew.gateway()),
         }
         self.duty.unwatch(seat.number());
@@ -199,7 +232,7 @@ impl<'a> Worker<'a> {
     /// With `--reload`, tells the master of the application's files, as often as there are more: Django for one imports
     /// what a URL leads to with the first request.
     fn tell_new_files(&self) {
-        if !self.crew.process.reload || self.crew.is_explaining() {
+        if !self.crew.process.reload || self.crew.is_explaining() || self.stands_in {
             return;
         }
         let count = wsgi::imported_count();
@@ -224,15 +257,25 @@ fn enter(
 }
 
 fn listener(bound: Bound) -> Listener {
-    let Bound { socket, tcp, .. } = bound;
-    Listener { socket, tcp }
+    Listener::new(bound.socket, bound.tcp)
 }
 
 /// Answers with the reason why the application's new code does not load.
 fn show(exchange: &FastcgiExchange, trouble: &str) {
     let text = format!("The application has changed and cannot be loaded.\n\n{trouble}");
-    let page = Page::new("500 Internal Server Error", text);
-    if let Err(error) = exchange.answer_page(&page) {
+    answer(exchange, &Page::new("500 Internal Server Error", text));
+}
+
+/// Answers where there is no application.
+fn ask_to_come_again(exchange: &FastcgiExchange) {
+    let text = "The application cannot be started at the moment.";
+    let mut page = Page::new("503 Service Unavailable", text);
+    page.retry_after = Some(RETRY_AFTER);
+    answer(exchange, &page);
+}
+
+fn answer(exchange: &FastcgiExchange, page: &Page) {
+    if let Err(error) = exchange.answer_page(page) {
         log::debug!("the web server has gone: {error}");
     }
 }
@@ -245,11 +288,14 @@ impl Wear {
         } else {
             duty::random() % (jitter + 1)
         };
-        let memory = |limit| Memory::of_this_process().map(|memory| (limit, memory));
-        let rss = crew.process.max_rss.map(memory).transpose();
+        let rss = crew.process.max_rss.map(|_| Memory::of_this_process());
         Ok(Self {
             requests: crew.process.max_requests.map(|most| most - less),
-            rss: rss.context("the memory of this process cannot be told (--max-rss)")?,
+            rss: rss
+                .transpose()
+                .context("the memory of this process cannot be told (--max-rss)")?,
+            limit: AtomicU64::new(crew.process.max_rss.unwrap_or(u64::MAX)),
+            has_begun: AtomicBool::new(false),
             seen: AtomicU64::new(0),
         })
     }
@@ -259,11 +305,23 @@ impl Wear {
         if self.requests.is_some_and(|most| served >= most) {
             duty.retire("--max-requests");
         }
-        let Some((limit, memory)) = &self.rss else {
+        let Some(memory) = &self.rss else {
             return;
         };
         let resident = memory.resident();
-        if resident > *limit && self.seen.fetch_max(resident, Ordering::Relaxed) < resident {
+        let limit = self.limit.load(Ordering::Relaxed);
+        if resident > limit && !self.has_begun.swap(true, Ordering::Relaxed) {
+            // So would every other worker have, and nobody would serve if each took nothing new from here on.
+            self.limit.store(2 * resident, Ordering::Relaxed);
+            duty.outgrow(&format!(
+                "--max-rss {} MiB ({} MiB)",
+                limit >> 20,
+                resident >> 20
+            ));
+            return;
+        }
+        self.has_begun.store(true, Ordering::Relaxed);
+        if resident > limit && self.seen.fetch_max(resident, Ordering::Relaxed) < resident {
             duty.retire(&format!("--max-rss with {} MiB", resident >> 20));
             if resident > limit + limit / LEEWAY {
                 duty.hold();

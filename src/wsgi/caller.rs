@@ -37,7 +37,15 @@ impl Application {
     /// # Errors
     /// One sentence, and the traceback where the application's own code raised.
     pub fn load(target: &Target, mode: Mode) -> Result<Self, LoadError> {
-        Python::attach(|py| load(py, target)).map(|loaded| Self {
+        let loaded = Python::attach(|py| {
+            let loaded = load(py, target);
+            if forked::is_child() {
+                // It was forked while the application was imported, which is the parent's to serve.
+                end_child(py, None);
+            }
+            loaded
+        });
+        loaded.map(|loaded| Self {
             object: loaded.application,
             file: loaded.file,
             kind: loaded.kind,
@@ -258,8 +266,9 @@ impl Caller {
     }
 }
 
-/// Ends a child that the application forked and that has left the application: the request is the parent's to answer.
-fn end_child(py: Python<'_>, error: Option<&PyErr>) -> ! {
+/// Ends a child that the application forked and that has left the application, its import or its answer to a request: what
+/// follows is the parent's to do.
+pub(super) fn end_child(py: Python<'_>, error: Option<&PyErr>) -> ! {
     let code = match error {
         None => 0,
         Some(error) if error.is_instance_of::<PySystemExit>(py) => {

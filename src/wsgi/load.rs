@@ -7,11 +7,12 @@ use pyo3::exceptions::{PyAttributeError, PyModuleNotFoundError};
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyType};
 
+use super::caller::end_child;
 use super::errors::traceback;
 use super::runners::Runners;
 use super::script::Script;
 use super::target::{Source, Target};
-use crate::gateway::closed;
+use crate::gateway::{closed, forked};
 
 /// Why there is no application.
 #[derive(Debug)]
@@ -39,6 +40,9 @@ impl LoadError {
     }
 
     fn raised(py: Python<'_>, error: &PyErr, doing: &str) -> Self {
+        if forked::is_child() {
+            end_child(py, Some(error));
+        }
         let kind = error
             .get_type(py)
             .name()

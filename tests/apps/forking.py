@@ -1,9 +1,11 @@
 """Forks in a request: the path says what the child does, the query names the folder in which its id is left."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from urllib.parse import parse_qs
 
@@ -52,6 +54,28 @@ def signalled(query, errors):
         os.kill(child, signal.Signals[query["signal"][0]])
         ends.add(end_of(child))
     return " ".join(sorted(ends))
+
+
+def fork_in_c(query, errors):
+    """Several threads fork at a time, as C code does it: without Python's lock."""
+    libc = ctypes.CDLL(None)
+
+    def run():
+        for _ in range(100):
+            child = libc.fork()
+            if child == 0:
+                os._exit(0)
+            # It may wait for a lock that a thread had which it has not.
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    errors.write("all have forked\n")
+    return "forked"
 
 
 def multiprocessed(query, errors):
@@ -129,6 +153,7 @@ def parent_id(query, errors):
 PAGES = {
     "/signalled": signalled,
     "/multiprocessed": multiprocessed,
+    "/in-c": fork_in_c,
     "/reporting": reporting,
     "/reports": reports,
     "/reporting-later": reporting_later,

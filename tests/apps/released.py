@@ -14,6 +14,10 @@ if word == "raises":
 if word == "waits":
     with open(text, "rb") as fifo:
         fifo.read()
+if word == "waits-and-raises":
+    with open(text, "rb") as fifo:
+        fifo.read()
+    raise RuntimeError("this release is broken")
 if word == "hangs":
     time.sleep(60)
 if word == "segfaults":
@@ -25,6 +29,8 @@ os.write(imports, b"i")
 if word == "second-raises" and os.fstat(imports).st_size == 2:
     raise RuntimeError("this is not the first worker")
 
+kept = []
+
 
 def application(environ, start_response):
     os.write(requests, b"r")
@@ -34,6 +40,8 @@ def application(environ, start_response):
             fifo.read()
     if path == "/sleeps":
         time.sleep(float(environ["QUERY_STRING"]))
+    if path == "/grows":
+        kept.append(b"x" * (int(environ["QUERY_STRING"]) << 20))
     if path == "/segfaults":
         os.kill(os.getpid(), signal.SIGSEGV)
     body = (str(os.getpid()) if path == "/pid" else text).encode()

@@ -341,6 +341,56 @@ fn a_child_in_the_background_holds_nothing_of_a_cgi_process() {
     children.the_living();
 }
 
+// ---- Forks at odd times
+
+/// The child is not another worker in its parent's place, whichever way it leaves the import.
+#[test]
+fn a_child_that_is_forked_in_the_import_ends_there() {
+    for options in [&["--workers", "1"][..], &["--workers", "1", "--preload"]] {
+        for what in ["returns", "raises", "exits"] {
+            let children = Children::new();
+            let words = format!("{what} {}", children.path().display());
+            let builder = Gateway::builder("forks_early.py").args(options);
+            let gateway = builder.env("FORKS_EARLY", words).start();
+            gateway.wait_until_ready(1);
+            children.wait_for_end();
+            assert_eq!(children.pids().len(), 1);
+            for _ in 0..3 {
+                let id = fetch(gateway.socket(), &Request::get("/"))
+                    .expect(200)
+                    .text();
+                assert_eq!(id, gateway.worker().to_string());
+            }
+            assert_eq!(gateway.terminate().code, 0);
+        }
+    }
+}
+
+/// There is one answer.
+#[test]
+fn a_child_that_is_forked_in_the_import_answers_no_cgi_request() {
+    for what in ["returns", "raises", "exits"] {
+        let children = Children::new();
+        let words = format!("{what} {}", children.path().display());
+        let cgi = Cgi::new("forks_early.py", &Request::get("/"));
+        let output = cgi.env("FORKS_EARLY", words).run();
+        assert_eq!(output.code, 0, "{output:#?}");
+        let body = output.response().body;
+        assert!(String::from_utf8(body).unwrap().parse::<u32>().is_ok());
+        children.wait_for_end();
+    }
+}
+
+/// The C library runs what is to be done at a fork for several of them at a time.
+#[test]
+fn threads_may_fork_at_the_same_time() {
+    let gateway = start("2");
+    let answer = fetch(gateway.socket(), &Request::get("/in-c")).expect(200);
+    assert_eq!(answer.text(), "forked");
+    gateway.wait_for_log("all have forked");
+    lives_on(gateway);
+}
+
 // ---- The next gateway
 
 /// Where a gateway is started, and started again.

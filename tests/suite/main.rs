@@ -42,10 +42,12 @@ mod wsgi_environ_odd;
 mod wsgi_pep3333;
 
 mod processes_closed;
+mod processes_combined;
 mod processes_crashes;
-mod processes_custody;
 mod processes_deadlines;
 mod processes_folders;
+mod processes_hostile;
+mod processes_killed;
 mod processes_logging;
 mod processes_meddled;
 mod processes_output;

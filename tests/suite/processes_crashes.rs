@@ -120,6 +120,52 @@ fn an_application_that_crashes_at_every_request_does_not_busy_the_machine() {
     assert_eq!(answer.expect(200).text(), "text");
 }
 
+/// One URL that crashes now and then is no reason for the others to wait: its worker has answered before.
+#[test]
+fn a_worker_that_has_answered_is_replaced_at_once_however_often_one_dies() {
+    let release = Release::new("serves text");
+    let gateway = release.start(1, &[]);
+    for turn in 1..=8 {
+        fetch(gateway.socket(), &Request::get("/")).expect(200);
+        let mut connection = Connection::open(gateway.socket());
+        assert_eq!(connection.request(&Request::get("/segfaults")).end, None);
+        gateway.wait_for_count(SEGFAULT, turn);
+    }
+    let begun = Instant::now();
+    fetch(gateway.socket(), &Request::get("/")).expect(200);
+    let log = gateway.log();
+    assert!(!log.contains("one after another"), "{log}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{log}");
+}
+
+/// Nor is another worker that can never start.
+#[test]
+fn a_worker_that_has_answered_is_replaced_although_another_cannot_start() {
+    let release = Release::new("serves text");
+    let gateway = release.start(1, &["--log-level", "debug"]);
+    release.deploy("raises");
+    gateway.signal(Signal::SIGTTIN);
+    gateway.wait_for_log("the next is made in 3.2s");
+    release.deploy("serves mended");
+    let worker = fetch(gateway.socket(), &Request::get("/pid"))
+        .expect(200)
+        .text();
+    let log = gateway.log();
+    send(worker.parse().unwrap(), Signal::SIGKILL);
+    let begun = Instant::now();
+    assert_eq!(
+        fetch(gateway.socket(), &Request::get("/"))
+            .expect(200)
+            .text(),
+        "mended"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}: {log}",
+        begun.elapsed()
+    );
+}
+
 // ---- What the system refuses
 
 /// A worker needs more threads than its first, which had said that it was ready and then waited for nothing.

@@ -277,3 +277,19 @@ fn one_thread_of_several_is_stuck() {
     gateway.wait_for_log("in waits");
     held.release().response(1).expect(504);
 }
+
+/// It asks for the stack by a signal, which the application may have given back its first meaning: to end the process.
+#[test]
+fn the_slow_log_ends_nobody_whose_signals_are_reset() {
+    let gateway = Gateway::start("signals_reset.py", &["--slow-log", "100ms"]);
+    gateway.wait_until_ready(1);
+    let worker = gateway.worker();
+    for _ in 0..2 {
+        let answer = fetch(gateway.socket(), &Request::get("/slow"));
+        assert_eq!(answer.expect(200).text(), "alive");
+    }
+    let line = gateway.wait_for_line(&["slow: GET /slow"]);
+    assert!(line.contains("--slow-log"), "{line}");
+    gateway.wait_for_log("signals_reset.py\", line 12 in application");
+    assert_eq!(gateway.worker(), worker);
+}

@@ -300,6 +300,29 @@ fn on_demand_workers_come_from_a_template_that_is_there() {
     assert_eq!(lines(imports(&gateway)).len(), 1);
 }
 
+/// Somebody cleans up in /run: what the template was born with is not where anybody connects any more.
+#[test]
+fn workers_listen_where_the_master_does_when_they_are_forked() {
+    let gateway = start(&["--workers", "2"], &[]);
+    let workers = gateway.wait_until_ready(2);
+    fs::remove_file(gateway.socket()).unwrap();
+    gateway.wait_for_log("somebody has removed or replaced the socket");
+    for worker in workers {
+        send(worker, Signal::SIGKILL);
+    }
+    gateway.wait_for_count(READY, 4);
+    let answers = ask_all(&gateway, 2);
+    assert_ne!(answers[0]["pid"], answers[1]["pid"]);
+    // Nor does it keep the one open that is gone.
+    let mut old = fs::read_to_string("/proc/net/unix").unwrap();
+    old.retain(|c| c != '\0');
+    let path = gateway.socket().to_str().unwrap();
+    let listening = old
+        .lines()
+        .filter(|line| line.ends_with(path) && line.contains(" 00010000 "));
+    assert_eq!(listening.count(), 1, "{old}");
+}
+
 /// What the import has made is in memory once, whatever the number of workers.
 #[test]
 fn the_memory_of_workers_is_shared() {

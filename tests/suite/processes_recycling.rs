@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::client::{Request, fetch};
-use crate::gateway::{Gateway, READY};
+use crate::client::{Connection, Request, fetch};
+use crate::gateway::{Fifo, Gateway, READY};
 use crate::load::Load;
-use crate::process_table::status_kib;
+use crate::process_table::{cpu_ticks, status_kib};
 use crate::release::Release;
 
 /// Reads in the log that from the first moment with so many ready workers on there were never fewer; gives how many have
@@ -118,4 +118,126 @@ fn a_worker_is_replaced_when_it_has_lived_long_enough() {
         "{}",
         gateway.log()
     );
+}
+
+/// Requests that wait while the application is imported, as those of a busy site do after a restart: they are answered from
+/// the first moment on, by all threads, and each limit may be reached with the first of them.
+fn requests_that_wait_for_the_import(options: &[&str], count: usize) -> (Release, Gateway) {
+    let release = Release::new("serves text");
+    let builder = release.builder().args(["--threads", "64"]).args(options);
+    let fifo = Fifo::new(builder.folder().path(), "fifo");
+    release.deploy(&format!("waits {}", fifo.path()));
+    let gateway = builder.start();
+    let word = fifo.entered();
+    let mut waiting: Vec<_> = (0..count)
+        .map(|_| Connection::open(gateway.socket()))
+        .collect();
+    for connection in &mut waiting {
+        connection.write(&Request::get("/").bytes());
+    }
+    release.deploy("serves text");
+    drop(word);
+    for mut connection in waiting {
+        connection.response(1).expect(200);
+    }
+    (release, gateway)
+}
+
+#[test]
+fn a_limit_that_is_reached_with_the_first_requests_is_not_forgotten() {
+    let (_release, gateway) = requests_that_wait_for_the_import(&["--max-requests", "1"], 24);
+    gateway.wait_for_log("has reached --max-requests");
+    gateway.wait_for_count(READY, 2);
+    gateway.wait_for_count(") ended after", 1);
+    // And so on.
+    for round in 2..=4 {
+        fetch(gateway.socket(), &Request::get("/")).expect(200);
+        gateway.wait_for_count(") ended after", round);
+    }
+}
+
+/// No worker can keep to it: the operator is told so, once, and the site is as well as it can be.
+#[test]
+fn less_memory_than_the_application_takes_is_told_and_does_not_shut_the_doors() {
+    for preload in [&[][..], &["--preload"]] {
+        let options = [&["--max-rss", "1M"][..], preload].concat();
+        let (_release, gateway) = requests_that_wait_for_the_import(&options, 24);
+        let tally = Load::on(&gateway, "/").requests(200).run();
+        tally.expect_none_lost();
+        gateway.wait_for_count(READY, 2);
+        Load::on(&gateway, "/")
+            .requests(200)
+            .run()
+            .expect_none_lost();
+        let log = gateway.log();
+        let told: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("--max-rss") && line.contains("warn"))
+            .collect();
+        assert_eq!(told.len(), 1, "{log}");
+        assert!(
+            told[0].contains("--max-rss 1 MiB") && told[0].contains("give"),
+            "{told:?}"
+        );
+        // As when workers die one after another.
+        assert!(log.matches(READY).count() < 10, "{log}");
+    }
+}
+
+/// The application's import is none of the time that a worker may serve, or none would be young enough to.
+#[test]
+fn a_lifetime_begins_when_a_worker_can_serve() {
+    let options = ["--max-lifetime", "300ms"];
+    let release = Release::new("serves text");
+    let builder = release.builder().args(options);
+    let fifo = Fifo::new(builder.folder().path(), "fifo");
+    release.deploy(&format!("waits {}", fifo.path()));
+    let gateway = builder.start();
+    let word = fifo.entered();
+    let worker = gateway.worker();
+    let before = cpu_ticks(worker);
+    // Not for something to happen: the time for it is to pass.
+    thread::sleep(Duration::from_millis(600));
+    let used = cpu_ticks(worker) - before;
+    assert!(used < 20, "{used} ticks of the processor while it waits");
+    release.deploy("serves text");
+    drop(word);
+    gateway.wait_for_count(READY, 1);
+    let begun = Instant::now();
+    gateway.wait_for_line(&["has reached --max-lifetime"]);
+    assert!(
+        begun.elapsed() > Duration::from_millis(150),
+        "{:?}",
+        begun.elapsed()
+    );
+    gateway.wait_for_count(") ended after", 2);
+}
+
+/// The new code on disk is broken: who would be replaced is the only one that can serve.
+#[test]
+fn a_worker_that_nobody_can_follow_serves_on_whatever_it_has_reached() {
+    for options in [
+        &["--max-requests", "3"][..],
+        &["--max-lifetime", "300ms"],
+        &["--max-rss", "60M"],
+    ] {
+        let release = Release::new("serves old");
+        let gateway = release.start(1, options);
+        fetch(gateway.socket(), &Request::get("/")).expect(200);
+        release.deploy("raises");
+        for _ in 0..8 {
+            fetch(gateway.socket(), &Request::get("/grows?80")).expect(200);
+        }
+        gateway.wait_for_count("before it was ready", 2);
+        Load::on(&gateway, "/")
+            .requests(50)
+            .run()
+            .expect_none_lost();
+        release.deploy("serves new");
+        gateway.wait_for_count(READY, 2);
+        gateway.wait_for("the new code", || {
+            let answer = fetch(gateway.socket(), &Request::get("/"));
+            (answer.expect(200).text() == "new").then_some(())
+        });
+    }
 }

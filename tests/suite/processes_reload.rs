@@ -152,7 +152,7 @@ fn new_code_that_crashes_at_import_changes_nothing() {
 #[test]
 fn new_code_that_hangs_at_import_changes_nothing() {
     let release = Release::new("serves old");
-    let gateway = release.start(1, &["--startup-timeout", "700ms"]);
+    let gateway = release.start(1, &["--startup-timeout", "2s"]);
     let worker = gateway.worker();
     release.deploy("hangs");
     let (done, tally) = Load::on(&gateway, "/")

@@ -2,8 +2,11 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
+
 use crate::client::{Request, Response, fetch};
-use crate::gateway::{Builder, Gateway};
+use crate::gateway::{Builder, Gateway, READY};
+use crate::process_table::send;
 
 /// An application of two files in the gateway's folder: `site.py` imports `part.py`, whose word it answers with.
 fn application() -> Builder {
@@ -121,6 +124,22 @@ fn with_debug_a_mistake_is_on_the_page() {
     wait_for_text(&gateway, "mended");
 }
 
+/// Workers that come later say so as well: from the template, they have the old code.
+#[test]
+fn with_debug_a_mistake_is_on_the_page_of_workers_that_come_later() {
+    let gateway = application().args(["--debug", "--preload"]).start();
+    let worker = gateway.wait_until_ready(1)[0];
+    save(&gateway, "WORD = undefined_word\n");
+    gateway.wait_for_log("reload: failed");
+    send(worker, Signal::SIGKILL);
+    gateway.wait_for_count(READY, 2);
+    gateway.wait_for("a page that tells", || {
+        (get(&gateway).status == 500).then_some(())
+    });
+    save(&gateway, "WORD = b\"mended\"\n");
+    wait_for_text(&gateway, "mended");
+}
+
 /// A file that was not there when it was imported: the one that cannot be imported is watched as well.
 #[test]
 fn a_mistake_in_a_new_file_can_be_mended() {
@@ -132,4 +151,48 @@ fn a_mistake_in_a_new_file_can_be_mended() {
     gateway.wait_for_log("reload: failed");
     fs::write(&new, "WORD = b\"new\"\n").unwrap();
     wait_for_text(&gateway, "new");
+}
+
+/// The first import as well as any other: a developer who starts the gateway in the middle of an edit saves the file again.
+#[test]
+fn a_mistake_in_the_first_import_waits_for_a_change() {
+    for options in [
+        &[][..],
+        &["--preload"],
+        &["--min-workers", "0", "--startup-timeout", "4s"],
+        &["--debug"],
+    ] {
+        let builder = application().args(options);
+        let part = builder.folder().path().join("part.py");
+        fs::write(&part, "WORD = (\n").unwrap();
+        let mut gateway = builder.start();
+        let answer = get(&gateway);
+        let is_shown = options == ["--debug"];
+        assert_eq!(
+            answer.status,
+            if is_shown { 500 } else { 503 },
+            "{answer:?}"
+        );
+        let page = answer.text();
+        assert_eq!(page.contains("SyntaxError"), is_shown, "{page}");
+        // Another mistake, and a word of the operator's.
+        fs::write(&part, "WORD = undefined_word\n").unwrap();
+        gateway.wait_for_log("NameError");
+        assert!(gateway.is_running());
+        save(&gateway, "WORD = b\"mended\"\n");
+        gateway.wait_for_log("ready on ");
+        wait_for_text(&gateway, "mended");
+        save(&gateway, "WORD = b\"again\"\n");
+        wait_for_text(&gateway, "again");
+        assert_eq!(gateway.terminate().code, 0);
+    }
+}
+
+/// Nothing is imported that could be changed.
+#[test]
+fn an_application_that_is_not_there_is_not_waited_for() {
+    let exit = Gateway::builder("no_such_module_here")
+        .arg("--reload")
+        .run();
+    assert_eq!(exit.code, 3, "{}", exit.log);
 }

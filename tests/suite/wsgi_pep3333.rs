@@ -1613,7 +1613,7 @@ mod environ {
         let [fastcgi, cgi] = Doors::open("dump:application").get("/values");
         assert_eq!(
             flags(&fastcgi),
-            "wsgi.multiprocess=False wsgi.multithread=False wsgi.run_once=False"
+            "wsgi.multiprocess=True wsgi.multithread=False wsgi.run_once=False"
         );
         assert_eq!(
             flags(&cgi),
@@ -1623,6 +1623,8 @@ mod environ {
         let values = fetch(gateway.socket(), &Request::get("/values"));
         let values = values.expect(200).text();
         assert!(values.contains("wsgi.multithread=True"), "{values}");
+        // Also of one worker: its successor is there before it leaves.
+        assert!(values.contains("wsgi.multiprocess=True"), "{values}");
     }
 
     /// "URL Reconstruction".

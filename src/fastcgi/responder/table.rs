@@ -1,7 +1,7 @@
 //! What a responder watches: the connections that wait, and its doors, the listeners and the handoff channel.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -187,7 +187,7 @@ impl Responder {
         self.shut_doors(table);
         self.rouse(table);
         for listener in table.listeners.drain(..) {
-            let _ = listener.socket.into_raw_fd();
+            listener.abandon();
         }
     }
 

@@ -7,14 +7,16 @@ use std::time::Instant;
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use super::super::channel::{Channel, Message};
+use super::super::child::Child;
 use super::super::crew::{Birth, Orders, Post, refused};
 use super::super::forks::{expect_fork, forget_fork};
 use super::super::output::Output;
 use super::super::scoreboard::Place;
 use super::super::signals::end_at_once;
 use super::Master;
-use super::custody::Copies;
+use super::fallback::NO_GENERATION;
 use super::generations::Template;
+use super::rules::Budget;
 use super::workers::{State, Worker};
 
 impl Master<'_> {
@@ -27,21 +29,29 @@ impl Master<'_> {
             Ok(()) => true,
             Err(error) => {
                 let delay = self.backoff.died(now, std::time::Duration::ZERO);
+                self.note_failure(now);
                 log::error!("{}; tried again in {delay:?}", refused(error));
                 false
             }
         }
     }
 
-    fn try_make_worker(&mut self, generation: u32, number: u32, now: Instant) -> io::Result<()> {
-        let place = self.board.place(number as usize - 1);
-        place.clear();
+    pub(super) fn try_make_worker(
+        &mut self,
+        generation: u32,
+        number: u32,
+        now: Instant,
+    ) -> io::Result<()> {
+        let (place, memory) = Place::new(self.plan.threads)?;
         let (ours, theirs) = Channel::pair()?;
         let (output, their_output) = Output::pipe(self.plan.worker_output)?;
         self.plan.identity.give_output(&their_output);
-        let pid = match self.template_of(generation) {
+        let process = match self.template_of(generation) {
             Some(template) => {
-                let fds = vec![theirs.into_fd(), their_output];
+                // The listening sockets as they are now: what the template was born with may be none any more.
+                let mut fds = vec![theirs.into_fd()?, their_output, memory];
+                let sockets = self.listening.try_clone()?;
+                fds.extend(sockets.into_iter().map(|bound| bound.socket));
                 template.channel.send_now(&Message::Fork(number, fds))?;
                 None
             }
@@ -51,10 +61,10 @@ impl Master<'_> {
                 let forked = unsafe { fork() };
                 forget_fork();
                 match forked? {
-                    ForkResult::Parent { child } => Some(child),
+                    ForkResult::Parent { child } => Some(Child::forked(child)),
                     ForkResult::Child => {
                         drop(ours);
-                        self.become_worker(number, theirs, &their_output, place)
+                        self.become_worker(generation, number, theirs, &their_output, place)
                     }
                 }
             }
@@ -62,15 +72,19 @@ impl Master<'_> {
         self.workers.push(Worker {
             number,
             generation,
-            pid,
-            place: self.board.place(number as usize - 1),
+            process,
+            place,
             channel: ours,
             output,
             state: State::Starting,
             born: now,
             ready: None,
             retires: None,
+            outgrown: None,
             reason: None,
+            budget: Budget::new(now),
+            breach: None,
+            stopped: None,
             limit: None,
             version: self.version,
             hung_up: false,
@@ -90,7 +104,8 @@ impl Master<'_> {
         forget_fork();
         match forked? {
             ForkResult::Parent { child } => Ok(Template {
-                pid: child,
+                process: Child::forked(child),
+                budget: Budget::new(now),
                 channel: ours,
                 output,
                 born: now,
@@ -107,14 +122,20 @@ impl Master<'_> {
 
     fn become_worker(
         &mut self,
+        generation: u32,
         number: u32,
         channel: Channel,
         output: &std::os::fd::OwnedFd,
         place: Place,
     ) -> ! {
         self.leave_master();
+        let is_fallback = generation == NO_GENERATION;
+        let title = match is_fallback {
+            true => format!("wsgi-gateway: fallback {}", self.plan.name),
+            false => format!("wsgi-gateway: worker {number} {}", self.plan.name),
+        };
         let birth = Birth {
-            title: format!("wsgi-gateway: worker {number} {}", self.plan.name),
+            title,
             output,
             channel: &channel,
             crew: self.crew,
@@ -124,13 +145,16 @@ impl Master<'_> {
             Ok(()) => {
                 let listeners = std::mem::take(&mut self.listening).into_sockets();
                 let crew = self.crew;
-                live(|| {
-                    crew.work(Post {
-                        number,
-                        channel,
-                        place,
-                        listeners,
-                    })
+                let trouble = self.trouble.take();
+                let post = Post {
+                    number,
+                    channel,
+                    place,
+                    listeners,
+                };
+                live(|| match is_fallback {
+                    true => crew.stand_in(post, trouble),
+                    false => crew.work(post),
                 })
             }
             Err(error) => failed(&error),
@@ -162,8 +186,9 @@ impl Master<'_> {
                     end_at_once(0);
                 }
                 let name = self.plan.name.clone();
-                let listeners = std::mem::take(&mut self.listening).into_sockets();
-                let orders = Orders::new(channel, name, self.board.clone(), listeners);
+                // Each worker gets them with the order for it.
+                drop(std::mem::take(&mut self.listening));
+                let orders = Orders::new(channel, name, self.plan.threads);
                 live(|| self.crew.prepare(orders))
             }
             Err(error) => failed(&error),
@@ -172,18 +197,19 @@ impl Master<'_> {
     }
 
     /// Closes, in a child, what is the master's alone: another worker's channel that stayed open here would hide the
-    /// master's death from it.
+    /// master's death from it, by its place on the scoreboard it could be accused, and by the pipe of its signals the master
+    /// would obey anybody.
     fn leave_master(&mut self) {
         self.workers.clear();
         self.strays.clear();
-        self.copies = Copies::default();
         self.current = None;
         self.candidate = None;
+        self.signals = None;
     }
 
     /// A place that no worker has, not even one on its way out.
     pub(super) fn free_number(&self) -> Option<u32> {
-        let most = u32::try_from(self.board.places()).unwrap_or(u32::MAX);
+        let most = u32::try_from(self.places).unwrap_or(u32::MAX);
         (1..=most).find(|number| self.workers.iter().all(|worker| worker.number != *number))
     }
 }

@@ -1,15 +1,17 @@
 //! The end of the gateway.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::super::channel::Message;
 use super::super::listening::Listening;
-use super::custody::Copies;
 use super::workers::{Limit, State};
 use super::{Master, Stage};
+
+/// How long processes that were killed may take to be gone.
+const GONE: Duration = Duration::from_secs(2);
 
 impl Master<'_> {
     /// SIGTERM: what is in flight is finished, nothing new is taken.
@@ -20,7 +22,6 @@ impl Master<'_> {
         log::info!("told to end: finishing what is in flight");
         self.service.stopping();
         self.stage = Stage::Ending;
-        self.copies = Copies::default();
         // First, so that nobody connects to a socket that is about to be closed.
         self.listening.refuse_new();
         for generation in [self.current.take(), self.candidate.take()]
@@ -56,14 +57,23 @@ impl Master<'_> {
             .filter_map(|generation| generation.template)
             .collect();
         for template in &templates {
-            let _ = nix::sys::signal::kill(template.pid, Signal::SIGKILL);
+            template.process.signal(Signal::SIGKILL);
         }
         for worker in &self.workers {
             worker.signal(Signal::SIGKILL);
         }
+        // Not for long: a process may be in a system call that does not end.
+        let until = Instant::now() + GONE;
         for worker in &self.workers {
-            if let Some(pid) = worker.pid {
-                let _ = waitpid(pid, None);
+            let Some(process) = &worker.process else {
+                continue;
+            };
+            let is_there = || {
+                let status = waitpid(process.pid(), Some(WaitPidFlag::WNOHANG));
+                status == Ok(WaitStatus::StillAlive)
+            };
+            while is_there() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
         self.workers.clear();

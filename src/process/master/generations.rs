@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::super::channel::{Channel, Message, Received};
+use super::super::channel::{Channel, Heard, Message};
+use super::super::child::Child;
 use super::super::output::Output;
-use super::super::threads::ask_for_stacks;
-use super::workers::{Died, State, say};
+use super::rules::{Breach, Budget, Speaker, judge, plausible_files};
+use super::workers::{AT_ONCE, Died, State, Worker, say};
 use super::{Ending, Master, Stage, stamp};
 
 /// How long a template whose time is over may take to write its stacks, and then to be gone.
@@ -24,18 +25,21 @@ pub(super) struct Generation {
     pub(super) template: Option<Template>,
     /// Why it cannot be loaded, in the words of the process that tried.
     trouble: Option<String>,
+    begun: Instant,
 }
 
 /// The process that has imported the application.
 #[derive(Debug)]
 pub(super) struct Template {
-    pub(super) pid: Pid,
+    pub(super) process: Child,
     pub(super) channel: Channel,
     pub(super) output: Output,
     pub(super) born: Instant,
     /// Since when workers can be forked from it.
     pub(super) ready: Option<Instant>,
     pub(super) hung_up: bool,
+    /// How much was heard of it lately.
+    pub(super) budget: Budget,
     /// When it is killed, after it was told to write its stacks.
     pub(super) killed_at: Option<Instant>,
 }
@@ -43,7 +47,9 @@ pub(super) struct Template {
 impl Generation {
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let template = self.template.as_ref();
-        let channel = template.filter(|template| !template.hung_up);
+        let is_heard =
+            |template: &&Template| !template.hung_up && template.budget.until().is_none();
+        let channel = template.filter(is_heard);
         let output = template.filter(|template| !template.output.is_closed);
         let channel = channel.map(|template| template.channel.as_fd());
         let output = output.map(|template| template.output.as_fd());
@@ -65,6 +71,7 @@ impl Master<'_> {
             number: self.generations,
             template: None,
             trouble: None,
+            begun: now,
         });
         let next = self.generations;
         let started = if self.plan.preload {
@@ -109,7 +116,9 @@ impl Master<'_> {
             return;
         }
         log::info!("reload: begun ({why})");
-        self.service.reloading();
+        if self.current.is_some() {
+            self.service.reloading();
+        }
         self.begin_generation(now);
     }
 
@@ -158,6 +167,7 @@ impl Master<'_> {
         let number = candidate.number;
         let before = self.current.replace(candidate);
         self.backoff.forget();
+        self.trouble = None;
         match before {
             None => {
                 log::info!("ready on {}", self.listening.names());
@@ -185,19 +195,37 @@ impl Master<'_> {
         }
         let trouble = candidate.trouble.clone();
         if let Some(template) = candidate.template {
-            let _ = kill(template.pid, Signal::SIGKILL);
+            template.process.signal(Signal::SIGKILL);
         }
         let reason = match (reason, died) {
             (Some(reason), _) => reason.to_owned(),
             (None, Died::Exited(3)) => "the application cannot be loaded".to_owned(),
             (None, died) => format!("the process that loaded the application died: {died}"),
         };
+        // A template that lives has the code as it was, and so will workers that are made now.
+        let can_go_on = self.current.is_some() && self.plan.preload && self.can_make_workers();
+        if !can_go_on {
+            self.note_failure(candidate.begun);
+        }
+        if self.plan.show_trouble {
+            self.trouble = Some(trouble.unwrap_or_else(|| reason.clone()));
+            self.tell_trouble();
+        }
         if self.current.is_some() {
-            log::error!("reload: failed: {reason}; the application as it was goes on serving");
+            let serves = match can_go_on || self.serving_workers() > 0 {
+                true => "the application as it was goes on serving",
+                false => {
+                    "no worker has the application as it was, so that requests wait for one that can be made"
+                }
+            };
+            log::error!("reload: failed: {reason}; {serves}");
             self.service.ready(Instant::now());
-            if self.plan.show_trouble {
-                self.tell_trouble(&trouble.unwrap_or(reason));
-            }
+            return;
+        }
+        if self.stage == Stage::Serving && !self.files.is_empty() {
+            log::error!(
+                "cannot start: {reason}; waiting until a file of the application changes (--reload)"
+            );
             return;
         }
         self.ending = match died {
@@ -211,12 +239,17 @@ impl Master<'_> {
         }
         self.listening.refuse_new();
         self.stage = Stage::Ending;
+        self.answer_before_the_end(Instant::now());
     }
 
-    /// Has the workers answer with the reason why the new code does not load.
-    fn tell_trouble(&self, text: &str) {
-        for worker in &self.workers {
-            let _ = worker.channel.send_now(&Message::Trouble(text.to_owned()));
+    /// Has the workers answer with the reason why the new code does not load, where that is wanted; those as well that have
+    /// become ready since.
+    pub(super) fn tell_trouble(&self) {
+        let Some(text) = &self.trouble else { return };
+        let serving = self.current.as_ref().map(|current| current.number);
+        let is_old = |worker: &&Worker| worker.is_fallback() || Some(worker.generation) == serving;
+        for worker in self.workers.iter().filter(is_old) {
+            let _ = worker.channel.send_now(&Message::Trouble(text.clone()));
         }
     }
 
@@ -240,17 +273,45 @@ impl Master<'_> {
 
     /// Reads what templates have said.
     pub(super) fn read_templates(&mut self) {
+        let now = Instant::now();
+        let watches = self.plan.watch_files;
         let mut heard: Vec<(u32, Message)> = Vec::new();
         for generation in self.current.iter_mut().chain(&mut self.candidate) {
             let number = generation.number;
             let Some(template) = &mut generation.template else {
                 continue;
             };
-            while !template.hung_up {
-                match template.channel.receive() {
-                    Received::Message(message) => heard.push((number, message)),
-                    Received::Nothing => break,
-                    Received::Closed => template.hung_up = true,
+            let mut is_ready = template.ready.is_some();
+            for _ in 0..AT_ONCE {
+                if template.hung_up || template.budget.is_spent(now) {
+                    break;
+                }
+                let judged = match template.channel.hear() {
+                    Heard::Nothing => break,
+                    Heard::Closed => {
+                        template.hung_up = true;
+                        break;
+                    }
+                    Heard::Nonsense(what) => Err(Breach(what)),
+                    Heard::Message(_, sender) if sender != template.process.pid() => {
+                        Err(Breach("by another process"))
+                    }
+                    Heard::Message(message, _) => {
+                        template.budget.spend(&message);
+                        judge(&message, Speaker::Template { is_ready }, watches).map(|()| message)
+                    }
+                };
+                match judged {
+                    Ok(message) => {
+                        is_ready |= matches!(message, Message::Ready);
+                        heard.push((number, message));
+                    }
+                    Err(breach) => {
+                        let pid = template.process.pid();
+                        log::error!("the template (pid {pid}) is killed and replaced: {breach}");
+                        template.process.signal(Signal::SIGKILL);
+                        template.hung_up = true;
+                    }
                 }
             }
             template.output.read(|line| log::info!("template: {line}"));
@@ -258,21 +319,32 @@ impl Master<'_> {
         for (number, message) in heard {
             match message {
                 Message::Ready => {
+                    if self
+                        .current
+                        .as_ref()
+                        .is_some_and(|known| known.number == number)
+                    {
+                        self.note_success();
+                    }
                     let known = self.current.iter_mut().chain(&mut self.candidate);
                     for generation in known.filter(|known| known.number == number) {
                         if let Some(template) = &mut generation.template {
                             template.ready = Some(Instant::now());
                             log::info!(
                                 "the template (pid {}) has imported the application",
-                                template.pid
+                                template.process.pid()
                             );
                         }
                     }
                 }
                 Message::Log(level, text) => say(level, &format!("template: {text}")),
                 Message::CannotLoad(text) => self.note_trouble(number, text),
-                Message::Files(files) => self.note_files(&files),
-                _ => log::debug!("the template sent a message that is not for the master"),
+                Message::Files(files) => {
+                    let files = plausible_files(&files, self.files.len());
+                    self.note_files(&files);
+                }
+                // Not let through by the rules.
+                _ => {}
             }
         }
     }
@@ -283,7 +355,7 @@ impl Master<'_> {
             let template = generation
                 .as_ref()
                 .and_then(|known| known.template.as_ref());
-            template.is_some_and(|template| template.pid == pid)
+            template.is_some_and(|template| template.process.pid() == pid)
         };
         if is(&self.candidate) {
             if self.stage == Stage::Serving {
@@ -301,6 +373,9 @@ impl Master<'_> {
                     Some(_) => "",
                     None => ", before it was ready",
                 };
+                if template.ready.is_none() {
+                    self.note_failure(template.born);
+                }
                 let next = match self.backoff.died(now, served) {
                     Duration::ZERO => "at once".to_owned(),
                     delay => format!("in {delay:?}"),
@@ -328,11 +403,13 @@ impl Master<'_> {
                     log::error!(
                         "the template (pid {}) has not imported the application within {:?} (--startup-timeout): \
                          killing it",
-                        template.pid,
+                        template.process.pid(),
                         self.plan.startup_timeout
                     );
-                    let _ = kill(template.pid, Signal::SIGKILL);
+                    template.process.signal(Signal::SIGKILL);
                     template.killed_at = Some(now + LAST_WORDS);
+                    let born = template.born;
+                    self.note_failure(born);
                 }
             }
             None if self.backoff.until(now).is_some() => {}
@@ -344,6 +421,7 @@ impl Master<'_> {
                 }
                 Err(error) => {
                     let delay = self.backoff.died(now, Duration::ZERO);
+                    self.note_failure(now);
                     log::error!("the template cannot be made: {error}; tried again in {delay:?}");
                 }
             },
@@ -393,7 +471,7 @@ impl Template {
             Some(at) => now >= at,
             None if now >= self.born + startup => {
                 self.killed_at = Some(now + LAST_WORDS);
-                ask_for_stacks(self.pid);
+                self.process.ask_for_stacks();
                 false
             }
             None => false,
@@ -402,6 +480,6 @@ impl Template {
 
     /// Ends it: it has nothing to finish.
     pub(super) fn end(self) {
-        let _ = kill(self.pid, Signal::SIGKILL);
+        self.process.signal(Signal::SIGKILL);
     }
 }

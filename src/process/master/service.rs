@@ -10,7 +10,6 @@ use sd_notify::NotifyState;
 
 use super::super::scoreboard::Place;
 use super::Master;
-use super::workers::State;
 
 /// How often the status line is told when it has changed.
 const STATUS: Duration = Duration::from_secs(5);
@@ -112,21 +111,18 @@ impl Service {
 impl Master<'_> {
     /// One line on how things are.
     pub(super) fn describe(&self) -> String {
-        let ready = self
-            .workers
-            .iter()
-            .filter(|worker| worker.state == State::Ready);
+        let ready = self.workers.iter().filter(|worker| worker.serves());
         let places: Vec<&Place> = ready.map(|worker| &worker.place).collect();
         let busy = places.iter().filter(|place| place.idle().is_none()).count();
         let living: u64 = self
             .workers
             .iter()
             .map(|worker| worker.place.requests())
-            .sum();
+            .fold(0, u64::saturating_add);
         format!(
             "{} workers ready, {busy} busy; {} requests served; generation {}",
             places.len(),
-            self.requests + living,
+            self.requests.saturating_add(living),
             self.current.as_ref().map_or(0, |current| current.number)
         )
     }

@@ -49,7 +49,9 @@ impl Master<'_> {
             }
         }
         for number in self.idle_workers() {
-            if !self.pool.shrink() {
+            // The code on disk may not be what it has in memory any more, and nobody could be made after it.
+            let is_last = self.is_in_need() && self.serving_workers() <= 1;
+            if is_last || !self.pool.shrink() {
                 break;
             }
             self.dismiss(number, "idle for --idle-timeout", now);
@@ -111,7 +113,7 @@ impl Master<'_> {
         is_none || (told && !free)
     }
 
-    fn is_anyone_waiting(&self) -> bool {
+    pub(super) fn is_anyone_waiting(&self) -> bool {
         let sockets = self.listening.sockets();
         let mut fds: Vec<PollFd<'_>> = sockets
             .iter()
@@ -130,7 +132,7 @@ impl Master<'_> {
         let starting = self
             .workers
             .iter()
-            .filter(|worker| worker.state == State::Starting)
+            .filter(|worker| worker.state == State::Starting && !worker.is_fallback())
             .count();
         let missing = self.pool.wanted().saturating_sub(self.fresh().count());
         let may = self.at_once.saturating_sub(starting);
@@ -183,6 +185,52 @@ impl Master<'_> {
             let Some((_, number)) = idle.pop() else { break };
             self.dismiss(number, "one worker too many", now);
         }
+    }
+
+    /// A worker has reached a limit, whatever it does: it is replaced.
+    pub(super) fn note_limit(&mut self, index: usize, limit: String) {
+        let worker = &mut self.workers[index];
+        if worker.state != State::Leaving && worker.retires.is_none() && !worker.is_fallback() {
+            log::info!("{} has reached {limit}: replacing it", worker.name());
+            worker.retires = Some(limit);
+        }
+    }
+
+    /// A worker's first request has broken a limit already. That may have been the request or the application, so that the
+    /// worker is replaced, too; but no one after the other for nothing.
+    pub(super) fn note_outgrown(&mut self, index: usize, limit: String) {
+        let worker = &mut self.workers[index];
+        if worker.state == State::Leaving || worker.is_fallback() {
+            return;
+        }
+        if worker.generation > self.outgrown_told {
+            self.outgrown_told = worker.generation;
+            log::warn!(
+                "{} has taken more than {limit} with its first request already: give it more, or leave it out; a worker \
+                 after which the next is no better goes on serving for a while",
+                worker.name()
+            );
+        }
+        worker.outgrown.get_or_insert(limit);
+    }
+
+    /// Has a worker replaced that no limit fits, when it is time for one.
+    pub(super) fn retire_outgrown(&mut self, now: Instant) {
+        if self.outgrown.until(now).is_some() {
+            return;
+        }
+        let mut workers = self.workers.iter_mut();
+        let found = workers.find(|worker| worker.outgrown.is_some() && worker.retires.is_none());
+        if let Some(worker) = found {
+            worker.retires = worker.outgrown.take();
+            self.outgrown.died(now, Duration::ZERO);
+        }
+    }
+
+    /// When the next of those is replaced.
+    pub(super) fn next_outgrown(&self, now: Instant) -> Option<Instant> {
+        let is_any = self.workers.iter().any(|worker| worker.outgrown.is_some());
+        self.outgrown.until(now).filter(|_| is_any)
     }
 
     /// Tells a worker to finish what it has and end; its idle connections go to the others, if there are any.

@@ -4,18 +4,23 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::super::channel::{Channel, Message, Received};
+use super::super::channel::{Channel, Heard, Message};
+use super::super::child::Child;
 use super::super::output::Output;
 use super::super::scoreboard::{Place, Running};
 use super::generations::Generation;
+use super::rules::{Breach, Budget, Speaker, judge, plausible_files};
 use super::{Master, Stage};
 
 /// The most messages of one worker that are read before the others have their turn.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
+
+/// The most outputs of dead workers that are read on for children of theirs: each takes a descriptor.
+const STRAYS: usize = 64;
 
 /// How long a worker that was told to write its stacks and end may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -44,7 +49,7 @@ pub(super) struct Worker {
     pub(super) number: u32,
     pub(super) generation: u32,
     /// Not known yet while the template makes it.
-    pub(super) pid: Option<Pid>,
+    pub(super) process: Option<Child>,
     pub(super) place: Place,
     pub(super) channel: Channel,
     pub(super) output: Output,
@@ -53,6 +58,8 @@ pub(super) struct Worker {
     pub(super) ready: Option<Instant>,
     /// Why it is to be replaced, where it is.
     pub(super) retires: Option<String>,
+    /// The limit that its first request has broken already, if it has.
+    pub(super) outgrown: Option<String>,
     /// Why it was told to end.
     pub(super) reason: Option<String>,
     /// When more is done about its end, and what.
@@ -60,6 +67,12 @@ pub(super) struct Worker {
     /// Which listening sockets it has.
     pub(super) version: u32,
     pub(super) hung_up: bool,
+    /// How much was heard of it lately.
+    pub(super) budget: Budget,
+    /// What it did that no worker of ours does: it is killed for it.
+    pub(super) breach: Option<Breach>,
+    /// Since when it is stopped by a signal.
+    pub(super) stopped: Option<Instant>,
 }
 
 /// What follows when a worker does not end in time.
@@ -75,7 +88,8 @@ pub(super) enum Limit {
 
 impl Worker {
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let channel = (!self.hung_up).then(|| self.channel.as_fd());
+        let is_heard = !self.hung_up && self.budget.until().is_none();
+        let channel = is_heard.then(|| self.channel.as_fd());
         let output = (!self.output.is_closed).then(|| self.output.as_fd());
         channel.into_iter().chain(output)
     }
@@ -87,15 +101,16 @@ impl Worker {
 
     /// How the log names it.
     pub(super) fn name(&self) -> String {
-        match self.pid {
-            Some(pid) => format!("worker {} (pid {pid})", self.number),
+        match &self.process {
+            Some(process) if self.is_fallback() => format!("the fallback (pid {})", process.pid()),
+            Some(process) => format!("worker {} (pid {})", self.number, process.pid()),
             None => format!("worker {}", self.number),
         }
     }
 
     pub(super) fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.pid {
-            let _ = kill(pid, signal);
+        if let Some(process) = &self.process {
+            process.signal(signal);
         }
     }
 
@@ -125,23 +140,93 @@ impl Master<'_> {
             output.read(|line| tell(*number, line));
         }
         self.strays.retain(|(_, output)| !output.is_closed);
+        let many = self.strays.len().saturating_sub(STRAYS);
+        for (number, _) in self.strays.drain(..many) {
+            log::warn!(
+                "worker {number} has left processes behind whose output is read no more: {STRAYS} others have, too"
+            );
+        }
         self.read_templates();
     }
 
-    /// Reads what a worker has said, as much as is its turn; whether there may be more of its messages.
-    fn read_worker(&mut self, index: usize) -> bool {
+    /// Reads what a worker has said, as much as is its turn.
+    fn read_worker(&mut self, index: usize) {
+        let now = Instant::now();
         let number = self.workers[index].number;
-        let mut heard = 0;
-        while heard < AT_ONCE && !self.workers[index].hung_up {
-            match self.workers[index].channel.receive() {
-                Received::Message(message) => self.hear(index, message),
-                Received::Nothing => break,
-                Received::Closed => self.workers[index].hung_up = true,
+        for _ in 0..AT_ONCE {
+            let worker = &mut self.workers[index];
+            if worker.hung_up || worker.budget.is_spent(now) || !self.hear(index, now) {
+                break;
             }
-            heard += 1;
         }
         self.workers[index].output.read(|line| tell(number, line));
-        heard == AT_ONCE
+    }
+
+    /// Hears the next that a worker has to say; whether there was something.
+    fn hear(&mut self, index: usize, now: Instant) -> bool {
+        let watches = self.plan.watch_files;
+        let worker = &mut self.workers[index];
+        let judged = match worker.channel.hear() {
+            Heard::Nothing => return false,
+            Heard::Closed => {
+                worker.hung_up = true;
+                // One that has not died, and does not end by itself.
+                let limit = (now + LAST_WORDS, Limit::Kill);
+                worker.limit.get_or_insert(limit);
+                return false;
+            }
+            Heard::Nonsense(what) => Err(Breach(what)),
+            Heard::Message(message, sender) => {
+                worker.budget.spend(&message);
+                let pid = worker.process.as_ref().map(Child::pid);
+                let speaker = pid.map_or(Speaker::Unborn, |_| Speaker::Worker(worker.state));
+                let judged = match pid {
+                    Some(pid) if pid != sender => Err(Breach("by another process")),
+                    _ => judge(&message, speaker, watches),
+                };
+                judged.map(|()| (message, sender))
+            }
+        };
+        match judged {
+            Ok((Message::Forked, sender)) => self.is_born(index, sender, now),
+            Ok((message, _)) => self.obey(index, message, now),
+            Err(breach) => self.expel(index, breach, now),
+        }
+        true
+    }
+
+    /// A worker that the template has made is there, and this is its number.
+    fn is_born(&mut self, index: usize, pid: Pid, now: Instant) {
+        let is = |child: &Child| child.pid() == pid;
+        let templates = self.current.iter().chain(&self.candidate);
+        let mut templates = templates.filter_map(|known| known.template.as_ref());
+        let is_known = templates.any(|template| is(&template.process))
+            || self
+                .workers
+                .iter()
+                .any(|worker| worker.process.as_ref().is_some_and(is));
+        match Child::find(pid).filter(|_| !is_known) {
+            Some(child) => self.workers[index].process = Some(child),
+            None => self.expel(index, Breach("in another's name"), now),
+        }
+    }
+
+    /// Ends a worker that is not what it was: nothing more is heard of it.
+    fn expel(&mut self, index: usize, breach: Breach, now: Instant) {
+        let worker = &mut self.workers[index];
+        let served = worker.ready.map_or(Duration::ZERO, |ready| now - ready);
+        let begun = worker.born;
+        log::error!("{} is killed and replaced: {breach}", worker.name());
+        worker.signal(Signal::SIGKILL);
+        worker.hung_up = true;
+        worker.breach = Some(breach);
+        worker.state = State::Leaving;
+        worker.limit = Some((now + LAST_WORDS, Limit::Kill));
+        let is_current = self.current.as_ref().map(|it| it.number) == Some(worker.generation);
+        if is_current && self.stage == Stage::Serving {
+            self.backoff.died(now, served);
+            self.note_failure(begun);
+        }
     }
 
     /// Gives up workers that never came to be: the template that was to fork them has ended, or was refused a process. No
@@ -150,7 +235,7 @@ impl Master<'_> {
         while let Some(index) = self
             .workers
             .iter()
-            .position(|worker| worker.hung_up && worker.pid.is_none())
+            .position(|worker| worker.hung_up && worker.process.is_none())
         {
             let worker = self.workers.remove(index);
             let number = |generation: &Option<Generation>| generation.as_ref().map(|it| it.number);
@@ -162,6 +247,7 @@ impl Master<'_> {
                 self.candidate_failed(Died::Exited(1), Some("no worker can be made"));
             } else if asked_by == number(&self.current) {
                 let delay = self.backoff.died(Instant::now(), Duration::ZERO);
+                self.note_failure(worker.born);
                 log::error!(
                     "worker {} was not made: its template has ended, or the system makes no more processes; tried again \
                      in {delay:?}",
@@ -171,19 +257,14 @@ impl Master<'_> {
         }
     }
 
-    fn hear(&mut self, index: usize, message: Message) {
-        let now = Instant::now();
+    fn obey(&mut self, index: usize, message: Message, now: Instant) {
         let worker = &mut self.workers[index];
         let number = worker.number;
         match message {
             Message::Ready => self.worker_ready(index, now),
             Message::Full => self.full_until = Some(now + NEWS),
-            Message::Retire(limit) => {
-                if worker.state == State::Ready && worker.retires.is_none() {
-                    log::info!("{} has reached {limit}: replacing it", worker.name());
-                    worker.retires = Some(limit);
-                }
-            }
+            Message::Retire(limit) => self.note_limit(index, limit),
+            Message::Outgrown(limit) => self.note_outgrown(index, limit),
             Message::Leaving(reason) => {
                 if worker.state != State::Leaving {
                     worker.state = State::Leaving;
@@ -201,15 +282,12 @@ impl Master<'_> {
                 let generation = worker.generation;
                 self.note_trouble(generation, text);
             }
-            Message::Files(files) => self.note_files(&files),
-            Message::Deposit(slot, turn, socket) => {
-                self.take_into_custody(number, slot, turn, socket);
+            Message::Files(files) => {
+                let files = plausible_files(&files, self.files.len());
+                self.note_files(&files);
             }
-            Message::Forked(pid) => worker.pid = Some(Pid::from_raw(pid)),
-            _ => log::debug!(
-                "{} sent a message that is not for the master",
-                worker.name()
-            ),
+            // Not let through by the rules.
+            _ => {}
         }
     }
 
@@ -218,14 +296,18 @@ impl Master<'_> {
         if worker.state != State::Starting {
             return;
         }
+        if worker.is_fallback() {
+            self.fallback_ready(index, now);
+            return;
+        }
         worker.state = State::Ready;
         worker.ready = Some(now);
         // Only this: it may have begun its first request before its word was heard.
         worker.place.begin_idling();
         log::info!("{} is ready", worker.name());
-        if worker.version != self.version {
-            self.tell_listeners();
-        }
+        self.note_success();
+        self.tell_trouble();
+        self.tell_listeners();
     }
 
     /// Sends the listening sockets to the workers that have others.
@@ -258,7 +340,20 @@ impl Master<'_> {
         let limit = self.plan.request_timeout?;
         let serves = |worker: &Worker| worker.state == State::Ready;
         let is_any = self.workers.iter().any(serves);
-        is_any.then(|| now + limit.max(PUNCTUAL))
+        let looks = is_any.then(|| now + limit.max(PUNCTUAL));
+        let stopped = self.workers.iter().filter_map(|worker| worker.stopped);
+        let stopped = stopped.min().map(|since| since + limit + PUNCTUAL);
+        looks.into_iter().chain(stopped).min()
+    }
+
+    /// A signal has stopped a worker, or has it go on.
+    fn note_stopped(&mut self, pid: Pid, is_stopped: bool) {
+        let is = |worker: &&mut Worker| worker.process.as_ref().map(Child::pid) == Some(pid);
+        if let Some(worker) = self.workers.iter_mut().find(is) {
+            worker.stopped = is_stopped.then(|| worker.stopped.unwrap_or_else(Instant::now));
+            let what = if is_stopped { "is stopped" } else { "goes on" };
+            log::info!("{} {what} by a signal", worker.name());
+        }
     }
 
     /// Finds workers that do not see to --request-timeout any more: stopped by a signal, for one.
@@ -271,6 +366,11 @@ impl Master<'_> {
             let late = running
                 .iter()
                 .any(|request| request.age >= limit + PUNCTUAL);
+            // It cannot know what waits on its connections, and hands nothing over.
+            let late = late
+                || worker
+                    .stopped
+                    .is_some_and(|since| now >= since + limit + PUNCTUAL);
             match worker.limit {
                 None if late && worker.state == State::Ready => {
                     worker.limit = Some((now + PUNCTUAL, Limit::Frozen));
@@ -284,6 +384,7 @@ impl Master<'_> {
     /// Does what is due with workers that take too long to start or to end.
     pub(super) fn enforce_deadlines(&mut self, now: Instant) {
         let (startup, grace) = (self.plan.startup_timeout, self.plan.graceful_timeout);
+        let mut failed = None;
         for worker in &mut self.workers {
             if worker.deadline(startup).is_none_or(|at| now < at) {
                 continue;
@@ -311,8 +412,13 @@ impl Master<'_> {
             if worker.limit.is_some_and(|(_, limit)| limit == Limit::Kill) {
                 log::error!("{} does not end: killing it", worker.name());
                 worker.signal(Signal::SIGKILL);
+                // Whoever has the other end of its channel, nobody has said that it is there.
+                worker.hung_up |= worker.process.is_none();
                 worker.limit = Some((now + LAST_WORDS, Limit::Kill));
                 continue;
+            }
+            if worker.state == State::Starting && !worker.is_fallback() {
+                failed.get_or_insert(worker.born);
             }
             log::error!("{} has to end: {reason}", worker.name());
             let _ = worker.channel.send_now(&Message::Abort(reason.clone()));
@@ -322,27 +428,44 @@ impl Master<'_> {
                 self.ending = super::Ending::Cut;
             }
         }
+        if let Some(begun) = failed {
+            self.note_failure(begun);
+        }
     }
 
     /// Buries the dead.
     pub(super) fn reap(&mut self) {
         loop {
-            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Died::Exited(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Died::Killed(signal)),
+            let changes = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WCONTINUED;
+            let changes = changes | WaitPidFlag::WNOHANG;
+            let found = waitid(Id::All, changes | WaitPidFlag::WNOWAIT);
+            let ended = match found {
+                Ok(WaitStatus::Exited(pid, code)) => Ok((pid, Died::Exited(code))),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => Ok((pid, Died::Killed(signal))),
+                Ok(WaitStatus::Stopped(pid, _)) => Err((pid, true)),
+                Ok(WaitStatus::Continued(pid)) => Err((pid, false)),
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Err(Errno::EINTR) | Ok(_) => continue,
                 Err(error) => {
-                    log::error!("waitpid failed: {error}");
+                    log::error!("waitid failed: {error}");
                     return;
                 }
             };
-            // Its last words, and the template's about its birth.
+            // Its last words, and what it has said of its birth: until it was waited for its number is its own.
             self.read_all();
+            let (pid, status) = match ended {
+                Ok(ended) => ended,
+                Err((pid, is_stopped)) => {
+                    let _ = waitid(Id::Pid(pid), changes);
+                    self.note_stopped(pid, is_stopped);
+                    continue;
+                }
+            };
+            let _ = waitid(Id::Pid(pid), changes);
             let found = self
                 .workers
                 .iter()
-                .position(|worker| worker.pid == Some(pid));
+                .position(|worker| worker.process.as_ref().map(Child::pid) == Some(pid));
             match found {
                 Some(index) => self.bury(index, status),
                 None if self.bury_template(pid, status) => {}
@@ -355,17 +478,27 @@ impl Master<'_> {
         /// More than the channel holds is a child's of the worker.
         const TURNS: usize = 16;
         let now = Instant::now();
-        let _ = (0..TURNS).any(|_| !self.read_worker(index));
+        for _ in 0..TURNS * AT_ONCE {
+            if self.workers[index].hung_up || !self.hear(index, now) {
+                break;
+            }
+        }
         let mut worker = self.workers.remove(index);
         worker.output.read_last(|line| tell(worker.number, line));
         let running = worker.place.running();
         let requests = worker.place.requests();
-        self.requests += requests;
+        self.requests = self.requests.saturating_add(requests);
         let age = now - worker.born;
         let name = worker.name();
+        if worker.is_fallback() {
+            self.bury_fallback(&worker, died, now);
+            return;
+        }
         let serving = Worker::serving(&running);
         let expected = worker.state == State::Leaving || self.stage == Stage::Ending;
-        if expected && died == Died::Exited(0) {
+        if worker.breach.is_some() {
+            log::info!("{name} ended: {died} after {age:.1?}{serving}");
+        } else if expected && died == Died::Exited(0) {
             let reason = worker.reason.as_deref().or(worker.retires.as_deref());
             let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
             log::info!("{name} ended after {age:.1?} and {requests} requests{reason}");
@@ -380,7 +513,6 @@ impl Master<'_> {
         if self.stage == Stage::Ending {
             return;
         }
-        self.release(worker.number, &worker.place);
         if self
             .candidate
             .as_ref()
@@ -396,7 +528,12 @@ impl Master<'_> {
                 self.crew.worker_died();
             }
             let served = worker.ready.map_or(Duration::ZERO, |ready| now - ready);
-            let delay = self.backoff.died(now, served);
+            let delay = if requests > running.len() as u64 {
+                self.backoff.pardon()
+            } else {
+                self.note_failure(worker.born);
+                self.backoff.died(now, served)
+            };
             if !delay.is_zero() {
                 log::warn!("workers die one after another: the next is made in {delay:?}");
             }
@@ -434,5 +571,12 @@ pub(super) fn say(level: u8, text: &str) {
     let level = log::Level::iter()
         .find(|known| *known as usize == usize::from(level))
         .unwrap_or(log::Level::Error);
-    log::log!(level, "{text}");
+    let is_odd = |letter: char| letter.is_control() && letter != '\n' && letter != '\t';
+    if text.contains(is_odd) {
+        // Not for a terminal to obey.
+        let text = text.replace(is_odd, "\u{fffd}");
+        log::log!(level, "{text}");
+    } else {
+        log::log!(level, "{text}");
+    }
 }

@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
 
-use crate::gateway::{DEADLINE, Gateway, binary, free_port};
+use crate::gateway::{Builder, DEADLINE, Gateway, binary, free_port};
 
 mod accelerated;
 mod apache;
@@ -216,7 +216,11 @@ impl Folder {
 
 /// A gateway that a web server's user may connect to, by its socket in its folder.
 pub(crate) fn gateway(app: &str, options: &[&str]) -> Gateway {
-    let mut builder = Gateway::builder(app).args(options);
+    reachable(Gateway::builder(app).args(options))
+}
+
+/// Starts it so that a web server's user may connect to it.
+pub(crate) fn reachable(mut builder: Builder) -> Gateway {
     // As an address of its own, so that the start is read in the log: no connection but the web server's is ever made.
     let socket = format!("unix:{}", builder.socket_path().display());
     builder = builder.bind(socket);

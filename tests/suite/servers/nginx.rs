@@ -8,13 +8,16 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::matrix::{self, Loss, Way, loss};
-use super::{Conf, Server, gateway, program, server_user};
+use super::{Conf, Server, gateway, program, reachable, server_user};
 use crate::gateway::{DEADLINE, Gateway};
 use crate::http::Client;
+use crate::process_table::send;
+use crate::release::{Held, Release};
 
 /// The whole list of requests, through everything that the two files let one do.
 #[test]
@@ -295,6 +298,41 @@ fn connections_are_kept_as_configured() {
             });
         }
     });
+}
+
+/// What it has sent on a kept connection it sends again on a new one, where a request may be asked twice.
+#[test]
+fn a_get_on_a_kept_connection_survives_its_worker() {
+    const CLIENTS: usize = 4;
+    if program("nginx").is_none() {
+        return;
+    }
+    let release = Release::new("serves text");
+    let gateway = reachable(release.builder());
+    let conf = Conf::read("nginx.conf").put("worker_processes auto;", "worker_processes 1;");
+    let nginx = start(&conf, &gateway);
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| Client::open(nginx.address()))
+        .collect();
+    // While the only thread is taken, a connection is made for each of them, and then they are used again.
+    for (name, kill) in [("one", false), ("two", true), ("three", true)] {
+        let before = gateway.fd_count();
+        let held = Held::new(&gateway, name);
+        for client in &mut clients {
+            client.begin("GET", "/", &[], 0);
+        }
+        if kill {
+            send(gateway.worker(), Signal::SIGKILL);
+        }
+        drop(held);
+        for client in &mut clients {
+            let page = client.page("GET");
+            assert_eq!((page.status, page.text().as_str()), (200, "text"));
+        }
+        if !kill {
+            assert!(gateway.fd_count() > before, "none are kept");
+        }
+    }
 }
 
 #[test]

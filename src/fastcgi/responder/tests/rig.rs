@@ -51,7 +51,7 @@ impl Socket {
     /// For one more worker.
     pub(super) fn share(&self) -> Vec<Listener> {
         let socket = OwnedFd::from(self.listener.try_clone().unwrap());
-        vec![Listener { socket, tcp: false }]
+        vec![Listener::new(socket, false)]
     }
 
     pub(super) fn connect(&self) -> Client {
