@@ -58,7 +58,7 @@ pub fn take_closed(mut close: impl FnMut(RawFd)) {
     for (fd, word) in (0..).step_by(64).zip(&CLOSED) {
         let mut bits = word.swap(0, Ordering::Relaxed);
         while bits != 0 {
-            close(fd + bits.trailing_zeros().cast_signed());
+            close(fd + RawFd::try_from(bits.trailing_zeros()).unwrap_or_default());
             bits &= bits - 1;
         }
     }

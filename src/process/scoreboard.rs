@@ -317,15 +317,16 @@ mod tests {
     #[test]
     fn whatever_stands_in_a_place_can_be_read() {
         let (place, _memory) = Place::new(1).unwrap();
-        for value in [0, 1, u64::MAX / 2, u64::MAX] {
+        for small in [0, 1, u32::MAX / 2, u32::MAX] {
+            let value = u64::from(small) << 32 | u64::from(small);
             let worker = place.worker();
             worker.requests.store(value, Ordering::Relaxed);
             worker.last.store(value, Ordering::Relaxed);
-            worker.busy.store(value as u32, Ordering::Relaxed);
+            worker.busy.store(small, Ordering::Relaxed);
             let thread = &place.threads()[0];
             thread.begun.store(value, Ordering::Relaxed);
-            thread.tid.store(value as i32, Ordering::Relaxed);
-            thread.length.store(value as u32, Ordering::Relaxed);
+            thread.tid.store(small as i32, Ordering::Relaxed);
+            thread.length.store(small, Ordering::Relaxed);
             for word in &thread.request {
                 word.store(value, Ordering::Relaxed);
             }

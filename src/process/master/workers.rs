@@ -286,8 +286,14 @@ impl Master<'_> {
                 let files = plausible_files(&files, self.files.len());
                 self.note_files(&files);
             }
-            // Not let through by the rules.
-            _ => {}
+            // Heard before, or not let through by the rules.
+            Message::Forked
+            | Message::Drain
+            | Message::Finish
+            | Message::Abort(_)
+            | Message::Listen(_)
+            | Message::Trouble(_)
+            | Message::Fork(..) => {}
         }
     }
 
