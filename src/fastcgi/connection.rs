@@ -4,6 +4,7 @@
 //! here, so that an idle or slow connection occupies no thread; what blocks is in `exchange`.
 
 mod assembly;
+mod incoming;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,11 +19,11 @@ use super::claim::Claim;
 use super::custody::{Custody, Possession};
 use super::limits::LINGER;
 use super::pairs::{Pairs, write_pair};
-use super::parser::Parser;
 use super::record::{ProtocolStatus, RecordType, Role, write_end_request, write_record};
 use super::request::{Request, Sent};
 use super::socket::write_all;
 use crate::gateway::{Exchange, Page};
+pub(super) use incoming::{Fault, Incoming};
 
 /// A connection from a web server.
 #[derive(Debug)]
@@ -30,9 +31,9 @@ pub struct Connection {
     /// Shared with the sender for as long as that has something to send on it.
     pub(super) socket: Arc<OwnedFd>,
     pub(super) shared: Arc<Shared>,
-    pub(super) parser: Parser,
-    /// What was read and not parsed yet: the start of a request that the web server sent ahead.
-    pub(super) input: Vec<u8>,
+    pub(super) incoming: Incoming,
+    /// Records outside any request's response that have not left.
+    replies: Vec<u8>,
     pub(super) request: Option<Box<Request>>,
     /// When the connection is closed if nothing happens on it.
     pub(super) deadline: Instant,
@@ -64,10 +65,24 @@ pub(super) enum Parsed {
     Ready,
     /// The request is not for the application: this is the answer.
     Refused(Page),
+    /// The web server no longer wants the open request's answer. The stream is whole.
+    Aborted,
     /// The request's role is not served, and its connection was for it alone.
     Unserved,
     /// The connection is not worth going on with.
     Broken,
+}
+
+impl Parsed {
+    /// Why the stream ends here, if it does.
+    fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::More | Self::Ready | Self::Aborted => None,
+            Self::Refused(_) => Some(Fault::TooLarge),
+            Self::Unserved => Some(Fault::Over),
+            Self::Broken => Some(Fault::Malformed),
+        }
+    }
 }
 
 /// What the web server has sent that was not read yet.
@@ -97,8 +112,8 @@ impl Connection {
             socket: Arc::new(socket),
             deadline: Instant::now() + shared.limits.idle_timeout,
             shared,
-            parser: Parser::new(),
-            input: Vec::new(),
+            incoming: Incoming::new(),
+            replies: Vec::new(),
             request: None,
             registered: false,
             used: false,
@@ -119,12 +134,12 @@ impl Connection {
 
     /// Whether no request is open and none has begun.
     pub(super) fn is_idle(&self) -> bool {
-        self.request.is_none() && self.parser.is_between_records() && !self.lingering
+        self.request.is_none() && self.incoming.is_between_records() && !self.lingering
     }
 
     /// Whether another process can go on with it: nothing of a request is here, and nobody here still sends on it.
     pub(super) fn may_travel(&self) -> bool {
-        self.is_idle() && self.input.is_empty() && !self.is_shared()
+        self.is_idle() && !self.incoming.has_ahead() && !self.is_shared()
     }
 
     /// Whose it is while it may travel.
@@ -223,11 +238,11 @@ impl Connection {
 
     /// Goes on with what came ahead of its turn.
     pub(super) fn resume(&mut self) -> Step {
-        if self.input.is_empty() {
+        if !self.incoming.has_ahead() {
             return Step::Wait;
         }
-        let input = std::mem::take(&mut self.input);
-        self.absorb(&input)
+        let ahead = self.incoming.take_ahead();
+        self.absorb(&ahead)
     }
 
     /// Answers with a page of our own instead of the application and ends the connection.
@@ -244,7 +259,10 @@ impl Connection {
     /// Answers GET_VALUES with those of the asked variables that we know (section 4.1).
     fn answer_values(&mut self) {
         let mut values = Vec::new();
-        for (name, _) in Pairs::of(self.parser.whole()).map_while(Result::ok) {
+        let Incoming::Open(records) = &self.incoming else {
+            return;
+        };
+        for (name, _) in Pairs::of(records.parser.whole()).map_while(Result::ok) {
             // One request a connection, so as many requests as connections.
             let value = match name {
                 b"FCGI_MAX_CONNS" | b"FCGI_MAX_REQS" => self.shared.limits.connections.to_string(),
@@ -256,26 +274,44 @@ impl Connection {
                 write_pair(&mut values, name, value.as_bytes());
             }
         }
-        let mut reply = Vec::new();
-        write_record(&mut reply, RecordType::GetValuesResult, 0, &values);
-        self.reply(&reply);
+        write_record(&mut self.replies, RecordType::GetValuesResult, 0, &values);
     }
 
     fn refuse(&mut self, id: u16, status: ProtocolStatus) {
-        let mut reply = Vec::with_capacity(16);
-        write_end_request(&mut reply, id, 0, status);
-        self.reply(&reply);
+        write_end_request(&mut self.replies, id, 0, status);
     }
 
-    /// Sends a few bytes outside any request's response, without waiting: the thread that polls for all may be the one
-    /// that is here, and a web server that asks and does not read the answers is not worth it.
-    fn reply(&mut self, bytes: &[u8]) {
-        let may = self.claim.as_ref().map_or(Ok(()), |claim| claim.take());
-        let sent = may.and_then(|()| write_all(self.socket.as_fd(), bytes, Duration::ZERO));
-        if let Err(error) = sent {
+    /// Sends what is to be said outside any request's response. While a response is under way its last record is made whole
+    /// first: the sender may have sent a part of it.
+    ///
+    /// Without a `limit` for the thread that polls for all: a web server that asks and does not read the answers is not worth a
+    /// wait.
+    pub(super) fn send_replies(&mut self, limit: Duration) {
+        if self.replies.is_empty() {
+            return;
+        }
+        let replies = std::mem::take(&mut self.replies);
+        if let Err(error) = self.try_send_replies(&replies, limit) {
             log::debug!("a reply could not be sent: {error}");
             self.broken = true;
+            if let Some(request) = &mut self.request {
+                request.sent = Sent::Failed;
+            }
         }
+    }
+
+    fn try_send_replies(&mut self, replies: &[u8], limit: Duration) -> io::Result<()> {
+        match self.request.as_ref().map(|request| request.sent) {
+            // A record may have left in part.
+            Some(Sent::Failed) => return Err(io::ErrorKind::BrokenPipe.into()),
+            Some(Sent::Nothing | Sent::Part | Sent::Ended) => self.begin_out()?,
+            None => self.claim.as_ref().map_or(Ok(()), |claim| claim.take())?,
+        }
+        if let Some(request) = &mut self.request {
+            request.out.extend_from_slice(replies);
+            return write_all(self.socket.as_fd(), &request.out, limit);
+        }
+        write_all(self.socket.as_fd(), replies, limit)
     }
 
     /// Sends what the sender still had, so that the last record is whole: without a wait, for the reason that `reply` has.
@@ -306,8 +342,9 @@ impl Connection {
         let (id, keep, clean) = (request.id, request.keep, request.body_ended);
         let ended = match request.sent {
             Sent::Ended => true,
-            _ if request.aborted => {
+            Sent::Nothing | Sent::Part if request.aborted && !self.broken => {
                 self.refuse(id, ProtocolStatus::RequestComplete);
+                self.send_replies(Duration::ZERO);
                 !self.broken
             }
             // An error in the middle of the response: a clean end would tell the client that it has everything. See also
@@ -317,12 +354,12 @@ impl Connection {
         let authorizer = request.role == Role::Authorizer;
         self.shared.close_request(request);
         self.used = true;
-        if ended && keep {
+        if ended && keep && self.incoming.is_open() {
             // What is left of this request's STDIN is skipped as belonging to no open request.
             self.deadline = Instant::now() + self.shared.limits.idle_timeout;
             return Step::Wait;
         }
-        if clean && !authorizer && self.input.is_empty() {
+        if clean && !authorizer && self.incoming.is_open() && !self.incoming.has_ahead() {
             // Everything that was sent to us was read, so that closing cannot reset the connection under our answer.
             return Step::Close;
         }
@@ -339,7 +376,7 @@ impl Connection {
         if let Some(request) = self.request.take() {
             self.shared.close_request(request);
         }
-        self.input = Vec::new();
+        self.incoming.fail(Fault::Over);
         self.deadline = Instant::now() + LINGER;
         Step::Wait
     }
@@ -353,7 +390,7 @@ impl Connection {
             // Set when the request began, not with each byte: a request that comes byte by byte has to end some time.
             Some(request) if !request.params_ended => {}
             Some(_) => self.deadline = Instant::now() + limits.io_timeout,
-            None if self.parser.is_between_records() => {
+            None if self.incoming.is_between_records() => {
                 self.deadline = Instant::now() + limits.idle_timeout;
             }
             None => self.deadline = self.deadline.min(Instant::now() + limits.header_timeout),

@@ -13,7 +13,7 @@ use nix::sys::socket::{MsgFlags, recv, setsockopt};
 use nix::sys::time::TimeVal;
 use nix::sys::uio::{pread, readv};
 
-use super::connection::{Connection, Parsed};
+use super::connection::{Connection, Fault, Incoming, Parsed};
 use super::record::{
     HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_break,
     write_end_request, write_record, write_stderr,
@@ -55,22 +55,24 @@ impl Connection {
 
     /// Goes on with the stream until there is something of the body, or its end, or trouble.
     fn go_on(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let (kind, text) = match self.parse(&mut bytes, AHEAD) {
-            Parsed::More | Parsed::Ready => {
-                self.input.extend_from_slice(bytes);
-                return Ok(());
-            }
-            Parsed::Refused(_) => return Err(self.shared.too_large_error()),
-            _ if self.open().aborted => (
-                io::ErrorKind::ConnectionAborted,
-                "the web server aborted the request",
-            ),
-            Parsed::Unserved | Parsed::Broken => (
-                io::ErrorKind::InvalidData,
-                "the web server sent malformed FastCGI",
-            ),
-        };
-        Err(io::Error::new(kind, text))
+        let parsed = self.parse(&mut bytes, AHEAD);
+        // What is behind an abort is the next request's.
+        self.incoming.keep(bytes);
+        self.send_replies(self.patience);
+        match parsed {
+            Parsed::More | Parsed::Ready => Ok(()),
+            Parsed::Aborted => self.check_wanted(),
+            Parsed::Refused(_) | Parsed::Unserved | Parsed::Broken => self.check_incoming(),
+        }
+    }
+
+    /// # Errors
+    /// When nothing can be read any more, with the reason.
+    fn check_incoming(&self) -> io::Result<()> {
+        match &self.incoming {
+            Incoming::Open(_) => Ok(()),
+            Incoming::Failed(fault) => Err(fault.error(|| self.shared.too_large_error())),
+        }
     }
 
     /// Blocks for bytes of the body, bounded by the time limit for a silent web server.
@@ -262,7 +264,12 @@ impl Connection {
 
     fn check_wanted(&self) -> io::Result<()> {
         if self.open().aborted {
-            return Err(io::ErrorKind::ConnectionAborted.into());
+            let text = "the web server aborted the request";
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
+        }
+        if self.open().sent == Sent::Failed {
+            // A record may have left in part.
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
         Ok(())
     }
@@ -296,9 +303,11 @@ impl Exchange for Connection {
             if request.body_ended {
                 return Ok(false);
             }
-            if !self.input.is_empty() {
-                let input = std::mem::take(&mut self.input);
-                self.go_on(&input)?;
+            self.check_wanted()?;
+            self.check_incoming()?;
+            if self.incoming.has_ahead() {
+                let ahead = self.incoming.take_ahead();
+                self.go_on(&ahead)?;
                 continue;
             }
             match recv(self.socket.as_raw_fd(), &mut wire, MsgFlags::empty()) {
@@ -314,9 +323,9 @@ impl Exchange for Connection {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let request = self.open();
-            let direct = self.parser.stdin_content_left(request.id).min(into.len());
-            let buffered = request.body_used < request.body.len() || !self.input.is_empty();
-            if buffered || request.body_ended || direct < 4096 {
+            let direct = self.incoming.stdin_content_left(request.id).min(into.len());
+            let buffered = request.body_used < request.body.len();
+            if buffered || request.body_ended || request.aborted || direct < 4096 {
                 if self.buffered().is_empty() && !self.fill()? {
                     return Ok(0);
                 }
@@ -336,10 +345,11 @@ impl Exchange for Connection {
                 Ok(0) => return Err(cut_short()),
                 Ok(count) => {
                     let content = count.min(direct);
-                    self.parser.skip_stdin(content);
+                    self.incoming.skip_stdin(content);
                     self.open_mut().body_come += content as u64;
                     if self.body_is_too_large() {
-                        return Err(self.shared.too_large_error());
+                        self.incoming.fail(Fault::TooLarge);
+                        return self.check_incoming().map(|()| 0);
                     }
                     self.go_on(&next[..count - content])?;
                     return Ok(content);

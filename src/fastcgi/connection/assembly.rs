@@ -1,11 +1,11 @@
 //! Makes requests of the bytes that come in: what each record does to the request that is open, and what is refused.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::pairs::Pairs;
 use super::super::parser::Event;
 use super::super::record::{ProtocolStatus, RecordType, Role, write_record};
-use super::{Connection, Parsed, Step};
+use super::{Connection, Incoming, Parsed, Step};
 use crate::gateway::{self, Page};
 
 impl Connection {
@@ -13,12 +13,9 @@ impl Connection {
     pub(super) fn absorb(&mut self, mut input: &[u8]) -> Step {
         loop {
             let parsed = self.parse(&mut input, self.shared.limits.buffer);
-            if self.request.as_ref().is_some_and(|request| request.aborted) {
-                // Before the application was called: nothing more to do than to end it.
-                match self.finish() {
-                    Step::Wait if !self.lingering => continue,
-                    step => return step,
-                }
+            self.send_replies(Duration::ZERO);
+            if self.broken {
+                return Step::Close;
             }
             return match parsed {
                 Parsed::More => {
@@ -26,9 +23,14 @@ impl Connection {
                     Step::Wait
                 }
                 Parsed::Ready => {
-                    self.input.extend_from_slice(input);
+                    self.incoming.keep(input);
                     Step::Ready
                 }
+                // Before the application was called: nothing more to do than to end it.
+                Parsed::Aborted => match self.finish() {
+                    Step::Wait if !self.lingering => continue,
+                    step => step,
+                },
                 Parsed::Refused(page) => self.answer(&page),
                 Parsed::Unserved => self.linger(),
                 Parsed::Broken => Step::Close,
@@ -36,17 +38,27 @@ impl Connection {
         }
     }
 
-    /// Parses `input` until the open request has its variables and either its whole body or `want` bytes of it.
+    /// Parses `input` until the open request has its variables and either its whole body or `want` bytes of it. After an error
+    /// nothing is left of it, and nothing more can be parsed.
     pub(in crate::fastcgi) fn parse(&mut self, input: &mut &[u8], want: usize) -> Parsed {
+        let parsed = self.parse_on(input, want);
+        if let Some(fault) = parsed.fault() {
+            self.incoming.fail(fault);
+            *input = &[];
+        }
+        parsed
+    }
+
+    fn parse_on(&mut self, input: &mut &[u8], want: usize) -> Parsed {
         while !self.is_ready(want) {
-            let Some(event) = self.parser.next(input) else {
+            let Incoming::Open(records) = &mut self.incoming else {
+                return Parsed::Broken;
+            };
+            let Some(event) = records.parser.next(input) else {
                 return Parsed::More;
             };
             if let Some(parsed) = self.digest(event) {
                 return parsed;
-            }
-            if self.broken {
-                return Parsed::Broken;
             }
         }
         Parsed::Ready
@@ -123,15 +135,13 @@ impl Connection {
                     if let Some(request) = self.request.as_mut() {
                         request.aborted = true;
                     }
-                    return Some(Parsed::Broken);
+                    return Some(Parsed::Aborted);
                 }
             }
             Event::GetValues => self.answer_values(),
             Event::UnknownManagement(kind) => {
                 let body = [kind, 0, 0, 0, 0, 0, 0, 0];
-                let mut reply = Vec::with_capacity(16);
-                write_record(&mut reply, RecordType::UnknownType, 0, &body);
-                self.reply(&reply);
+                write_record(&mut self.replies, RecordType::UnknownType, 0, &body);
             }
             Event::Malformed(what) => {
                 log::warn!("malformed FastCGI: {what}");
