@@ -5,6 +5,7 @@
 
 mod assembly;
 mod incoming;
+mod listening;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -209,6 +209,8 @@ impl Connection {
         let _ = setsockopt(&self.socket, SendTimeout, &limit);
         let (mut offset, mut left) = (span.offset, span.length);
         while left > 0 {
+            self.listen();
+            self.check_wanted()?;
             let length = left.min(MAX_CONTENT as u64);
             let request = self.open_mut();
             let content = u16::try_from(length).unwrap_or(u16::MAX);
@@ -362,6 +364,9 @@ impl Exchange for Connection {
     }
 
     fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
+        if !last {
+            self.listen();
+        }
         self.check_wanted()?;
         self.begin_out()?;
         self.note(head);
@@ -410,6 +415,7 @@ impl Exchange for Connection {
     }
 
     fn offer(&mut self, block: &[u8]) -> io::Result<bool> {
+        self.listen();
         self.check_wanted()?;
         let request = self
             .request

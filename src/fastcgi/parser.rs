@@ -101,6 +101,32 @@ impl Parser {
         }
     }
 
+    /// How many bytes are left of the record that stands at the front of `input`: `None` when it begins a request, or when its
+    /// header is not whole.
+    pub fn length_unless_begin(&self, input: &[u8]) -> Option<usize> {
+        match self.state {
+            State::Header(have) => {
+                let coming = &input[..input.len().min(HEADER_LENGTH - have)];
+                let mut header = self.header;
+                header[have..have + coming.len()].copy_from_slice(coming);
+                if have + coming.len() < HEADER_LENGTH {
+                    return None;
+                }
+                match Header::parse(&header) {
+                    Ok(header) if header.kind == RecordType::BeginRequest => None,
+                    Ok(header) => {
+                        let rest = usize::from(header.content) + usize::from(header.padding);
+                        Some(coming.len() + rest)
+                    }
+                    Err(_) => Some(coming.len()),
+                }
+            }
+            State::Content(header, left) => Some(left + usize::from(header.padding)),
+            State::Padding(_, left) => Some(left),
+            State::Broken => Some(input.len()),
+        }
+    }
+
     /// Takes bytes from the front of `input` up to the next event; `None` when it needs more, which is no error.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
         loop {

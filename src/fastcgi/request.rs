@@ -24,6 +24,8 @@ pub(super) struct Request {
     /// Bytes of STDIN that came in all.
     pub(super) body_come: u64,
     pub(super) body_ended: bool,
+    /// CONTENT_LENGTH, where it is known.
+    pub(super) announced: Option<u64>,
     pub(super) aborted: bool,
     /// The records that leave next.
     pub(super) out: Vec<u8>,
@@ -38,6 +40,8 @@ pub(super) struct Request {
     pub(super) has_length: bool,
     /// When a block of the body last left or was handed to the sender.
     pub(super) last_block: Option<Instant>,
+    /// When it was last looked what else the web server says.
+    pub(super) listened: Option<Instant>,
     /// Blocks on their way through the sender.
     pub(super) stream: Option<Arc<Stream>>,
 }
@@ -65,6 +69,7 @@ impl Request {
             body_used: 0,
             body_come: 0,
             body_ended: false,
+            announced: None,
             aborted: false,
             out: Vec::new(),
             reports: Vec::new(),
@@ -73,6 +78,7 @@ impl Request {
             sent: Sent::Nothing,
             has_length: false,
             last_block: None,
+            listened: None,
             stream: None,
         })
     }
@@ -98,17 +104,25 @@ impl Request {
         self.body_used = 0;
         self.body_come = 0;
         self.body_ended = false;
+        self.announced = None;
         self.aborted = false;
         self.reported = false;
         self.sent = Sent::Nothing;
         self.has_length = false;
         self.last_block = None;
+        self.listened = None;
         self.stream = None;
     }
 
     /// Whether the application can be called: the variables are whole, and the body is, or `want` bytes of it are here.
     pub(super) fn is_ready(&self, want: usize) -> bool {
         self.params_ended && (self.body_ended || self.body.len() - self.body_used >= want)
+    }
+
+    /// Whether the variables are whole and as much of the body is here as they announce.
+    pub(super) fn has_announced_body(&self) -> bool {
+        let whole = |announced| self.body_come >= announced;
+        self.params_ended && self.announced.is_some_and(whole)
     }
 
     pub(super) fn takes_params(&self, id: u16) -> bool {

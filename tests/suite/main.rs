@@ -12,6 +12,7 @@ mod load;
 mod process_table;
 
 mod explain;
+mod fastcgi_aborts;
 mod fastcgi_client_check;
 mod fastcgi_cuts;
 mod fastcgi_limits;

@@ -18,6 +18,8 @@ impl Connection {
                 return Step::Close;
             }
             return match parsed {
+                // Who waits for the answer before it ends the body has sent what it announced.
+                Parsed::More if self.has_announced_body() => Step::Ready,
                 Parsed::More => {
                     self.set_deadline();
                     Step::Wait
@@ -64,6 +66,12 @@ impl Connection {
         Parsed::Ready
     }
 
+    fn has_announced_body(&self) -> bool {
+        self.request
+            .as_ref()
+            .is_some_and(|request| request.has_announced_body())
+    }
+
     fn is_ready(&self, want: usize) -> bool {
         self.request
             .as_ref()
@@ -71,7 +79,7 @@ impl Connection {
     }
 
     /// Does what an event asks for; something when that ends the parsing.
-    fn digest(&mut self, event: Event<'_>) -> Option<Parsed> {
+    pub(super) fn digest(&mut self, event: Event<'_>) -> Option<Parsed> {
         let request = self.request.as_mut();
         let open = request.as_ref().map(|request| request.id);
         match event {
@@ -119,8 +127,19 @@ impl Connection {
             Event::Stdin(id, piece) => {
                 if let Some(request) = request.filter(|request| request.takes_body(id)) {
                     request.push_body(piece);
+                    let early =
+                        !request.params_ended && request.body.len() > self.shared.limits.buffer;
                     if self.body_is_too_large() {
                         return Some(Parsed::Refused(self.shared.too_large()));
+                    }
+                    if early {
+                        // Nobody can take it before the variables are whole, which may be never.
+                        log::warn!(
+                            "malformed FastCGI: more than --buffer bytes of a request's body came before the end of its \
+                             variables: answered with 400"
+                        );
+                        let text = "The web server sent a body before the end of its variables.";
+                        return Some(Parsed::Refused(Page::new("400 Bad Request", text)));
                     }
                 }
             }
@@ -184,6 +203,7 @@ impl Connection {
         }
         let announced = gateway::Request::content_length(request.variables.get(b"CONTENT_LENGTH"));
         let limit = self.shared.limits.body;
+        request.announced = announced;
         let large = announced.is_some_and(|length| limit.is_some_and(|limit| length > limit));
         large.then(|| self.shared.too_large())
     }
