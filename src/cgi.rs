@@ -19,7 +19,7 @@ use nix::sys::stat::Mode;
 use nix::sys::uio::pread;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
-use crate::gateway::{Exchange, FileSpan, Head, Request, Variables};
+use crate::gateway::{Exchange, FileError, FileSpan, Head, Request, Variables};
 
 /// The process's standard input and output, moved to where the application does not find them.
 #[derive(Debug)]
@@ -161,35 +161,42 @@ impl CgiExchange {
         wait(&self.stdio.output, PollFlags::POLLOUT)
     }
 
-    fn send_span(&mut self, span: FileSpan<'_>) -> io::Result<()> {
-        let (mut offset, mut left) = (span.offset, span.length);
-        while left > 0 {
-            let mut position = i64::try_from(offset).map_err(io::Error::other)?;
+    fn send_span(&mut self, span: FileSpan<'_>) -> Result<u64, FileError> {
+        let mut sent = 0;
+        while sent < span.length {
+            let unread = |error| FileError::Unread { sent, error };
+            let mut position = i64::try_from(span.offset.saturating_add(sent))
+                .map_err(|error| unread(io::Error::other(error)))?;
+            let left = span.length - sent;
             let count = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
-            let sent = match sendfile64(&self.stdio.output, span.file, Some(&mut position), count) {
-                Ok(sent) => sent,
+            let count = match sendfile64(&self.stdio.output, span.file, Some(&mut position), count)
+            {
+                Ok(count) => count,
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) => {
-                    self.wait_writable()?;
+                    self.wait_writable().map_err(FileError::Peer)?;
                     continue;
                 }
                 // An output or a file that sendfile cannot serve (a file opened for appending, for one).
                 Err(Errno::EINVAL | Errno::ENOSYS) => {
                     let mut piece = vec![0; count.min(BUFFER)];
-                    let read = pread(span.file, &mut piece, position)?;
-                    self.write(&mut [IoSlice::new(&piece[..read])])?;
+                    let read = pread(span.file, &mut piece, position)
+                        .map_err(|error| unread(error.into()))?;
+                    self.write(&mut [IoSlice::new(&piece[..read])])
+                        .map_err(FileError::Peer)?;
                     read
                 }
-                Err(error) => return Err(error.into()),
+                Err(error @ (Errno::EPIPE | Errno::ECONNRESET)) => {
+                    return Err(FileError::Peer(error.into()));
+                }
+                Err(error) => return Err(unread(error.into())),
             };
-            if sent == 0 {
-                let text = "the file became shorter while it was sent";
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+            if count == 0 {
+                break;
             }
-            offset += sent as u64;
-            left -= sent as u64;
+            sent += count as u64;
         }
-        Ok(())
+        Ok(sent)
     }
 }
 
@@ -251,12 +258,19 @@ impl Exchange for CgiExchange {
         Ok(())
     }
 
-    fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()> {
-        self.send(head, &[], false)?;
-        self.count(None, span.length, last);
-        self.send_span(span)?;
-        self.complete = last;
-        Ok(())
+    fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>) -> Result<u64, FileError> {
+        // While nothing has left the response can still be another one.
+        let first = i64::try_from(span.offset)
+            .map_err(io::Error::other)
+            .and_then(|offset| Ok(pread(span.file, &mut [0], offset)?));
+        match first {
+            Ok(0) => return Ok(0),
+            Ok(_) => {}
+            Err(error) => return Err(FileError::Unread { sent: 0, error }),
+        }
+        self.send(head, &[], false).map_err(FileError::Peer)?;
+        self.count(None, span.length, false);
+        self.send_span(span)
     }
 
     fn report(&mut self, text: &[u8]) {

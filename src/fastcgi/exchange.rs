@@ -20,7 +20,7 @@ use super::record::{
 };
 use super::request::{Request, Sent};
 use super::socket::{wait, write_pieces};
-use crate::gateway::{Exchange, FileSpan, Head, Variables};
+use crate::gateway::{Exchange, FileError, FileSpan, Head, Variables};
 
 /// The most text in one STDERR record: HAProxy dies of one that is larger than its buffer of 16 KiB. See also `write_stderr`.
 const MAX_STDERR: usize = 8 * 1024;
@@ -164,37 +164,42 @@ impl Connection {
         self.settle(result, last)
     }
 
-    /// Sends what is here of the file for one record of `length` bytes.
-    fn send_span(&self, span: FileSpan<'_>) -> io::Result<()> {
+    /// Sends the content of a record whose header has left.
+    fn send_content(&self, span: FileSpan<'_>) -> Result<(), FileError> {
         let FileSpan {
             file,
             mut offset,
             mut length,
         } = span;
         while length > 0 {
-            let mut position = i64::try_from(offset).map_err(io::Error::other)?;
+            let mut position = i64::try_from(offset)
+                .map_err(|error| FileError::Broken(io::Error::other(error)))?;
             let count = usize::try_from(length).unwrap_or(usize::MAX);
             let sent = match sendfile64(self.socket.as_fd(), file, Some(&mut position), count) {
                 Ok(sent) => sent,
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) => {
-                    wait(self.socket.as_fd(), PollFlags::POLLOUT, self.patience)?;
+                    wait(self.socket.as_fd(), PollFlags::POLLOUT, self.patience)
+                        .map_err(FileError::Peer)?;
                     continue;
+                }
+                Err(error @ (Errno::EPIPE | Errno::ECONNRESET)) => {
+                    return Err(FileError::Peer(error.into()));
                 }
                 // A file system that cannot feed sendfile.
                 Err(Errno::EINVAL | Errno::ENOSYS) => {
                     let mut piece = vec![0; count.min(MAX_CONTENT)];
-                    let count = pread(file, &mut piece, position)?;
-                    self.write_all(&piece[..count])?;
+                    let count = pread(file, &mut piece, position)
+                        .map_err(|error| FileError::Broken(error.into()))?;
+                    self.write_all(&piece[..count]).map_err(FileError::Peer)?;
                     count
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(FileError::Broken(error.into())),
             };
             if sent == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the file became shorter while it was sent",
-                ));
+                let text = "the file became shorter while it was sent";
+                let error = io::Error::new(io::ErrorKind::UnexpectedEof, text);
+                return Err(FileError::Broken(error));
             }
             offset += sent as u64;
             length -= sent as u64;
@@ -202,35 +207,29 @@ impl Connection {
         Ok(())
     }
 
-    fn send_file_records(&mut self, span: FileSpan<'_>, last: bool) -> io::Result<()> {
-        // sendfile(2) waits for room whether or not the socket is to be waited for: this is how long.
-        let seconds = i64::try_from(self.patience.as_secs()).unwrap_or(i64::MAX);
-        let limit = TimeVal::new(seconds, self.patience.subsec_micros().into());
-        let _ = setsockopt(&self.socket, SendTimeout, &limit);
-        let (mut offset, mut left) = (span.offset, span.length);
-        while left > 0 {
-            self.listen();
-            self.check_wanted()?;
-            let length = left.min(MAX_CONTENT as u64);
-            let request = self.open_mut();
-            let content = u16::try_from(length).unwrap_or(u16::MAX);
-            let header = Header::new(RecordType::Stdout, request.id, content).bytes();
-            request.out.extend_from_slice(&header);
-            self.write_all(&self.open().out)?;
-            self.open_mut().out.clear();
-            self.send_span(FileSpan {
-                file: span.file,
-                offset,
-                length,
-            })?;
-            offset += length;
-            left -= length;
-        }
+    /// Sends a record of a file's bytes, which are there.
+    fn send_file_record(
+        &mut self,
+        head: Option<&Head>,
+        span: FileSpan<'_>,
+    ) -> Result<(), FileError> {
+        self.check_wanted().map_err(FileError::Peer)?;
+        self.begin_out().map_err(FileError::Peer)?;
+        self.note(head);
         let request = self.open_mut();
-        if last {
-            write_end(&mut request.out, request.id, request.reported);
+        if let Some(head) = head {
+            let mut bytes = Vec::new();
+            write_head(head, request.role, &mut bytes);
+            for piece in bytes.chunks(MAX_CONTENT) {
+                write_record(&mut request.out, RecordType::Stdout, request.id, piece);
+            }
         }
-        self.write_all(&self.open().out)
+        let content = u16::try_from(span.length).unwrap_or(u16::MAX);
+        let header = Header::new(RecordType::Stdout, request.id, content).bytes();
+        request.out.extend_from_slice(&header);
+        self.send_out(false).map_err(FileError::Peer)?;
+        self.send_content(span)
+            .inspect_err(|_| self.open_mut().sent = Sent::Failed)
     }
 
     /// Tells the web server that no more of a begun response comes, when the application has failed in the middle of it. To be
@@ -435,20 +434,34 @@ impl Exchange for Connection {
         })
     }
 
-    fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()> {
-        self.check_wanted()?;
-        self.begin_out()?;
-        self.note(head);
-        let request = self.open_mut();
-        if let Some(head) = head {
-            let mut bytes = Vec::new();
-            write_head(head, request.role, &mut bytes);
-            for piece in bytes.chunks(MAX_CONTENT) {
-                write_record(&mut request.out, RecordType::Stdout, request.id, piece);
-            }
+    fn send_file(&mut self, mut head: Option<&Head>, span: FileSpan<'_>) -> Result<u64, FileError> {
+        // sendfile(2) waits for room whether or not the socket is to be waited for: this is how long.
+        let seconds = i64::try_from(self.patience.as_secs()).unwrap_or(i64::MAX);
+        let limit = TimeVal::new(seconds, self.patience.subsec_micros().into());
+        let _ = setsockopt(&self.socket, SendTimeout, &limit);
+        let mut sent = 0;
+        while sent < span.length {
+            self.listen();
+            let piece = FileSpan {
+                file: span.file,
+                offset: span.offset.saturating_add(sent),
+                length: (span.length - sent).min(MAX_CONTENT as u64),
+            };
+            let found = look_up(piece).map_err(|error| FileError::Unread { sent, error })?;
+            sent += match found {
+                Found::Whole => {
+                    self.send_file_record(head.take(), piece)?;
+                    piece.length
+                }
+                Found::Rest(bytes) if bytes.is_empty() => break,
+                Found::Rest(bytes) => {
+                    let head = head.take();
+                    self.send(head, &[&bytes], false).map_err(FileError::Peer)?;
+                    bytes.len() as u64
+                }
+            };
         }
-        let result = self.send_file_records(span, last);
-        self.settle(result, last)
+        Ok(sent)
     }
 
     fn report(&mut self, text: &[u8]) {
@@ -492,6 +505,35 @@ impl Exchange for Connection {
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
     }
+}
+
+/// What there is of a piece of a file.
+enum Found {
+    /// All of it.
+    Whole,
+    /// So much, up to the file's end for now: read, since the size that a file system tells may be another (sysfs, FUSE), and
+    /// what a record's header announces has to follow.
+    Rest(Vec<u8>),
+}
+
+/// Looks whether the piece's last byte is there.
+fn look_up(piece: FileSpan<'_>) -> io::Result<Found> {
+    let read = |bytes: &mut [u8], offset: u64| -> io::Result<usize> {
+        let offset = i64::try_from(offset).map_err(io::Error::other)?;
+        loop {
+            match pread(piece.file, bytes, offset) {
+                Err(Errno::EINTR) => {}
+                read => return Ok(read?),
+            }
+        }
+    };
+    if read(&mut [0], piece.offset.saturating_add(piece.length - 1))? == 1 {
+        return Ok(Found::Whole);
+    }
+    let mut bytes = vec![0; usize::try_from(piece.length).unwrap_or(MAX_CONTENT)];
+    let count = read(&mut bytes, piece.offset)?;
+    bytes.truncate(count);
+    Ok(Found::Rest(bytes))
 }
 
 /// Writes a piece of the application's error text to the log.

@@ -17,8 +17,25 @@ pub struct FileSpan<'a> {
     pub file: BorrowedFd<'a>,
     /// The first byte to send, from the start of the file.
     pub offset: u64,
-    /// How many bytes to send.
+    /// How many bytes to send at most: the end of the file comes first where the file is shorter.
     pub length: u64,
+}
+
+/// Why a part of a file was not sent.
+#[derive(Debug)]
+pub enum FileError {
+    /// As the errors of [`Exchange::send`].
+    Peer(io::Error),
+    /// The file could not be read. The response can go on, or be another one where nothing of it has left.
+    Unread {
+        /// Bytes of the file that have left.
+        sent: u64,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The file became shorter, or could not be read any more, behind the announcement of bytes that have not left: nothing can
+    /// be sent after that.
+    Broken(io::Error),
 }
 
 /// One request and the place for its response, its body's source and its errors' sink.
@@ -78,11 +95,13 @@ pub trait Exchange: Send {
         Ok(false)
     }
 
-    /// Sends a piece of a file, without its bytes passing through this process where the kernel can.
+    /// Sends a part of a file up to the file's end, without its bytes passing through this process where the kernel can, and
+    /// says how many bytes those were. The size that the file system tells is not believed. The head leaves with the first
+    /// byte, and not at all where there is none.
     ///
     /// # Errors
-    /// As [`Exchange::send`]; `UnexpectedEof` when the file ends before the span does.
-    fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()>;
+    /// See [`FileError`].
+    fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>) -> Result<u64, FileError>;
 
     /// Reports text to whoever reads the application's errors (`wsgi.errors`). A failure to do so is no concern of the
     /// application's and is not told.

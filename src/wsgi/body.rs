@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use super::errors::traceback;
 use super::exchange::{Open, Pushed, Response, Shared};
 use super::file_wrapper::{FileWrapper, as_block};
+use crate::gateway::{FileError, Page};
 
 /// How a response stands when its iterable is exhausted.
 pub(super) enum Ending {
@@ -61,15 +62,17 @@ pub(super) fn respond_file(
         let Some(open) = guard.as_mut() else {
             return Ok(Some(Ending::Ended));
         };
-        let span = file.span();
-        if open.bodiless() || span.length == 0 {
+        if open.bodiless() {
             return Ok(Some(Ending::Open));
         }
-        // Not an error where the file goes on: it is sent "until the end is reached, or until Content-Length bytes have been
-        // written" (PEP 3333). Applications answer a Range so.
-        open.push_file(span, false)
-            .map(|_| Some(Ending::Open))
-            .or_else(|error| swallow(open, error).map(Some))
+        match open.push_file(file.span()) {
+            Ok(()) => Ok(Some(Ending::Open)),
+            Err(FileError::Peer(error)) => {
+                log::debug!("{}: the web server has gone: {error}", open.subject());
+                Ok(Some(Ending::Ended))
+            }
+            Err(FileError::Unread { error, .. } | FileError::Broken(error)) => Err(error),
+        }
     })
     .map_err(PyErr::from)
 }
@@ -172,35 +175,42 @@ pub(super) fn finish(shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells the log how the last piece of a response went.
+/// Tells the log how the last piece of a response went. A body that is shorter than announced is answered with a page where nothing
+/// has left.
 pub(super) fn note_end(open: &mut Open, pushed: io::Result<Pushed>) {
     log_cut(open, &pushed);
     match pushed {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            log::error!(
-                "{}: {error}; the connection is cut, so that the client can tell",
-                open.subject()
-            );
+            open.failed = true;
+            if open.has_begun() {
+                let subject = open.subject();
+                log::error!(
+                    "{subject}: {error}; the connection is cut, so that the client can tell"
+                );
+                return;
+            }
+            log::error!("{}: {error}; answered with 500", open.subject());
+            let (head, body) = Page::new("500 Internal Server Error", FAILED).render();
+            if let Err(error) = open.answer(head, &body) {
+                log::debug!("{}: the web server has gone: {error}", open.subject());
+            }
         }
         Err(error) => log::debug!("{}: the web server has gone: {error}", open.subject()),
     }
 }
 
-fn log_cut(open: &Open, pushed: &io::Result<Pushed>) {
-    if let Ok(Pushed::Cut) = pushed {
+/// What the client is told of an application that failed.
+pub(super) const FAILED: &str =
+    "The application could not answer this request. Its log has the reason.";
+
+/// Tells the log, once a request, that a part of the body was cut off.
+pub(super) fn log_cut(open: &mut Open, pushed: &io::Result<Pushed>) {
+    if matches!(pushed, Ok(Pushed::Cut)) && !open.cut_told {
+        open.cut_told = true;
         log::error!(
             "{}: the response's body is longer than its Content-Length and was cut there",
             open.subject()
         );
     }
-}
-
-/// The web server's leaving is no error of the application's.
-fn swallow(open: &mut Open, error: io::Error) -> io::Result<Ending> {
-    if open.gone && error.kind() != io::ErrorKind::UnexpectedEof {
-        log::debug!("{}: the web server has gone: {error}", open.subject());
-        return Ok(Ending::Ended);
-    }
-    Err(error)
 }

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::body::{
-    Closer, Ending, finish, must_have_started, note_end, respond_blocks, respond_file,
+    Closer, Ending, FAILED, finish, must_have_started, note_end, respond_blocks, respond_file,
 };
 use super::environ::{Environ, Made, Mode};
 use super::errors::{Errors, traceback};
@@ -113,6 +113,7 @@ impl Caller {
                 note_end(open, pushed);
             }
         }
+        self.failed |= self.shared.lock().as_ref().is_some_and(|open| open.failed);
         let exchange = self
             .shared
             .close()
@@ -256,6 +257,10 @@ impl Caller {
         py.detach(|| {
             let mut guard = shared.lock();
             let Some(open) = guard.as_mut() else { return };
+            let total = pieces.iter().map(|piece| piece.len() as u64).sum();
+            if let Some(error) = open.falls_short(total) {
+                return note_end(open, Err(error));
+            }
             let mut groups = pieces.chunks(PIECES).peekable();
             while let Some(group) = groups.next() {
                 let last = groups.peek().is_none();
@@ -309,8 +314,7 @@ impl Caller {
             } else if self.mode.debug {
                 Page::new("500 Internal Server Error", text.trim_end())
             } else {
-                let text = "The application could not answer this request. Its log has the reason.";
-                Page::new("500 Internal Server Error", text)
+                Page::new("500 Internal Server Error", FAILED)
             };
             let (head, body) = page.render();
             let answered = open.answer(head, &body);

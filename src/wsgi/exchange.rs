@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use crate::gateway::{Exchange, FileSpan, Head, Variables, forked};
+use crate::gateway::{Exchange, FileError, FileSpan, Head, Variables, forked};
 
 /// What the objects of one request share.
 #[derive(Default)]
@@ -28,6 +28,10 @@ pub(super) struct Open {
     pub(super) too_large: bool,
     /// The web server sent nothing of the body for the transport's time limit.
     pub(super) timed_out: bool,
+    /// The response was not what the application had announced.
+    pub(super) failed: bool,
+    /// It was told that a part of the body was cut off.
+    pub(super) cut_told: bool,
 }
 
 /// How far the response is.
@@ -85,6 +89,8 @@ impl Shared {
             gone: false,
             too_large: false,
             timed_out: false,
+            failed: false,
+            cut_told: false,
         });
     }
 
@@ -173,6 +179,11 @@ impl Open {
         }
         sent.left = sent.left.map(|left| left.saturating_sub(total));
         let short = self.is_short(sent, last);
+        if let Some(head) = head.clone().filter(|_| short) {
+            // Nothing has left, so that the response can still be another one.
+            self.response = Response::Started(head);
+            return Err(too_short(sent));
+        }
         let result = self.exchange.send(head.as_ref(), blocks, last && !short);
         self.settle(result, sent, last)?;
         if short {
@@ -182,25 +193,44 @@ impl Open {
         }
     }
 
-    /// As [`Open::push`], of a part of a file.
+    /// Sends a file up to its end, or to the response's Content-Length: "until the end is reached, or until Content-Length bytes
+    /// have been written" (PEP 3333). That the file goes on is no error: applications answer a Range so.
     ///
     /// # Errors
-    /// As [`Open::push`].
-    pub(super) fn push_file(&mut self, mut span: FileSpan<'_>, last: bool) -> io::Result<Pushed> {
-        let (head, mut sent) = self.take_head()?;
-        let total = span.length;
-        span.length = total.min(sent.left.unwrap_or(total));
-        sent.left = sent.left.map(|left| left.saturating_sub(total));
-        let short = self.is_short(sent, last);
-        let result = self.exchange.send_file(head.as_ref(), span, last && !short);
-        self.settle(result, sent, last)?;
-        if short {
-            return Err(too_short(sent));
+    /// See [`FileError`].
+    pub(super) fn push_file(&mut self, mut span: FileSpan<'_>) -> Result<(), FileError> {
+        let (head, mut may) = self.take_head().map_err(FileError::Peer)?;
+        if let Some(left) = may.left {
+            span.length = span.length.min(left);
         }
-        Ok(if span.length < total {
-            Pushed::Cut
-        } else {
-            Pushed::Whole
+        let result = self.exchange.send_file(head.as_ref(), span);
+        let sent = match &result {
+            Ok(sent) | Err(FileError::Unread { sent, .. }) => *sent,
+            Err(FileError::Peer(_) | FileError::Broken(_)) => {
+                self.gone = matches!(result, Err(FileError::Peer(_)));
+                self.response = Response::Failed;
+                return result.map(drop);
+            }
+        };
+        may.left = may.left.map(|left| left.saturating_sub(sent));
+        self.response = match head {
+            Some(head) if sent == 0 => Response::Started(head),
+            _ => Response::Sent(may),
+        };
+        result.map(drop)
+    }
+
+    /// What is wrong with a complete body of so many bytes, where nothing has left and it is shorter than announced.
+    pub(super) fn falls_short(&self, total: u64) -> Option<io::Error> {
+        let Response::Started(head) = &self.response else {
+            return None;
+        };
+        let left = head.content_length()?.checked_sub(total)?;
+        (left > 0 && !self.is_bodiless(head)).then(|| {
+            too_short(Sent {
+                left: Some(left),
+                bodiless: false,
+            })
         })
     }
 

@@ -46,12 +46,11 @@ impl FileWrapper {
     }
 }
 
-/// A real file and what is left of it from its current offset.
+/// A real file from its current offset on.
 pub(super) struct RealFile {
     /// A descriptor of our own: the application may close its file in another thread.
     file: OwnedFd,
     offset: u64,
-    length: u64,
 }
 
 impl RealFile {
@@ -59,7 +58,8 @@ impl RealFile {
         FileSpan {
             file: self.file.as_fd(),
             offset: self.offset,
-            length: self.length,
+            // Not what fstat says: the file may grow or shrink, and some file systems do not know (sysfs, FUSE).
+            length: u64::MAX,
         }
     }
 }
@@ -122,11 +122,7 @@ impl FileWrapper {
         let file = unsafe { BorrowedFd::borrow_raw(fd) }
             .try_clone_to_owned()
             .ok()?;
-        Some(RealFile {
-            file,
-            offset,
-            length: size.saturating_sub(offset),
-        })
+        Some(RealFile { file, offset })
     }
 }
 

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::string::PyStringData;
 use pyo3::types::{PyBool, PyInt, PyList, PyString, PyTraceback, PyTuple};
 
+use super::body::log_cut;
 use super::exchange::{Response, Shared};
 use super::file_wrapper::as_block;
 use crate::gateway::Head;
@@ -81,7 +82,11 @@ impl Write {
         let block = as_block(data)?.as_bytes();
         let pushed = py.detach(|| {
             let mut guard = self.shared.lock();
-            guard.as_mut().map(|open| open.push(&[block], false))
+            guard.as_mut().map(|open| {
+                let pushed = open.push(&[block], false);
+                log_cut(open, &pushed);
+                pushed
+            })
         });
         match pushed {
             Some(pushed) => {

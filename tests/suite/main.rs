@@ -39,6 +39,8 @@ mod wsgi_applications;
 mod wsgi_doors;
 mod wsgi_environ;
 mod wsgi_environ_odd;
+mod wsgi_files_odd;
+mod wsgi_lengths;
 mod wsgi_pep3333;
 
 mod processes_crashes;
