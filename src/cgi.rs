@@ -9,6 +9,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -19,7 +20,7 @@ use nix::sys::stat::Mode;
 use nix::sys::uio::pread;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
-use crate::gateway::{Exchange, FileError, FileSpan, Head, Request, Variables};
+use crate::gateway::{Arrival, Exchange, FileError, FileSpan, Head, Request, Variables};
 
 /// The process's standard input and output, moved to where the application does not find them.
 #[derive(Debug)]
@@ -221,6 +222,10 @@ impl Exchange for CgiExchange {
         if self.used < self.buffer.len() {
             return Ok(true);
         }
+        // A read of a pipe would wait with the exchange in hand.
+        if !arrives(&self.stdio.input, Duration::ZERO)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let room = usize::try_from(self.unread).unwrap_or(usize::MAX);
         self.buffer.resize(BUFFER.min(room), 0);
         self.used = 0;
@@ -228,9 +233,6 @@ impl Exchange for CgiExchange {
             let read = self.stdio.input.read(&mut self.buffer);
             match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait(&self.stdio.input, PollFlags::POLLIN)?
-                }
                 read => {
                     let count = *read.as_ref().unwrap_or(&0);
                     self.buffer.truncate(count);
@@ -239,6 +241,14 @@ impl Exchange for CgiExchange {
                 }
             }
         }
+    }
+
+    fn arrival(&self) -> io::Result<Arrival> {
+        let input = self.stdio.input.try_clone()?;
+        Ok(Arrival {
+            wait: Box::new(move |limit| arrives(&input, limit)),
+            limit: None,
+        })
     }
 
     fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
@@ -281,6 +291,19 @@ impl Exchange for CgiExchange {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
+    }
+}
+
+/// Whether there is something to read within this time, or the end.
+fn arrives(input: &File, limit: Duration) -> io::Result<bool> {
+    let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    match poll(
+        &mut [PollFd::new(input.as_fd(), PollFlags::POLLIN)],
+        timeout,
+    ) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -138,6 +138,14 @@ impl Connection {
         self.request.is_none() && self.incoming.is_between_records() && !self.lingering
     }
 
+    /// Whether a request has begun whose variables are not whole.
+    pub(super) fn is_half_received(&self) -> bool {
+        match &self.request {
+            Some(request) => !request.params_ended,
+            None => !self.lingering && !self.incoming.is_between_records(),
+        }
+    }
+
     /// Whether another process can go on with it: nothing of a request is here, and nobody here still sends on it.
     pub(super) fn may_travel(&self) -> bool {
         self.is_idle() && !self.incoming.has_ahead() && !self.is_shared()
@@ -398,9 +406,18 @@ impl Connection {
         }
     }
 
-    /// The deadline has passed: a begun request gets a page, and the connection ends.
-    pub(super) fn expire(&mut self) -> Step {
+    /// The deadline has passed: a begun request gets a page, and the connection ends. `stops`: because the service does.
+    pub(super) fn expire(&mut self, stops: bool) -> Step {
         if self.lingering || self.request.is_none() {
+            return Step::Close;
+        }
+        if stops && self.is_half_received() {
+            log::info!("a request was not whole when the service stopped: answered with 503");
+            let text = "The application server is stopping. Try again in a moment.";
+            let mut page = Page::new("503 Service Unavailable", text);
+            page.retry_after = Some(1);
+            self.answer(&page);
+            // Nothing that was sent is unread, so that the page arrives; and nobody is waited for.
             return Step::Close;
         }
         log::warn!(

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -19,8 +20,8 @@ use super::record::{
     write_end_request, write_record, write_stderr,
 };
 use super::request::{Request, Sent};
-use super::socket::{wait, write_pieces};
-use crate::gateway::{Exchange, FileError, FileSpan, Head, Variables};
+use super::socket::{readable, wait, write_pieces};
+use crate::gateway::{Arrival, Exchange, FileError, FileSpan, Head, Variables};
 
 /// The most text in one STDERR record: HAProxy dies of one that is larger than its buffer of 16 KiB. See also `write_stderr`.
 const MAX_STDERR: usize = 8 * 1024;
@@ -73,15 +74,6 @@ impl Connection {
             Incoming::Open(_) => Ok(()),
             Incoming::Failed(fault) => Err(fault.error(|| self.shared.too_large_error())),
         }
-    }
-
-    /// Blocks for bytes of the body, bounded by the time limit for a silent web server.
-    fn wait_readable(&self) -> io::Result<()> {
-        wait(self.socket.as_fd(), PollFlags::POLLIN, self.patience).inspect_err(|error| {
-            if error.kind() == io::ErrorKind::TimedOut {
-                log::warn!("nothing of a request's body came for --io-timeout");
-            }
-        })
     }
 
     /// Begins the next thing to send: what the sender has not sent, then what was reported.
@@ -314,7 +306,7 @@ impl Exchange for Connection {
             match recv(self.socket.as_raw_fd(), &mut wire, MsgFlags::empty()) {
                 Ok(0) => return Err(cut_short()),
                 Ok(count) => self.go_on(&wire[..count])?,
-                Err(Errno::EAGAIN) => self.wait_readable()?,
+                Err(Errno::EAGAIN) => return Err(io::ErrorKind::WouldBlock.into()),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -355,11 +347,19 @@ impl Exchange for Connection {
                     self.go_on(&next[..count - content])?;
                     return Ok(content);
                 }
-                Err(Errno::EAGAIN) => self.wait_readable()?,
+                Err(Errno::EAGAIN) => return Err(io::ErrorKind::WouldBlock.into()),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    fn arrival(&self) -> io::Result<Arrival> {
+        let socket = Arc::clone(&self.socket);
+        Ok(Arrival {
+            wait: Box::new(move |limit| readable(socket.as_fd(), limit)),
+            limit: Some(self.patience),
+        })
     }
 
     fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {

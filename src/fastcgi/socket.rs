@@ -28,6 +28,15 @@ pub(super) fn wait(socket: BorrowedFd<'_>, events: PollFlags, limit: Duration) -
     }
 }
 
+/// Whether there is something to read within this time, or an error to tell.
+pub(super) fn readable(socket: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    match wait(socket, PollFlags::POLLIN, limit) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Sends all of `bytes`, waiting for room where the socket has none.
 pub(super) fn write_all(
     socket: BorrowedFd<'_>,

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use super::{Head, Variables};
 
@@ -38,6 +39,15 @@ pub enum FileError {
     Broken(io::Error),
 }
 
+/// A wait for more of a request's body, apart from the request.
+pub struct Arrival {
+    /// Waits for so long at most: `true` when there is something to read, or an error.
+    #[allow(clippy::type_complexity)]
+    pub wait: Box<dyn Fn(Duration) -> io::Result<bool> + Send>,
+    /// How long all waits for one piece may take together; `None`: for ever.
+    pub limit: Option<Duration>,
+}
+
 /// One request and the place for its response, its body's source and its errors' sink.
 ///
 /// The calls that move bytes block until the kernel has taken or given them, bounded by the transport's own deadlines;
@@ -56,15 +66,16 @@ pub trait Exchange: Send {
     /// Drops the first `count` bytes of [`Exchange::buffered`].
     fn consume(&mut self, count: usize);
 
-    /// Waits until [`Exchange::buffered`] has bytes: `false` when the body has ended.
+    /// Sees to it that [`Exchange::buffered`] has bytes, without a wait: `false` when the body has ended.
     ///
     /// # Errors
-    /// When the web server closed the connection in the middle of the body, aborted the request, or sent nothing for
-    /// the transport's time limit.
+    /// `WouldBlock` when nothing is here: wait as [`Exchange::arrival`] does, with the exchange let go, since another thread
+    /// may have a response to send. Others when the web server closed the connection in the middle of the body, aborted the
+    /// request, or sent what makes no sense.
     fn fill(&mut self) -> io::Result<bool>;
 
-    /// Reads into `into` what is here, else waits for some: 0 when the body has ended. A transport may read large
-    /// pieces past its buffer.
+    /// Reads into `into` what is here, without a wait: 0 when the body has ended. A transport may read large pieces past its
+    /// buffer.
     ///
     /// # Errors
     /// As [`Exchange::fill`].
@@ -78,6 +89,9 @@ pub trait Exchange: Send {
         self.consume(count);
         Ok(count)
     }
+
+    /// What waits for more of the body while the exchange is used elsewhere.
+    fn arrival(&self) -> io::Result<Arrival>;
 
     /// Sends a piece of the response: the head in front of the first one, then blocks of the body in order. With
     /// `last` the response ends with them; head, blocks and end leave in one system call where they are small.

@@ -13,7 +13,7 @@ mod sent;
 mod url;
 mod variables;
 
-pub use exchange::{Exchange, FileError, FileSpan};
+pub use exchange::{Arrival, Exchange, FileError, FileSpan};
 pub use head::{Head, HeadError};
 pub use meta::{Circumstances, Meta, Request, Rule};
 pub use mount::{Mount, MountError};

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use crate::gateway::{Exchange, FileError, FileSpan, Head, Variables, forked};
 
@@ -103,6 +104,49 @@ impl Shared {
     /// the lock and wait to attach.
     pub(super) fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         disown_in_child(self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does something with the body that may have to wait: the exchange is let go meanwhile, so that a thread of the application
+    /// that waits here holds up nothing. `work` is done again where it left off; `None` when the request is over. The caller is not
+    /// attached to Python.
+    ///
+    /// # Errors
+    /// Those of `work`; `TimedOut` when nothing came for the transport's time limit.
+    pub(super) fn with_body<R>(
+        &self,
+        mut work: impl FnMut(&mut Open) -> io::Result<R>,
+    ) -> Option<io::Result<R>> {
+        /// How soon it is seen that the request has ended meanwhile.
+        const SOON: Duration = Duration::from_millis(50);
+        loop {
+            let mut guard = self.lock();
+            let open = guard.as_mut()?;
+            let arrival = match work(open) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => open.exchange.arrival(),
+                done => return Some(done),
+            };
+            drop(guard);
+            let arrival = match arrival {
+                Ok(arrival) => arrival,
+                Err(error) => return Some(Err(error)),
+            };
+            let begun = Instant::now();
+            loop {
+                let left = arrival
+                    .limit
+                    .map_or(SOON, |limit| limit.saturating_sub(begun.elapsed()));
+                match (arrival.wait)(left.min(SOON)) {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    Err(error) => return Some(Err(error)),
+                }
+                let mut guard = self.lock();
+                let open = guard.as_mut()?;
+                if arrival.limit.is_some_and(|limit| begun.elapsed() >= limit) {
+                    return Some(Err(open.nothing_came(begun.elapsed())));
+                }
+            }
+        }
     }
 
     /// The open exchange, for work that neither blocks nor runs Python code; `None` when another thread has it.
@@ -334,10 +378,10 @@ impl Open {
         self.body_left = self.body_left.map(|left| left - count as u64);
     }
 
-    /// Waits until [`Open::buffered`] has bytes: `false` at the end of the body.
+    /// Sees to it that [`Open::buffered`] has bytes: `false` at the end of the body.
     ///
     /// # Errors
-    /// When the body ends before the announced length, or the transport fails.
+    /// `WouldBlock` when nothing is here, see [`Shared::with_body`]. When the body ends before the announced length, or the transport fails.
     pub(super) fn fill(&mut self) -> io::Result<bool> {
         if self.body_left == Some(0) {
             return Ok(false);
@@ -349,7 +393,7 @@ impl Open {
         self.judge(filled.map(usize::from)).map(|some| some > 0)
     }
 
-    /// Reads what is here, else waits for some: 0 at the end of the body, or for no room.
+    /// Reads what is here: 0 at the end of the body, or for no room.
     ///
     /// # Errors
     /// As [`Open::fill`].
@@ -367,6 +411,14 @@ impl Open {
         Ok(count)
     }
 
+    fn nothing_came(&mut self, waited: Duration) -> io::Error {
+        self.timed_out = true;
+        log::warn!("nothing of a request's body came for --io-timeout");
+        let waited = waited.as_secs();
+        let text = format!("nothing of the request's body came for {waited} s (--io-timeout)");
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    }
+
     /// The end of the body before the announced length is not an end: the application would take half of an upload for
     /// the whole.
     fn judge(&mut self, read: io::Result<usize>) -> io::Result<usize> {
@@ -377,6 +429,7 @@ impl Open {
             )),
             (Err(error), _) => {
                 match error.kind() {
+                    io::ErrorKind::WouldBlock => {}
                     io::ErrorKind::FileTooLarge => self.too_large = true,
                     io::ErrorKind::TimedOut => self.timed_out = true,
                     _ => self.gone = true,

@@ -25,13 +25,13 @@ impl Input {
         Self { shared }
     }
 
-    /// Does something with the body that may block, detached from Python.
+    /// Does something with the body that may wait, detached from Python; `work` is done again where it left off.
     fn detached<R: Send>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&mut Open) -> io::Result<R> + Send,
+        work: impl FnMut(&mut Open) -> io::Result<R> + Send,
     ) -> PyResult<R> {
-        let done = py.detach(|| self.shared.lock().as_mut().map(work));
+        let done = py.detach(|| self.shared.with_body(work));
         done.ok_or_else(over)?.map_err(|error| match error.kind() {
             io::ErrorKind::OutOfMemory => PyMemoryError::new_err(()),
             _ => error.into(),
@@ -82,15 +82,15 @@ impl Input {
             let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
             std::slice::from_raw_parts_mut(start, size)
         };
-        let count = self.detached(py, |open| {
-            let mut count = 0;
+        let mut count = 0;
+        self.detached(py, |open| {
             while count < size {
                 match open.read(&mut place[count..])? {
                     0 => break,
                     read => count += read,
                 }
             }
-            Ok(count)
+            Ok(())
         })?;
         if count < size {
             bytes = PyBytes::new(py, &bytes.as_bytes()[..count]);
@@ -100,8 +100,8 @@ impl Input {
 
     /// Reads up to `size` bytes of a body whose length nobody announced, with no more room than what comes needs.
     fn read_unannounced<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = self.detached(py, |open| {
-            let mut bytes = Vec::new();
+        let mut bytes = Vec::new();
+        self.detached(py, |open| {
             while bytes.len() < size && open.fill()? {
                 let here = open.buffered();
                 let here = &here[..here.len().min(size - bytes.len())];
@@ -109,14 +109,14 @@ impl Input {
                 append(&mut bytes, here)?;
                 open.consume(count);
             }
-            Ok(bytes)
+            Ok(())
         })?;
         new_bytes(py, &bytes)
     }
 
     fn read_line<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let line = self.detached(py, |open| {
-            let mut line = Vec::new();
+        let mut line = Vec::new();
+        self.detached(py, |open| {
             while line.len() < most && open.fill()? {
                 let here = open.buffered();
                 let here = &here[..here.len().min(most - line.len())];
@@ -128,7 +128,7 @@ impl Input {
                     break;
                 }
             }
-            Ok(line)
+            Ok(())
         })?;
         new_bytes(py, &line)
     }

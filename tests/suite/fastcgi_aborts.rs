@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::client::{
     ABORT_REQUEST, Connection, END_REQUEST, GET_VALUES, GET_VALUES_RESULT, PARAMS, RESPONDER,
@@ -277,6 +278,65 @@ fn questions_during_a_response_are_answered() {
         );
         let (_, after) = until_end(&mut connection, 2);
         assert_eq!(before + after, 100, "{blocks} blocks");
+    }
+}
+
+/// The sender has sent a part of a record when nobody reads, and then a question comes.
+#[test]
+fn questions_wait_for_the_end_of_a_record_that_is_stuck() {
+    let gateway = Gateway::start("fcgi_readers", &["--buffer", "1000"]);
+    for blocks in (400..4000).step_by(200) {
+        let request = Request::post(&format!("/many_a_piece?{blocks}"), &[b'p'; 2000]);
+        let mut connection = Connection::open(gateway.socket());
+        let mut wire = request.keep().head();
+        wire.extend(record(STDIN, 1, &[b'p'; 1000], 0));
+        wire.extend(questions());
+        wire.extend(record(STDIN, 1, &[b'p'; 1000], 0));
+        wire.extend(record(STDIN, 1, b"", 0));
+        connection.write(&wire);
+        // That the sender is stuck by now is likely, and all that it takes for this test to fail.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(20) {
+            std::thread::yield_now();
+        }
+        let (stdout, answers) = until_end(&mut connection, 1);
+        let lines = stdout.iter().filter(|byte| **byte == b'\n').count() - 3;
+        assert_eq!((lines, answers), (2 * blocks, 2), "{blocks} blocks");
+    }
+}
+
+// ---- the end of the service
+
+/// SIGTERM waits for what is under way, and not for the rest of a head.
+#[test]
+fn a_half_received_head_does_not_hold_up_the_end() {
+    let whole = Request::get("/next").keep().bytes();
+    let gateway = Gateway::start("fcgi_readers", &["--header-timeout", "300s"]);
+    let mut connections: Vec<_> = [1, 7, 8, 16, 100, 300]
+        .into_iter()
+        .map(|sent| {
+            let mut connection = Connection::open(gateway.socket());
+            connection.write(&whole[..sent]);
+            wait_until_read(&connection);
+            connection
+        })
+        .collect();
+    let begun = Instant::now();
+    let exit = gateway.terminate();
+    assert_eq!(exit.code, 0, "{}", exit.log);
+    // The deadline of everything else in there is no less than 5 seconds.
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
+    for connection in &mut connections[3..] {
+        let response = connection.response(1);
+        assert_eq!(response.status, 503, "{response:?}");
+        assert_eq!(response.header("Retry-After"), Some("1"));
+    }
+    for connection in &mut connections[..3] {
+        assert_eq!(connection.read_to_eof(), b"");
     }
 }
 

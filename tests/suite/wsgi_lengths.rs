@@ -100,7 +100,7 @@ fn one_of_which_a_part_has_left_is_cut() {
 /// Neither does it hold up the response of another request, or its own next one.
 #[test]
 fn a_thread_that_waits_for_the_body_does_not_hold_up_the_response() {
-    let gateway = Gateway::start("lengths_odd", &["--buffer", "10", "--io-timeout", "600"]);
+    let gateway = Gateway::start("lengths_odd", &["--buffer", "10", "--io-timeout", "600s"]);
     for name in [
         "waits_with_list",
         "waits_with_generator",

@@ -13,6 +13,7 @@ use super::super::connection::{Connection, Unread};
 use super::super::custody::Custody;
 use super::super::handoff::Note;
 use super::super::listener::{Accepted, Listener};
+use super::upkeep::hurry;
 use super::{Idle, Responder, Source};
 use crate::gateway::forked;
 
@@ -231,7 +232,10 @@ impl Responder {
     }
 
     /// Does what [`Responder::park`] does.
-    pub(super) fn insert(&self, table: &mut Table, connection: Box<Connection>) {
+    pub(super) fn insert(&self, table: &mut Table, mut connection: Box<Connection>) {
+        if let Some(idle) = table.draining {
+            hurry(&mut connection, idle);
+        }
         let idle = table.draining.filter(|_| connection.is_idle());
         let left = match idle {
             Some(idle) => self.dismiss(table, connection, idle),

@@ -12,8 +12,11 @@ use super::{Idle, Responder};
 /// How soon what the handoff channel had no room for is tried again.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// How long a connection on which nothing came yet may hold up the end of a draining responder.
+/// How long a connection on which nothing came yet, or no whole head, may hold up the end of all.
 const FRESH_GRACE: Duration = Duration::from_secs(1);
+
+/// How often deadlines are looked at meanwhile.
+const LAST_SWEEPS: Duration = Duration::from_millis(100);
 
 impl Responder {
     /// Does what is due, and says how long the leader may wait for events.
@@ -47,14 +50,19 @@ impl Responder {
             table.retry = None;
             self.send_on_again(&mut table);
         }
-        if now >= table.next_sweep {
-            table.next_sweep = now + SWEEP;
+        let sweep = if table.draining == Some(Idle::Close) {
+            LAST_SWEEPS
+        } else {
+            SWEEP
+        };
+        if now >= table.next_sweep || sweep < SWEEP {
+            table.next_sweep = now + sweep;
             self.sweep(&mut table, now);
         }
         Some(match (table.retry, table.paused) {
             (Some(_), _) => RETRY,
             (None, Some(_)) => PAUSE,
-            (None, None) => SWEEP,
+            (None, None) => sweep,
         })
     }
 
@@ -70,7 +78,7 @@ impl Responder {
             let Some(mut connection) = table.waiting.remove(&fd) else {
                 continue;
             };
-            match connection.expire() {
+            match connection.expire(table.draining == Some(Idle::Close)) {
                 Step::Wait => {
                     table.waiting.insert(fd, connection);
                 }
@@ -91,6 +99,9 @@ impl Responder {
         table.paused = None;
         table.listeners.clear();
         self.dismiss_idle(table, idle);
+        for connection in table.waiting.values_mut() {
+            hurry(connection, idle);
+        }
     }
 
     fn dismiss_idle(&self, table: &mut Table, idle: Idle) {
@@ -159,5 +170,13 @@ impl Responder {
             Some(Idle::Close) => {}
             None => self.move_benched(table),
         }
+    }
+}
+
+/// At the end of all who has sent a part of a head is not waited for as long as at other times.
+pub(super) fn hurry(connection: &mut Connection, idle: Idle) {
+    if idle == Idle::Close && connection.is_half_received() {
+        let grace = Instant::now() + FRESH_GRACE;
+        connection.deadline = connection.deadline.min(grace);
     }
 }
