@@ -615,6 +615,30 @@ impl Connection {
         rest
     }
 
+    /// Takes what comes of a response that may be cut anywhere, also inside a record, up to its end or the connection's: how many
+    /// bytes that were.
+    pub(crate) fn read_to_eof_or_end(&mut self) -> usize {
+        let mut taken = 0;
+        loop {
+            let here = &self.buffer[self.start..];
+            let head = here.first_chunk::<8>().copied();
+            let whole = head.map(|head| {
+                8 + usize::from(u16::from_be_bytes([head[4], head[5]])) + usize::from(head[6])
+            });
+            match (head, whole) {
+                (Some(head), Some(whole)) if here.len() >= whole => {
+                    self.start += whole;
+                    taken += whole;
+                    if head[1] == END_REQUEST {
+                        return taken;
+                    }
+                }
+                _ if !self.fill() => return taken + self.read_to_eof().len(),
+                _ => {}
+            }
+        }
+    }
+
     /// Whether nothing has come and the connection is still open, right now.
     pub(crate) fn is_quiet(&mut self) -> bool {
         if self.start < self.buffer.len() {

@@ -14,9 +14,11 @@ mod load;
 mod process_table;
 
 mod explain;
+mod fastcgi_aborts;
 mod fastcgi_client_check;
 mod fastcgi_cuts;
 mod fastcgi_limits;
+mod fastcgi_smuggling;
 mod fastcgi_soak;
 mod fastcgi_sockets;
 mod fastcgi_spec;
@@ -39,6 +41,8 @@ mod wsgi_applications;
 mod wsgi_doors;
 mod wsgi_environ;
 mod wsgi_environ_odd;
+mod wsgi_files_odd;
+mod wsgi_lengths;
 mod wsgi_pep3333;
 
 mod processes_closed;
