@@ -15,7 +15,7 @@ use nix::sys::uio::{pread, readv};
 
 use super::connection::{Connection, Parsed};
 use super::record::{
-    HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_break,
+    HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_cut,
     write_end_request, write_record, write_stderr,
 };
 use super::request::{Request, Sent};
@@ -100,11 +100,19 @@ impl Connection {
         Ok(())
     }
 
-    /// Remembers what the head that leaves says of the body.
-    fn note(&mut self, head: Option<&Head>) {
+    /// Remembers what the head that leaves promises, and that so many bytes of the body leave.
+    fn note(&mut self, head: Option<&Head>, bytes: u64) {
+        let request = self.open_mut();
         if let Some(head) = head {
-            self.open_mut().has_length = head.content_length().is_some() || head.is_bodiless();
+            let is_head = request.variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
+            let bodiless = is_head || head.is_bodiless();
+            request.owed = if bodiless {
+                Some(0)
+            } else {
+                head.content_length()
+            };
         }
+        request.owed = request.owed.map(|owed| owed.saturating_sub(bytes));
     }
 
     /// Sends `request.out`, then remembers how far the response is.
@@ -229,23 +237,26 @@ impl Connection {
         self.write_all(&self.open().out)
     }
 
-    /// Tells the web server that no more of a begun response comes, when the application has failed in the middle of it. To be
-    /// called by the thread that ran the application: it waits as long as any other part of a response may take.
-    ///
-    /// A response of known length is left alone: with that every web server's client can tell, and the close that follows leaves
-    /// it what has come so far, of which nginx drops some at a break.
+    /// Tells the web server that no more of a begun response comes, when the application has failed in the middle of it, in the way
+    /// that [`Cut`] has for it. To be called by the thread that ran the application: it waits as long as any other part of a response
+    /// may take.
     pub(super) fn break_off(&mut self) {
-        let lacks_its_end = |request: &Request| request.lacks_its_end() && !request.aborted;
-        if !self.request.as_deref().is_some_and(lacks_its_end) {
+        let is_begun = |request: &Request| request.sent == Sent::Part && !request.aborted;
+        if !self.request.as_deref().is_some_and(is_begun) {
             return;
         }
+        let mut sent = Sent::Failed;
         if self.begin_out().is_ok() {
             let request = self.open_mut();
-            write_break(&mut request.out, request.id);
+            let is_whole = request.owed == Some(0);
+            let cut = request.cut();
+            write_cut(&mut request.out, request.id, cut);
             // What fails here has failed for a web server that has gone.
-            let _ = self.write_all(&self.open().out);
+            if self.write_all(&self.open().out).is_ok() && is_whole {
+                sent = Sent::Ended;
+            }
         }
-        self.open_mut().sent = Sent::Failed;
+        self.open_mut().sent = sent;
     }
 
     /// The application answers from here on, unless it was answered in its place.
@@ -354,8 +365,8 @@ impl Exchange for Connection {
     fn send(&mut self, head: Option<&Head>, blocks: &[&[u8]], last: bool) -> io::Result<()> {
         self.check_wanted()?;
         self.begin_out()?;
-        self.note(head);
         let total = blocks.iter().map(|block| block.len()).sum::<usize>();
+        self.note(head, total as u64);
         if total > SMALL {
             let mut bytes = Vec::new();
             if let Some(head) = head {
@@ -414,15 +425,19 @@ impl Exchange for Connection {
             return Ok(false);
         };
         let stream = request.stream.get_or_insert_default();
-        stream.offer(sender, &self.socket, |out| {
+        let taken = stream.offer(sender, &self.socket, |out| {
             write_record(out, RecordType::Stdout, request.id, block)
-        })
+        })?;
+        if taken {
+            self.note(None, block.len() as u64);
+        }
+        Ok(taken)
     }
 
     fn send_file(&mut self, head: Option<&Head>, span: FileSpan<'_>, last: bool) -> io::Result<()> {
         self.check_wanted()?;
         self.begin_out()?;
-        self.note(head);
+        self.note(head, span.length);
         let request = self.open_mut();
         if let Some(head) = head {
             let mut bytes = Vec::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::record::Role;
+use super::record::{Cut, Role};
 use super::sender::Stream;
 use crate::gateway::Variables;
 
@@ -34,8 +34,8 @@ pub(super) struct Request {
     /// Text for the log whose line is not whole.
     pub(super) log_line: Vec<u8>,
     pub(super) sent: Sent,
-    /// Whether the head told how long the body is, so that whoever gets less can tell.
-    pub(super) has_length: bool,
+    /// Bytes of the body that the head promised and that have not left; `None` where it promised nothing.
+    pub(super) owed: Option<u64>,
     /// When a block of the body last left or was handed to the sender.
     pub(super) last_block: Option<Instant>,
     /// Blocks on their way through the sender.
@@ -71,7 +71,7 @@ impl Request {
             reported: false,
             log_line: Vec::new(),
             sent: Sent::Nothing,
-            has_length: false,
+            owed: None,
             last_block: None,
             stream: None,
         })
@@ -101,7 +101,7 @@ impl Request {
         self.aborted = false;
         self.reported = false;
         self.sent = Sent::Nothing;
-        self.has_length = false;
+        self.owed = None;
         self.last_block = None;
         self.stream = None;
     }
@@ -119,10 +119,11 @@ impl Request {
         id == self.id && !self.body_ended
     }
 
-    /// Whether the response has begun and not ended, and the client has no other way to tell that than by its end.
-    pub(super) fn lacks_its_end(&self) -> bool {
-        let is_head = || self.variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
-        self.sent == Sent::Part && !self.has_length && !is_head()
+    /// How its response is cut, which has begun and cannot be completed.
+    pub(super) fn cut(&self) -> Cut {
+        let software = self.variables.get(b"SERVER_SOFTWARE");
+        let is_nginx = software.is_some_and(|software| software.starts_with(b"nginx"));
+        Cut::of(self.role, self.owed, is_nginx)
     }
 
     pub(super) fn push_body(&mut self, piece: &[u8]) {
