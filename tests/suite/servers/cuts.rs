@@ -153,8 +153,10 @@ fn of_mod_fcgid() {
         );
         folder.write_program("app.fcgi", program);
         let folder = app.strip_suffix("/breaking_site.py").unwrap();
+        // It waits before it starts the next program when it has ended many, as it does after each error.
+        let limit = "FcgidSpawnScoreUpLimit 1000\n<VirtualHost";
         let conf = apache::fcgid("", false).replace("/srv/app", folder);
-        vec![conf.replace("</VirtualHost>", "KeepAliveTimeout 1\n</VirtualHost>")]
+        vec![conf.replace("<VirtualHost", limit)]
     };
     let Some(server) = apache::serve("event", "cgid", 1, sites) else {
         return;
