@@ -15,6 +15,7 @@ mod explain;
 mod fastcgi_client_check;
 mod fastcgi_cuts;
 mod fastcgi_limits;
+mod fastcgi_phases;
 mod fastcgi_soak;
 mod fastcgi_sockets;
 mod fastcgi_spec;
