@@ -16,13 +16,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::fstatfs;
 use nix::sys::uio::pread;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use crate::gateway::{
-    Exchange, FILE_SYSTEMS, FileSpan, KeptBytes, Portion, Pushed, Request, RequestBody,
-    ResponseProgress, ResponseWriter, Variables,
+    Exchange, FileSpan, KeptBytes, Portion, Pushed, Request, RequestBody, ResponseProgress,
+    ResponseWriter, Variables,
 };
 
 /// The process's standard input and output, moved to where the application does not find them.
@@ -276,10 +275,6 @@ impl ResponseWriter for CgiExchange {
     fn send_kept(&self, blocks: Vec<KeptBytes>, last: bool) -> io::Result<Pushed> {
         let blocks: Vec<&[u8]> = blocks.iter().map(|block| (**block).as_ref()).collect();
         self.send(&blocks, last)
-    }
-
-    fn takes_file(&self, file: BorrowedFd<'_>) -> bool {
-        fstatfs(file).is_ok_and(|system| FILE_SYSTEMS.contains(&system.filesystem_type().0))
     }
 
     fn send_file(&self, mut span: FileSpan<'_>) -> io::Result<Pushed> {

@@ -13,7 +13,7 @@ use super::Rules;
 use super::pairs::{Pairs, write_pair};
 use super::parser::{Event, Fault, Parser, Peek};
 use super::record::{
-    ProtocolStatus, RecordType, Role, write_break, write_end_request, write_record, write_stderr,
+    Cut, ProtocolStatus, RecordType, Role, write_cut, write_end_request, write_record, write_stderr,
 };
 use super::request::Request;
 use super::unsent::Unsent;
@@ -837,8 +837,14 @@ impl Connection {
         false
     }
 
+    /// Whether the application is in the middle of its response.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(&self.phase, Phase::Answering(_, request) if request.progress.is_cut())
+    }
+
     /// The application is done with the request, whose variables are given back for their memory.
-    pub(super) fn finish(&mut self, variables: Option<Variables>) {
+    /// `is_nginx`: that is the web server's name for itself.
+    pub(super) fn finish(&mut self, variables: Option<Variables>, is_nginx: bool) {
         let (input, mut request) = match std::mem::replace(&mut self.phase, Phase::Lost) {
             Phase::Answering(input, request) => (input, request),
             other => return self.phase = other,
@@ -852,8 +858,15 @@ impl Connection {
             self.unsent.abandon();
             self.refuse(id, ProtocolStatus::RequestComplete);
             ended = true;
-        } else if !ended {
-            self.cut(&mut request);
+        } else if request.progress.is_cut() {
+            // In the way that this web server understands soonest, and never like a whole one.
+            let owed = request.progress.owed();
+            write_cut(
+                self.unsent.records(),
+                id,
+                Cut::of(request.role, owed, is_nginx),
+            );
+            ended = owed == Some(0) && request.role != Role::Authorizer;
         }
         let clean =
             request.body.has_ended() && request.role != Role::Authorizer && self.ahead.is_empty();
@@ -868,17 +881,6 @@ impl Connection {
             Input::Failed(InputError::Gone) if self.unsent.is_empty() => Phase::Lost,
             _ => Phase::Closing(Goodbye::Linger),
         };
-    }
-
-    /// Ends a response that cannot come to its end, in the way that this web server understands soonest: never like a
-    /// whole one.
-    ///
-    /// A response of known length is left alone: with that every web server's client can tell, and the close that follows leaves
-    /// it what has come so far, of which nginx drops some at a break.
-    fn cut(&mut self, request: &mut Request) {
-        if request.progress.is_cut() && !request.progress.tells_its_end() {
-            write_break(self.unsent.records(), request.id);
-        }
     }
 
     /// Everything that was to be sent has left: goes on.

@@ -10,15 +10,14 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::statfs::fstatfs;
 use nix::sys::uio::readv;
 
 use super::connection::{Answered, Connection, Filled};
 use super::link::{Flushed, Got, Link};
 use super::record::{RecordType, write_record};
 use crate::gateway::{
-    Exchange, FILE_SYSTEMS, FileSpan, KeptBytes, Page, Portion, Pushed, RequestBody,
-    ResponseProgress, ResponseWriter, Variables,
+    Exchange, FileSpan, KeptBytes, Page, Portion, Pushed, RequestBody, ResponseProgress,
+    ResponseWriter, Variables,
 };
 
 /// A block that follows the one before it within this time, and is no larger than this, goes through the sender: a
@@ -89,6 +88,12 @@ impl FastcgiExchange {
             _ => [&b"SCRIPT_NAME"[..], b"PATH_INFO"].map(|name| value(name).unwrap_or_default()),
         };
         (method, uri)
+    }
+
+    /// Whether the web server says that it is nginx.
+    pub(super) fn is_for_nginx(&self) -> bool {
+        let software = self.variables.get(b"SERVER_SOFTWARE");
+        software.is_some_and(|software| software.starts_with(b"nginx"))
     }
 
     /// Answers in the application's place, if nothing of its answer has left: whoever comes first answers, and the other
@@ -377,10 +382,6 @@ impl ResponseWriter for FastcgiExchange {
             }
             Ok(())
         })
-    }
-
-    fn takes_file(&self, file: BorrowedFd<'_>) -> bool {
-        fstatfs(file).is_ok_and(|system| FILE_SYSTEMS.contains(&system.filesystem_type().0))
     }
 
     fn send_file(&self, span: FileSpan<'_>) -> io::Result<Pushed> {

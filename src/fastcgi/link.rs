@@ -10,12 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile64;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, shutdown};
-use nix::sys::stat::fstat;
 use nix::sys::uio::pread;
 
 use super::ResponderState;
 use super::connection::{Answered, Connection};
-use super::unsent::{Headers, Next};
+use super::unsent::{Headers, Next, Unsent};
 use crate::gateway::Page;
 
 /// Bytes of a file that are read at once where the kernel cannot send them.
@@ -127,13 +126,7 @@ impl Link {
         connection: &mut Connection,
         headers: &mut Headers,
     ) -> io::Result<Option<usize>> {
-        let unsent = connection.unsent();
-        if let Some((file, at)) = unsent.file_at_record() {
-            let size = u64::try_from(fstat(file)?.st_size).unwrap_or(0);
-            unsent
-                .file_has(size.saturating_sub(at))
-                .map_err(|_| became_shorter())?;
-        }
+        look_at_file(connection.unsent())?;
         let socket = self.socket.as_raw_fd();
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         loop {
@@ -225,6 +218,29 @@ impl Link {
     pub(super) fn shut_down(&self, how: Shutdown) -> bool {
         shutdown(self.socket.as_raw_fd(), how).is_ok()
     }
+}
+
+/// Promises a record of a file only if its last byte is there. Where it is not, the file is read: its size is not its content
+/// (sysfs, FUSE), or it has become shorter.
+fn look_at_file(unsent: &mut Unsent) -> io::Result<()> {
+    let Some((file, at, length)) = unsent.file_at_record() else {
+        return Ok(());
+    };
+    let position = |at: u64| i64::try_from(at).map_err(io::Error::other);
+    let last = position(at + length as u64 - 1)?;
+    if pread(file, &mut [0], last)? == 1 {
+        return Ok(());
+    }
+    let mut bytes = vec![0; length];
+    let mut count = 0;
+    while count < length {
+        match pread(file, &mut bytes[count..], position(at + count as u64)?)? {
+            0 => break,
+            some => count += some,
+        }
+    }
+    bytes.truncate(count);
+    unsent.file_gave(&bytes).map_err(|_| became_shorter())
 }
 
 fn became_shorter() -> io::Error {

@@ -177,17 +177,52 @@ pub fn write_stderr(out: &mut Vec<u8>, id: u16, text: &[u8]) {
     out.resize(out.len() + usize::from(padding), 0);
 }
 
-/// Writes what no FastCGI stream has, so that the web server gives the response up: the header of a record of STDOUT in version
-/// 0 that announces content. None follows, but the end of the connection.
-///
-/// The end of the connection alone is taken by nginx for the end of the response, if neither a Content-Length nor both
-/// `fastcgi_keep_conn` and buffering tell it otherwise, and its client gets a whole page. This header is an error for it ("upstream
-/// sent unsupported FastCGI protocol version"). What servers that do not look at the version see is a record that is cut; without
-/// content HAProxy would see the end of STDOUT, and of half a header it waits for the rest.
-pub fn write_break(out: &mut Vec<u8>, id: u16) {
-    let mut header = Header::new(RecordType::Stdout, id, 8).bytes();
-    header[0] = 0;
-    out.extend_from_slice(&header);
+/// What comes in place of the rest of a response that has begun and that its application cannot end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The header of a record of STDOUT in version 0 that announces content. None follows.
+    ///
+    /// The end of the connection alone is taken by nginx for the end of the response, unless it both asks to keep the connection and
+    /// buffers; this header is an error for it ("upstream sent unsupported FastCGI protocol version"). What servers that do not
+    /// look at the version see is a record that is cut; without content HAProxy would see the end of STDOUT, and of half a header
+    /// it waits for the rest.
+    Break,
+    /// An END_REQUEST with the application status 1, and no end of STDOUT in front of it.
+    EndRequest,
+}
+
+impl Cut {
+    /// The cut of which no web server's client makes a whole page that can be told otherwise, for which none waits, and behind which
+    /// each gets as much as can be of what has left. `owed` is how many bytes of the body the head has promised and the client has
+    /// not got. What each server makes of it is in `tests/suite/servers/cuts.rs`.
+    pub fn of(role: Role, owed: Option<u64>, is_nginx: bool) -> Self {
+        match (role, owed) {
+            // One that ends well may let somebody in.
+            (Role::Authorizer, _) => Self::Break,
+            // Every server would make a whole page of an END_REQUEST.
+            (_, None) => Self::Break,
+            // For the client nothing is missing.
+            (_, Some(0)) => Self::EndRequest,
+            // When nginx sees END_REQUEST it compares the length with what it got, passes on all of that, and ends its client's
+            // connection. At a break it drops some; and after a mere close its client waits for the rest until
+            // `keepalive_timeout`, 75 s. Behind an end of STDOUT it does not compare, where connections are kept.
+            (_, Some(_)) if is_nginx => Self::EndRequest,
+            // Behind an END_REQUEST lighttpd's client would wait for 5 s, and HAProxy's until the connection is closed.
+            (_, Some(_)) => Self::Break,
+        }
+    }
+}
+
+/// Writes what a response ends with that is cut.
+pub fn write_cut(out: &mut Vec<u8>, id: u16, cut: Cut) {
+    match cut {
+        Cut::Break => {
+            let mut header = Header::new(RecordType::Stdout, id, 8).bytes();
+            header[0] = 0;
+            out.extend_from_slice(&header);
+        }
+        Cut::EndRequest => write_end_request(out, id, 1, ProtocolStatus::RequestComplete),
+    }
 }
 
 /// Writes an END_REQUEST record (section 5.5). `app_status` is what a CGI program would have exited with.
@@ -200,7 +235,9 @@ pub fn write_end_request(out: &mut Vec<u8>, id: u16, app_status: u32, status: Pr
 
 #[cfg(test)]
 mod tests {
-    use super::{Header, ProtocolStatus, RecordType, write_break, write_end_request, write_stderr};
+    use super::{
+        Cut, Header, ProtocolStatus, RecordType, Role, write_cut, write_end_request, write_stderr,
+    };
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     #[test]
@@ -237,10 +274,22 @@ mod tests {
     }
 
     #[test]
-    fn a_break_is_no_record() {
-        let mut out = Vec::new();
-        write_break(&mut out, 258);
-        assert_eq!(out, [0, 6, 1, 2, 0, 8, 0, 0]);
+    fn a_cut_is_no_record_or_an_end_that_comes_too_early() {
+        let no_record = [0, 6, 1, 2, 0, 8, 0, 0];
+        let end = [1, 3, 1, 2, 0, 8, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        for (role, owed, is_nginx, expected) in [
+            (Role::Responder, None, false, &no_record[..]),
+            (Role::Responder, None, true, &no_record),
+            (Role::Responder, Some(1), false, &no_record),
+            (Role::Responder, Some(1), true, &end),
+            (Role::Responder, Some(0), false, &end),
+            (Role::Authorizer, Some(0), false, &no_record),
+            (Role::Authorizer, Some(1), true, &no_record),
+        ] {
+            let mut out = Vec::new();
+            write_cut(&mut out, 258, Cut::of(role, owed, is_nginx));
+            assert_eq!(out, expected, "{role:?} {owed:?} {is_nginx}");
+        }
     }
 
     proptest! {

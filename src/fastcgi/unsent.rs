@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, IoSlice, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::record::{HEADER_LENGTH, Header, MAX_CONTENT, RecordType};
+use super::record::{HEADER_LENGTH, Header, MAX_CONTENT, RecordType, write_record};
 use crate::gateway::KeptBytes;
 
 /// Records that are put together for one system call.
@@ -277,22 +277,26 @@ impl Unsent {
         }
     }
 
-    /// The file of which a record may begin to leave next, and where in it: to be looked at before.
-    pub(super) fn file_at_record(&self) -> Option<(BorrowedFd<'_>, u64)> {
+    /// The file of which a record may begin to leave next, where in it that begins, and how many bytes it is to have: to be
+    /// looked at before.
+    pub(super) fn file_at_record(&self) -> Option<(BorrowedFd<'_>, u64, usize)> {
         self.rest.iter().find_map(|piece| match piece {
             Piece::Content(content) => match (&content.source, content.record) {
-                (Source::File(file, _), None) => Some((file.as_fd(), content.at)),
+                (Source::File(file, _), None) => {
+                    let length = limited(content.left.min(MAX_CONTENT as u64));
+                    Some((file.as_fd(), content.at, length))
+                }
                 _ => None,
             },
             _ => None,
         })
     }
 
-    /// That file has only so many bytes behind where the next record begins: what it does not have is not promised.
+    /// Reading that file where its next record is to begin gave these bytes; none at its end.
     ///
     /// # Errors
-    /// When more was promised by the response's length.
-    pub(super) fn file_has(&mut self, bytes: u64) -> Result<(), FileEnded> {
+    /// When it has come to its end, and more was promised by the response's length.
+    pub(super) fn file_gave(&mut self, bytes: &[u8]) -> Result<(), FileEnded> {
         let is_it = |piece: &Piece| match piece {
             Piece::Content(content) => {
                 matches!(content.source, Source::File(..)) && content.record.is_none()
@@ -305,16 +309,22 @@ impl Unsent {
         let Some(Piece::Content(content)) = self.rest.get_mut(index) else {
             return Ok(());
         };
-        if content.left <= bytes {
+        let id = content.id;
+        if bytes.is_empty() {
+            if let Source::File(_, true) = content.source {
+                return Err(FileEnded);
+            }
+            self.rest.remove(index);
             return Ok(());
         }
-        if let Source::File(_, true) = content.source {
-            return Err(FileEnded);
-        }
-        content.left = bytes;
-        if bytes == 0 {
+        content.at += bytes.len() as u64;
+        content.left = content.left.saturating_sub(bytes.len() as u64);
+        if content.left == 0 {
             self.rest.remove(index);
         }
+        let mut record = Vec::with_capacity(HEADER_LENGTH + bytes.len());
+        write_record(&mut record, RecordType::Stdout, id, bytes);
+        self.rest.insert(index, Piece::Records(record));
         Ok(())
     }
 
@@ -519,11 +529,14 @@ mod tests {
             let mut unsent = Unsent::default();
             let descriptor = file.try_clone().unwrap().into();
             unsent.push_file(1, descriptor, 299_990, 500, told);
-            assert!(unsent.file_at_record().is_some());
-            assert_eq!(unsent.file_has(10).is_err(), told);
+            let (_, at, length) = unsent.file_at_record().unwrap();
+            assert_eq!((at, length), (299_990, 500));
+            let last = &some(300_000)[299_990..];
+            unsent.file_gave(last).unwrap();
+            assert_eq!(unsent.file_gave(&[]).is_err(), told);
             if !told {
                 let mut expected = Vec::new();
-                stdout(&mut expected, &some(300_000)[299_990..]);
+                stdout(&mut expected, last);
                 assert_eq!(drain(&mut unsent, &[7]), expected);
             }
         }

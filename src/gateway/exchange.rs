@@ -24,22 +24,6 @@ pub struct FileSpan<'a> {
     pub length: u64,
 }
 
-/// The file systems whose files have the size that they say, by their numbers (statfs(2)): those of disks and of memory,
-/// and the one that is laid over them.
-pub const FILE_SYSTEMS: [i64; 11] = [
-    0xEF53,      // ext2, ext3, ext4
-    0x5846_5342, // XFS
-    0x9123_683E, // Btrfs
-    0x0102_1994, // tmpfs
-    0x8584_58F6, // ramfs
-    0x794C_7630, // overlayfs
-    0xF2F5_2010, // F2FS
-    0x2FC1_2FC1, // ZFS
-    0xCA45_1A4E, // bcachefs
-    0x7371_7368, // SquashFS
-    0xE0F5_E1E2, // EROFS
-];
-
 /// Bytes that the transport may keep until the peer has taken them, without a copy.
 pub type KeptBytes = Box<dyn AsRef<[u8]> + Send>;
 
@@ -112,10 +96,6 @@ pub trait ResponseWriter: Send + Sync {
     /// # Errors
     /// As [`ResponseWriter::send`].
     fn send_kept(&self, blocks: Vec<KeptBytes>, last: bool) -> io::Result<Pushed>;
-
-    /// Whether a file's size is its content, as far as its file system tells: those of the kernel's own (sysfs), of other
-    /// programs (FUSE) and of other hosts say what they like. What is not taken has to be read.
-    fn takes_file(&self, file: BorrowedFd<'_>) -> bool;
 
     /// Sends the rest of the body from a file, without its bytes passing through this process where the kernel can, and
     /// ends the response. What a slow peer does not take is sent without the caller.

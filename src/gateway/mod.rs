@@ -16,9 +16,7 @@ mod sent;
 mod url;
 mod variables;
 
-pub use exchange::{
-    Exchange, FILE_SYSTEMS, FileSpan, KeptBytes, Pushed, RequestBody, ResponseWriter,
-};
+pub use exchange::{Exchange, FileSpan, KeptBytes, Pushed, RequestBody, ResponseWriter};
 pub use head::{Head, HeadError};
 pub use meta::{Circumstances, Meta, Request, Rule};
 pub use mount::{Mount, MountError};

@@ -152,11 +152,12 @@ impl ResponseProgress {
         matches!(self.state, State::Begun(_) | State::Failed(Some(_)))
     }
 
-    /// Whether a client that sees the response cut can tell so by itself.
-    pub fn tells_its_end(&self) -> bool {
+    /// How many bytes of the body the head has promised that have not been sent, where it has left and said so.
+    pub fn owed(&self) -> Option<u64> {
         match self.state {
-            State::Begun(begun) | State::Failed(Some(begun)) => begun.tells_its_end(),
-            _ => false,
+            State::Begun(begun) | State::Failed(Some(begun)) if begun.bodiless => Some(0),
+            State::Begun(begun) | State::Failed(Some(begun)) => begun.left,
+            _ => None,
         }
     }
 
@@ -312,7 +313,8 @@ mod tests {
         progress.start(head(Some(5)), true).unwrap();
         progress.admit(3, false).unwrap();
         let last = progress.admit(1, true).unwrap();
-        assert!(!last.ends && progress.is_cut() && progress.tells_its_end());
+        assert!(!last.ends && progress.is_cut());
+        assert_eq!(progress.owed(), Some(1));
         assert_eq!(last.result().unwrap_err().kind(), ErrorKind::InvalidData);
     }
 
@@ -338,6 +340,7 @@ mod tests {
         progress.start(head(None), false).unwrap();
         progress.admit(1, false).unwrap();
         progress.fail();
-        assert!(progress.is_cut() && !progress.tells_its_end());
+        assert!(progress.is_cut());
+        assert_eq!(progress.owed(), None);
     }
 }

@@ -100,8 +100,7 @@ pub(super) fn respond_file(
     let Ok(wrapper) = result.cast_exact::<FileWrapper>() else {
         return Ok(None);
     };
-    let takes = |file: std::os::fd::BorrowedFd<'_>| open.exchange.takes_file(file);
-    let Some(file) = wrapper.get().real_file(py, takes) else {
+    let Some(file) = wrapper.get().real_file(py) else {
         return Ok(None);
     };
     must_have_started(open)?;

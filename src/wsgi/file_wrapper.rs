@@ -69,11 +69,7 @@ impl FileWrapper {
     /// The wrapped file, if the kernel may send it: a regular file whose bytes are what `read()` would give. Many
     /// objects have a `fileno()` and give other bytes (a GzipFile those inside), so only Python's own binary files over
     /// a descriptor are taken, and the temporary files that wrap one. `None`: it has to be read.
-    pub(super) fn real_file(
-        &self,
-        py: Python<'_>,
-        takes: impl Fn(BorrowedFd<'_>) -> bool,
-    ) -> Option<RealFile> {
+    pub(super) fn real_file(&self, py: Python<'_>) -> Option<RealFile> {
         let mut file = self.filelike.bind(py).clone();
         if is_exactly(&file, "tempfile", "_TemporaryFileWrapper") {
             file = file.getattr("file").ok()?;
@@ -127,9 +123,6 @@ impl FileWrapper {
         let file = unsafe { BorrowedFd::borrow_raw(fd) }
             .try_clone_to_owned()
             .ok()?;
-        if !takes(file.as_fd()) {
-            return None;
-        }
         Some(RealFile {
             file,
             offset,

@@ -75,6 +75,27 @@ def breaks_a_promise(environ, start_response, length):
     raise RuntimeError("broke on purpose")
 
 
+def breaks_a_promise_later(environ, start_response, length):
+    """As breaks_later."""
+    start_response("200 OK", [TEXT, ("Content-Length", str(2 * length))])
+    yield b"x" * length
+    with open(environ["HTTP_X_PIPE"]) as pipe:
+        pipe.read()
+    raise RuntimeError("broke on purpose")
+
+
+def breaks_when_whole(environ, start_response, length):
+    start_response("200 OK", [TEXT, ("Content-Length", str(length))])
+    yield b"x" * length
+    raise RuntimeError("broke on purpose")
+
+
+def falls_short(environ, start_response, length):
+    """One block at a time, so that the head has left when its promise turns out to be none."""
+    start_response("200 OK", [TEXT, ("Content-Length", str(2 * length))])
+    yield b"x" * length
+
+
 def too_little(environ, start_response, length):
     start_response("200 OK", [TEXT, ("Content-Length", str(2 * length))])
     return [b"x" * length]
@@ -91,6 +112,12 @@ def dies(environ, start_response, length):
 
 def dies_later(environ, start_response, length):
     start_response("200 OK", [TEXT])
+    yield b"x" * length
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dies_with_a_promise(environ, start_response, length):
+    start_response("200 OK", [TEXT, ("Content-Length", str(2 * length))])
     yield b"x" * length
     os.kill(os.getpid(), signal.SIGKILL)
 

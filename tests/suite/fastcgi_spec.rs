@@ -835,16 +835,42 @@ fn section_5_5_a_response_that_broke_off_is_not_ended() {
     }
 }
 
-/// Whose client can tell by itself is left what has come so far.
+/// nginx compares the length that was announced with what it got when it sees END_REQUEST, and not when it sees a close. Others make a
+/// client wait that sees an END_REQUEST.
 #[test]
-fn section_5_5_a_response_whose_length_is_known_ends_with_the_close() {
+fn section_5_5_a_response_whose_length_is_known_ends_early_for_nginx_alone() {
     let gateway = Gateway::start("failing:application", &[]);
-    let head = Request::get("/after_write").param("REQUEST_METHOD", "HEAD");
-    for request in [Request::get("/in_the_middle_with_length"), head] {
-        let response = fetch(gateway.socket(), &request);
+    let failed = EndRequest {
+        app_status: 1,
+        protocol_status: REQUEST_COMPLETE,
+    };
+    let request = Request::get("/in_the_middle_with_length");
+    for (request, is_nginx) in [
+        (request.clone(), true),
+        (request.clone().keep(), true),
+        (
+            request.clone().param("SERVER_SOFTWARE", "lighttpd/1.4.69"),
+            false,
+        ),
+        (request.without("SERVER_SOFTWARE").keep(), false),
+    ] {
+        let mut connection = Connection::open(gateway.socket());
+        let response = connection.request(&request);
         assert_eq!(response.status, 200);
-        assert_eq!(response.end, None);
-        assert!(response.closed && !response.broken, "{response:#?}");
+        assert_eq!(response.end, is_nginx.then_some(failed));
+        assert!(!response.stdout_ended);
+        assert_eq!(response.broken, !is_nginx, "{response:#?}");
+        assert!(connection.read_to_eof().is_empty());
+    }
+    // Of which nothing is missing.
+    let head = Request::get("/after_write").param("REQUEST_METHOD", "HEAD");
+    for request in [head, Request::get("/after_the_last_block")] {
+        let mut connection = Connection::open(gateway.socket());
+        for _ in 0..2 {
+            let request = request.clone().without("SERVER_SOFTWARE").keep();
+            let response = connection.request(&request).expect(200);
+            assert_eq!(response.end, Some(failed), "{response:#?}");
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod fastcgi_aborts;
 mod fastcgi_client_check;
 mod fastcgi_cuts;
 mod fastcgi_limits;
+mod fastcgi_phases;
 mod fastcgi_smuggling;
 mod fastcgi_soak;
 mod fastcgi_sockets;

@@ -163,9 +163,10 @@ impl Peer {
     pub(super) fn finish(&mut self, exchange: Arc<FastcgiExchange>) -> Step {
         self.used = true;
         let link = Arc::clone(&self.link);
+        let is_nginx = link.lock().is_cut() && exchange.is_for_nginx();
         let variables = exchange.into_variables();
         let mut connection = link.lock();
-        connection.finish(variables);
+        connection.finish(variables, is_nginx);
         self.settle(&mut connection)
     }
 

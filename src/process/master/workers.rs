@@ -293,6 +293,7 @@ impl Master<'_> {
             | Message::Abort(_)
             | Message::Listen(_)
             | Message::Trouble(_)
+            | Message::Resume
             | Message::Fork(..) => {}
         }
     }

@@ -1,12 +1,19 @@
-//! What an HTTP client sees through real web servers of a response that the application did not finish: whether it can tell.
+//! What an HTTP client sees through real web servers of a response that the application did not finish: whether it can tell, and whether
+//! it can tell at once.
 //!
-//! With a Content-Length everybody can. Without one it is up to the web server, and no gateway can do more than break the protocol: the
-//! servers that make a whole page of that do so of every end that there is.
+//! The client keeps its connection, as browsers do. With a Content-Length it can tell by itself, but only when the web server ends that
+//! connection: one that takes the response for finished waits for the next request, and the client for the rest. Without one it is up to the
+//! web server, and no gateway can do more than break the protocol: the servers that make a whole page of that do so of every end that
+//! there is.
 
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::{Conf, Folder, Server, apache, caddy, gateway, h2o, haproxy, lighttpd, nginx, program};
-use crate::gateway::{Fifo, Gateway};
+use super::{
+    Conf, Folder, Server, apache, caddy, gateway, h2o, haproxy, larger, lighttpd, nginx, program,
+};
+use crate::gateway::{Fifo, Gateway, free_port};
 use crate::http::{Client, Page};
 
 /// What the client makes of it.
@@ -16,18 +23,27 @@ enum Seen {
     Cut,
     /// A page like any other.
     Whole,
+    /// Nothing, for as long as the web server waits for the next request.
+    Waits,
 }
-use Seen::{Cut, Whole};
+use Seen::{Cut, Waits, Whole};
+
+/// Less than any server here waits for a next request, and much more than any takes to end a connection.
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 /// The lengths of body after which the application breaks off at once.
 const LENGTHS: [usize; 2] = [1_000, 100_000];
 
 /// What is seen without a Content-Length.
+#[derive(Clone, Copy)]
 struct Expected {
     /// After a body of each of `LENGTHS`; `None` where it depends on what the server happens to read together.
     at_once: Option<[Seen; 2]>,
     /// After a block that the client has already; `None` where the server holds it back.
     later: Option<Seen>,
+    /// When the process that answers is killed, with a Content-Length and without; `None` where nothing the gateway could do
+    /// keeps the client from waiting, or it depends on what the server reads together.
+    killed: [Option<Seen>; 2],
 }
 
 /// nginx, which makes a whole page of a mere close, unless connections are kept and responses buffered.
@@ -50,11 +66,61 @@ fn of_nginx() {
             site.check(&Expected {
                 at_once: Some([Cut, Cut]),
                 later: (!buffered).then_some(Cut),
+                killed: if kept && buffered {
+                    [Some(Cut), Some(Cut)]
+                } else {
+                    [None, Some(Whole)]
+                },
             });
         }
     }
 }
 
+/// nginx that is not told to say what it is: that it keeps connections, or how it buffers, does not show, and yet no client waits.
+#[test]
+fn of_nginx_in_disguise() {
+    if program("nginx").is_none() {
+        return;
+    }
+    for buffered in [true, false] {
+        let mut conf = Conf::read("nginx.conf")
+            .without(&["fastcgi_keep_conn on;", "keepalive 8;"])
+            .put(
+                "fastcgi_pass wsgi_gateway;",
+                "fastcgi_param SERVER_SOFTWARE \"\"; fastcgi_pass wsgi_gateway;",
+            );
+        if !buffered {
+            conf = conf.with(&["fastcgi_buffering off;"]);
+        }
+        let name = format!("nginx in disguise, buffered {buffered}");
+        let site = Site::new(name, |gateway| nginx::start(&conf, gateway));
+        site.check(&Expected {
+            at_once: Some([Cut, Cut]),
+            later: (!buffered).then_some(Cut),
+            killed: [None, Some(Whole)],
+        });
+    }
+}
+
+/// The larger site, with an end by TCP.
+#[test]
+fn of_a_larger_site() {
+    let expected = Expected {
+        at_once: Some([Cut, Cut]),
+        later: None,
+        killed: [Some(Cut), Some(Cut)],
+    };
+    if program("nginx").is_some() {
+        let start = |gateway: &Gateway| larger::nginx([gateway.address(); 2]);
+        Site::over_tcp("nginx of a larger site", start).check(&expected);
+    }
+    if program("haproxy").is_some() {
+        let start = |gateway: &Gateway| larger::haproxy([gateway.address(); 2]);
+        Site::over_tcp("HAProxy of a larger site", start).check(&expected);
+    }
+}
+
+/// Apache waits for the next request whatever has happened: the client can tell when it has waited long enough, 5 s by default.
 #[test]
 fn of_mod_proxy_fcgi() {
     if program("apache2").is_none() {
@@ -65,11 +131,13 @@ fn of_mod_proxy_fcgi() {
             let conf = apache::proxy_fcgi(&[apache::PROXY_PASS])
                 .replace("/run/wsgi-gateway.sock", gateway.socket().to_str().unwrap())
                 .replace(" enablereuse=on", reuse);
+            let conf = conf.replace("</VirtualHost>", "KeepAliveTimeout 1\n</VirtualHost>");
             apache::serve("event", "cgid", 1, |_| vec![conf.clone()]).expect("asked for before")
         };
         Site::new(format!("mod_proxy_fcgi{reuse}"), start).check(&Expected {
             at_once: Some([Cut, Cut]),
             later: None,
+            killed: [Some(Cut), Some(Cut)],
         });
     }
 }
@@ -85,7 +153,10 @@ fn of_mod_fcgid() {
         );
         folder.write_program("app.fcgi", program);
         let folder = app.strip_suffix("/breaking_site.py").unwrap();
-        vec![apache::fcgid("", false).replace("/srv/app", folder)]
+        // It waits before it starts the next program when it has ended many, as it does after each error.
+        let limit = "FcgidSpawnScoreUpLimit 1000\n<VirtualHost";
+        let conf = apache::fcgid("", false).replace("/srv/app", folder);
+        vec![conf.replace("<VirtualHost", limit)]
     };
     let Some(server) = apache::serve("event", "cgid", 1, sites) else {
         return;
@@ -98,6 +169,7 @@ fn of_mod_fcgid() {
     site.check(&Expected {
         at_once: Some([Cut, Whole]),
         later: None,
+        killed: [Some(Cut), Some(Cut)],
     });
 }
 
@@ -115,9 +187,22 @@ fn of_lighttpd() {
         ("2", None, Some(Cut)),
     ] {
         let way = format!("response-body = {streaming}");
-        let conf = Conf::read("lighttpd.conf").put("response-body = 1", &way);
+        // As long as it waits for the next request: by default 5 s, which is too little to tell it from at once.
+        let way_and_idle = format!("{way}\nserver.max-keep-alive-idle = 60");
+        let conf = Conf::read("lighttpd.conf").put("response-body = 1", way_and_idle);
         let start = |gateway: &Gateway| lighttpd::external(&conf, gateway);
-        Site::new(format!("lighttpd, {way}"), start).check(&Expected { at_once, later });
+        Site::new(format!("lighttpd, {way}"), start).check(&Expected {
+            at_once,
+            later,
+            killed: [
+                Some(Cut),
+                if streaming == "0" {
+                    collected.map(|_| Whole)
+                } else {
+                    None
+                },
+            ],
+        });
     }
 }
 
@@ -139,6 +224,7 @@ fn of_caddy() {
         site.check(&Expected {
             at_once: seen.map(|seen| [seen; 2]),
             later,
+            killed: [Some(Cut), seen],
         });
     }
 }
@@ -155,6 +241,7 @@ fn of_haproxy() {
     site.check(&Expected {
         at_once: Some([Cut, Cut]),
         later: Some(Cut),
+        killed: [Some(Cut), Some(Cut)],
     });
     assert!(site.server.is_running());
 }
@@ -165,11 +252,13 @@ fn of_h2o() {
     let Some(h2o) = h2o::h2o() else {
         return;
     };
-    let conf = Conf::read("h2o.conf");
+    // It waits for the next request, by default 10 s.
+    let conf = Conf::read("h2o.conf").put("\nhosts:", "\nhttp1-request-timeout: 60\nhosts:");
     let start = |gateway: &Gateway| h2o::start(&h2o, &conf, gateway);
     Site::new("h2o".to_owned(), start).check(&Expected {
         at_once: Some([Whole, Whole]),
         later: Some(Whole),
+        killed: [Some(Cut), Some(Whole)],
     });
 }
 
@@ -197,26 +286,65 @@ impl Site {
         }
     }
 
+    fn over_tcp(name: &str, start: impl Fn(&Gateway) -> Server) -> Site {
+        let gateway = Gateway::builder("breaking_site")
+            .bind_address(free_port("127.0.0.1:0"))
+            .args(["--threads", "2", "--allow", "127.0.0.1"])
+            .start();
+        Site {
+            name: name.to_owned(),
+            server: start(&gateway),
+            gateway: Some(gateway),
+        }
+    }
+
     fn check(&self, expected: &Expected) {
-        for (at, length) in LENGTHS.into_iter().enumerate() {
-            let seen = self.see("breaks", length);
-            if let Some(expected) = expected.at_once {
-                self.compare(seen, expected[at], &format!("{length} bytes"));
+        // One after the other where each request that comes beside another costs a process.
+        let beside = self.gateway.is_some();
+        thread::scope(|scope| {
+            for (at, length) in LENGTHS.into_iter().enumerate() {
+                let without = expected.at_once.map(|seen| seen[at]);
+                for (page, seen) in [
+                    ("breaks", without),
+                    ("breaks_a_promise", Some(Cut)),
+                    ("falls_short", Some(Cut)),
+                    ("too_little", Some(Cut)),
+                    ("breaks_when_whole", Some(Whole)),
+                ] {
+                    let cell = move || {
+                        let what = format!("{page}, {length} bytes");
+                        self.compare(self.see(page, length), seen, &what);
+                    };
+                    if beside {
+                        scope.spawn(cell);
+                    } else {
+                        cell();
+                    }
+                }
             }
-            for page in ["breaks_a_promise", "too_little"] {
-                let seen = self.see(page, length);
-                self.compare(seen, Cut, &format!("{page}, {length} bytes"));
+        });
+        if let Some(expected) = expected.later {
+            for (page, seen) in [("breaks_later", expected), ("breaks_a_promise_later", Cut)] {
+                let what = format!("{page}, 1000 bytes that have come");
+                self.compare(self.see_later(page, 1_000), Some(seen), &what);
             }
         }
-        if let Some(expected) = expected.later {
-            let seen = self.see_later(1_000);
-            self.compare(seen, expected, "1000 bytes that have come");
+        for (page, seen) in ["dies_with_a_promise", "dies_later"]
+            .into_iter()
+            .zip(expected.killed)
+        {
+            if seen.is_some() {
+                self.compare(self.see(page, 1_000), seen, page);
+            }
         }
     }
 
     #[track_caller]
-    fn compare(&self, seen: Seen, expected: Seen, what: &str) {
-        assert_eq!(seen, expected, "{}: {what}", self.name);
+    fn compare(&self, seen: Seen, expected: Option<Seen>, what: &str) {
+        assert_ne!(seen, Waits, "{}: {what}", self.name);
+        if let Some(expected) = expected {
+            assert_eq!(seen, expected, "{}: {what}", self.name);
+        }
         // Whatever became of the connection on which it broke, the next ones do not suffer from it.
         for _ in 0..3 {
             let page = Client::open(self.server.address()).fetch("GET", "/hello", b"");
@@ -227,31 +355,34 @@ impl Site {
     fn see(&self, page: &str, length: usize) -> Seen {
         let mut client = Client::open(self.server.address());
         let target = format!("/{page}?{length}");
-        client.begin("GET", &target, &["Connection: close"], 0);
-        seen(client.final_page("GET").as_ref())
+        let begun = Instant::now();
+        client.begin("GET", &target, &[], 0);
+        seen(client.final_page("GET").as_ref(), begun)
     }
 
     /// Lets the application go on to its error when the client has what was yielded.
-    fn see_later(&self, length: usize) -> Seen {
+    fn see_later(&self, page: &str, length: usize) -> Seen {
         let gateway = self.gateway.as_ref().expect("one that runs");
-        let fifo = Fifo::new(gateway.folder(), "fifo");
+        let fifo = Fifo::new(gateway.folder(), page);
         let pipe = format!("X-Pipe: {}", fifo.path());
         let mut client = Client::open(self.server.address());
-        let target = format!("/breaks_later?{length}");
-        client.begin("GET", &target, &["Connection: close", &pipe], 0);
+        let target = format!("/{page}?{length}");
+        client.begin("GET", &target, &[&pipe], 0);
         let mut page = client.head("GET");
         let mut come = 0;
         while come < length {
             come += client.block().expect("what was yielded").len();
         }
+        let begun = Instant::now();
         drop(fifo.entered());
         page.whole = client.block().is_some();
-        seen(Some(&page))
+        seen(Some(&page), begun)
     }
 }
 
-fn seen(page: Option<&Page>) -> Seen {
+fn seen(page: Option<&Page>, begun: Instant) -> Seen {
     match page {
+        _ if begun.elapsed() > AT_ONCE => Waits,
         Some(page) if page.status == 200 && page.whole => Whole,
         _ => Cut,
     }

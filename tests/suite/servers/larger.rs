@@ -93,7 +93,8 @@ fn host(name: &str, address: SocketAddr) -> Gateway {
         .start()
 }
 
-fn nginx(hosts: [SocketAddr; 2]) -> Server {
+/// nginx in front of these hosts.
+pub(super) fn nginx(hosts: [SocketAddr; 2]) -> Server {
     let program = program("nginx").expect("asked for before");
     Server::start(1, |start| {
         let mut conf = filled_in(Conf::read("larger/nginx.conf"), hosts)
@@ -109,7 +110,8 @@ fn nginx(hosts: [SocketAddr; 2]) -> Server {
     })
 }
 
-fn haproxy(hosts: [SocketAddr; 2]) -> Server {
+/// HAProxy in front of these hosts.
+pub(super) fn haproxy(hosts: [SocketAddr; 2]) -> Server {
     let program = program("haproxy").expect("asked for before");
     Server::start(1, |start| {
         let conf = filled_in(Conf::read("larger/haproxy.cfg"), hosts)
