@@ -534,10 +534,18 @@ impl Connection {
         }
     }
 
-    /// The time for what it waits for is over: a begun request gets a page, and the connection ends.
-    pub(super) fn expire(&mut self) {
+    /// The time for what it waits for is over: a begun request gets a page, and the connection ends. `ending`: so does this
+    /// process.
+    pub(super) fn expire(&mut self, ending: bool) {
         let phase = std::mem::replace(&mut self.phase, Phase::Lost);
         if let Phase::Head(_, request) | Phase::Body(_, request) = phase {
+            if ending {
+                let text = "The application server is about to end. Try again in a moment.";
+                let mut page = Page::new("503 Service Unavailable", text);
+                page.retry_after = Some(1);
+                self.phase = self.refuse_with(request, &page);
+                return;
+            }
             log::warn!(
                 "a request did not come whole within --header-timeout or --io-timeout: answered with 408"
             );

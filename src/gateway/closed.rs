@@ -111,8 +111,10 @@ mod tests {
 
     #[test]
     fn what_is_open_or_not_there_is_not_closed() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let name = format!("wsgi-gateway-closed-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let at = |name: &str| folder.join(name);
         std::fs::create_dir(at("one")).unwrap();
         symlink("../one/none", at("one/link")).unwrap();
         symlink("loop", at("loop")).unwrap();
@@ -121,5 +123,6 @@ mod tests {
         }
         assert_eq!(closed_folder(&at("loop"), 40), None);
         assert!(user().starts_with("user '"));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

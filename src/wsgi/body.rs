@@ -10,7 +10,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 use super::errors::{kind, traceback};
 use super::exchange::OpenRequest;
 use super::file_wrapper::{FileWrapper, as_block};
-use crate::gateway::{KeptBytes, Pushed};
+use crate::gateway::{KeptBytes, Pushed, forked};
 
 /// A block up to this size, in bytes, is copied; above it the object itself is kept until it has been sent.
 pub(super) const SMALL: usize = 16 * 1024;
@@ -136,6 +136,9 @@ pub(super) fn respond_blocks(
         .map_err(|error| not_iterable(result, error))?
     {
         let block = block?;
+        if forked::is_child() {
+            return Ok(Ending::Ended);
+        }
         let block = as_block(&block).map_err(|error| no_list(result).unwrap_or(error))?;
         let bytes = block.as_bytes();
         if bytes.is_empty() {

@@ -137,6 +137,9 @@ impl Caller {
             )?;
             let start_response = Py::new(py, StartResponse::new(Arc::clone(&self.request)))?;
             let result = self.application.bind(py).call1((environ, start_response))?;
+            if forked::is_child() {
+                return Ok(Rest::Nothing);
+            }
             self.respond(open, &result)
         });
         if forked::is_child() {

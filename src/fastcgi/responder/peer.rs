@@ -81,10 +81,10 @@ impl Peer {
         !self.lingering && !self.is_shared() && self.link.lock().may_travel()
     }
 
-    /// Whether a request has begun on it and is not whole.
-    pub(super) fn is_in_head(&self) -> bool {
+    /// Whether a request has begun on it whose variables are not whole, or only its close is awaited.
+    pub(super) fn is_unfinished(&self) -> bool {
         let connection = self.link.lock();
-        !self.lingering && !connection.is_idle() && connection.step() == Step::Receive
+        self.lingering || connection.awaits() == Awaits::Head
     }
 
     /// Whether it needs no application: something is to be sent, or its close is awaited.
@@ -170,14 +170,14 @@ impl Peer {
         self.settle(&mut connection)
     }
 
-    /// Ends what it waits for, since the time is over.
-    pub(super) fn expire(&mut self) -> Step {
+    /// Ends what it waits for, since the time is over. `ending`: the responder is about to end.
+    pub(super) fn expire(&mut self, ending: bool) -> Step {
         if self.lingering {
             return Step::Close;
         }
         let link = Arc::clone(&self.link);
         let mut connection = link.lock();
-        connection.expire();
+        connection.expire(ending);
         self.settle(&mut connection)
     }
 

@@ -10,6 +10,9 @@ use super::peer::{DRAIN_GRACE, Peer, Unread};
 use super::table::{PAUSE, SWEEP, Table};
 use super::{Idle, Responder};
 
+/// How often deadlines are looked at while the responder drains.
+const DRAIN_SWEEP: Duration = Duration::from_millis(100);
+
 /// How soon what the handoff channel had no room for is tried again.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -35,6 +38,11 @@ impl Responder {
             return (open > 0).then_some(SWEEP);
         }
         let now = Instant::now();
+        let sweep = if table.draining.is_some() {
+            DRAIN_SWEEP
+        } else {
+            SWEEP
+        };
         if table.paused.is_some_and(|until| now >= until) {
             let full = self.state.rules.limits.connections + self.state.turned_away;
             let still = self.state.open.load(Ordering::Relaxed) >= full;
@@ -46,13 +54,13 @@ impl Responder {
             self.send_on_again(&mut table);
         }
         if now >= table.next_sweep {
-            table.next_sweep = now + SWEEP;
+            table.next_sweep = now + sweep;
             self.sweep(&mut table, now);
         }
         Some(match (table.retry, table.paused) {
             (Some(_), _) => RETRY,
             (None, Some(_)) => PAUSE,
-            (None, None) => SWEEP,
+            (None, None) => sweep,
         })
     }
 
@@ -68,8 +76,8 @@ impl Responder {
             let Some(mut peer) = table.waiting.remove(&fd) else {
                 continue;
             };
-            match peer.expire() {
-                Step::Receive | Step::Send(_) | Step::Linger => self.watch_one(table, peer),
+            match peer.expire(table.draining.is_some()) {
+                Step::Receive | Step::Send(_) | Step::Linger => self.insert(table, peer),
                 Step::Ready | Step::Close => self.close(peer),
             }
         }
@@ -79,6 +87,7 @@ impl Responder {
     /// idle connections. From now on `insert` does so with those that become idle.
     fn drain(&self, table: &mut Table, idle: Idle) {
         table.draining = Some(idle);
+        table.next_sweep = Instant::now() + DRAIN_SWEEP;
         self.arrange(table);
         if idle == Idle::Close {
             self.accept_all(table);
@@ -94,7 +103,7 @@ impl Responder {
 
     /// A draining responder does not wait long for requests that have begun and are not whole.
     pub(super) fn hasten(&self, peer: &mut Peer) {
-        if peer.is_in_head() {
+        if peer.is_unfinished() {
             peer.hasten(Instant::now() + DRAIN_GRACE);
         }
     }
