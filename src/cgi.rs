@@ -325,7 +325,8 @@ fn write(mut stdout: &File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
 
 /// Sends a part of a file; `told`: the response's length was, so that a file that ends early is no end.
 fn send_span(stdout: &File, span: FileSpan<'_>, told: bool) -> io::Result<()> {
-    let (mut offset, mut left) = (span.offset, span.length);
+    // Without a length that was told, the file's end is that of the response.
+    let (mut offset, mut left) = (span.offset, if told { span.length } else { u64::MAX });
     while left > 0 {
         let mut position = i64::try_from(offset).map_err(io::Error::other)?;
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
@@ -349,7 +350,7 @@ fn send_span(stdout: &File, span: FileSpan<'_>, told: bool) -> io::Result<()> {
             if !told {
                 return Ok(());
             }
-            let text = "a file became shorter while it was sent as a response";
+            let text = "the file that is the response has become shorter than its Content-Length says";
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
         }
         offset += sent as u64;

@@ -838,6 +838,8 @@ impl Connection {
                 // Nothing was reported on STDERR either: that would have begun the application's answer.
                 request.reports.clear();
                 self.write_page(&mut request, page);
+                // The application is told when it sends, and not before.
+                request.progress = ResponseProgress::new(false);
                 self.phase = Phase::Answering(Input::Failed(InputError::Answered), request);
                 return true;
             }
@@ -861,7 +863,8 @@ impl Connection {
             request.variables = variables;
         }
         let (id, keep) = (request.id, request.keep);
-        let mut ended = request.progress.has_ended();
+        let answered = matches!(input, Input::Failed(InputError::Answered));
+        let mut ended = request.progress.has_ended() || answered;
         if request.aborted && !ended {
             self.unsent.abandon();
             self.refuse(id, ProtocolStatus::RequestComplete);
@@ -889,6 +892,28 @@ impl Connection {
             Input::Failed(InputError::Gone) if self.unsent.is_empty() => Phase::Lost,
             _ => Phase::Closing(Goodbye::Linger),
         };
+    }
+
+    /// The file of a response has ended before it should have, and a cut is what is sent in its place.
+    pub(super) fn file_ended(&mut self) {
+        match &mut self.phase {
+            Phase::Answering(_, request) => request.progress.fail(),
+            Phase::Sending(parser, _) => *parser = None,
+            Phase::Closing(goodbye) => *goodbye = Goodbye::Linger,
+            _ => {}
+        }
+    }
+
+    /// What is sent in place of the end of the response when it can only be cut, for one of which some bytes are owed.
+    pub(super) fn cut_of(&mut self, turn: u64, is_nginx: bool) -> io::Result<Vec<u8>> {
+        let request = self.request(turn)?;
+        let mut cut = Vec::new();
+        write_cut(
+            &mut cut,
+            request.id,
+            Cut::of(request.role, Some(1), is_nginx),
+        );
+        Ok(cut)
     }
 
     /// Everything that was to be sent has left: goes on.

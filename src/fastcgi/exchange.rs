@@ -15,6 +15,7 @@ use nix::sys::uio::readv;
 use super::connection::{Answered, Connection, Filled};
 use super::link::{Flushed, Got, Link};
 use super::record::{RecordType, write_record};
+use super::unsent::SentFile;
 use crate::gateway::{
     Exchange, FileSpan, KeptBytes, Page, Portion, Pushed, RequestBody, ResponseProgress,
     ResponseWriter, Variables,
@@ -88,6 +89,13 @@ impl FastcgiExchange {
             _ => [&b"SCRIPT_NAME"[..], b"PATH_INFO"].map(|name| value(name).unwrap_or_default()),
         };
         (method, uri)
+    }
+
+    /// The request for messages, in characters that cannot end a line of the log.
+    fn subject(&self) -> String {
+        let (method, uri) = self.request_line();
+        let uri = uri.concat();
+        format!("{} {}", method.escape_ascii(), uri.escape_ascii())
     }
 
     /// Whether the web server says that it is nginx.
@@ -386,9 +394,15 @@ impl ResponseWriter for FastcgiExchange {
 
     fn send_file(&self, span: FileSpan<'_>) -> io::Result<Pushed> {
         self.send_pieces(span.length, true, |connection, id, portion| {
-            let file = span.file.try_clone_to_owned()?;
-            let (at, length, told) = (span.offset, portion.bytes, portion.tells_its_end);
-            connection.unsent().push_file(id, file, at, length, told);
+            let cut = connection.cut_of(self.turn, self.is_for_nginx())?;
+            let file = SentFile {
+                file: span.file.try_clone_to_owned()?,
+                subject: self.subject(),
+                cut: portion.tells_its_end.then_some(cut),
+            };
+            connection
+                .unsent()
+                .push_file(id, file, span.offset, portion.bytes);
             Ok(())
         })
     }

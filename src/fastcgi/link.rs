@@ -14,7 +14,7 @@ use nix::sys::uio::pread;
 
 use super::ResponderState;
 use super::connection::{Answered, Connection};
-use super::unsent::{Headers, Next, Unsent};
+use super::unsent::{Headers, Next};
 use crate::gateway::Page;
 
 /// Bytes of a file that are read at once where the kernel cannot send them.
@@ -105,8 +105,11 @@ impl Link {
                     return Flushed::Blocked(some);
                 }
                 Err(error) => {
-                    if error.kind() == io::ErrorKind::UnexpectedEof {
-                        log::error!("{error}; the response is cut, so that the client can tell");
+                    let subject = connection.unsent().subject();
+                    if !subject.is_empty() && !is_of_the_peer(&error) {
+                        log::error!(
+                            "{subject}: the file cannot be sent: {error}; cut, so that the client can tell"
+                        );
                     } else {
                         log::debug!("the web server has gone: {error}");
                     }
@@ -126,7 +129,7 @@ impl Link {
         connection: &mut Connection,
         headers: &mut Headers,
     ) -> io::Result<Option<usize>> {
-        look_at_file(connection.unsent())?;
+        while look_at_file(connection)? {}
         let socket = self.socket.as_raw_fd();
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         loop {
@@ -221,15 +224,15 @@ impl Link {
 }
 
 /// Promises a record of a file only if its last byte is there. Where it is not, the file is read: its size is not its content
-/// (sysfs, FUSE), or it has become shorter.
-fn look_at_file(unsent: &mut Unsent) -> io::Result<()> {
-    let Some((file, at, length)) = unsent.file_at_record() else {
-        return Ok(());
+/// (sysfs, FUSE), or it has become shorter. `true` when that is to be looked at again.
+fn look_at_file(connection: &mut Connection) -> io::Result<bool> {
+    let Some((file, at, length)) = connection.unsent().file_at_record() else {
+        return Ok(false);
     };
     let position = |at: u64| i64::try_from(at).map_err(io::Error::other);
-    let last = position(at + length as u64 - 1)?;
+    let last = position(at.saturating_add(length as u64 - 1))?;
     if pread(file, &mut [0], last)? == 1 {
-        return Ok(());
+        return Ok(false);
     }
     let mut bytes = vec![0; length];
     let mut count = 0;
@@ -239,13 +242,30 @@ fn look_at_file(unsent: &mut Unsent) -> io::Result<()> {
             some => count += some,
         }
     }
-    bytes.truncate(count);
-    unsent.file_gave(&bytes).map_err(|_| became_shorter())
+    let subject = connection.unsent().subject().to_owned();
+    if connection.unsent().file_gave(&bytes[..count]).is_err() {
+        log::error!(
+            "{subject}: {SHORTER} than its Content-Length says; cut, so that the client can tell"
+        );
+        connection.file_ended();
+    }
+    Ok(true)
 }
 
+/// Whether the web server has gone, and not the file.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected
+    )
+}
+
+/// What is said of a file that does not hold what was promised.
+const SHORTER: &str = "the file that is the response has become shorter";
+
 fn became_shorter() -> io::Error {
-    let text = "a file became shorter while it was sent as a response";
-    io::Error::new(io::ErrorKind::UnexpectedEof, text)
+    io::Error::new(io::ErrorKind::UnexpectedEof, SHORTER)
 }
 
 impl AsFd for Link {

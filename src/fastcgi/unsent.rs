@@ -54,8 +54,17 @@ struct Content {
 
 enum Source {
     Bytes(KeptBytes),
-    /// The file, and whether the response's length was told, so that a file that ends early is no end.
-    File(OwnedFd, bool),
+    File(SentFile),
+}
+
+/// A file that is sent.
+pub(super) struct SentFile {
+    pub(super) file: OwnedFd,
+    /// Of which request, for messages.
+    pub(super) subject: String,
+    /// What leaves in place of the response's end when the file ends before the length that was told; `None` where none was
+    /// and the file's end is that of the response.
+    pub(super) cut: Option<Vec<u8>>,
 }
 
 /// A record that has begun to leave: bytes of its header and of its content that have not.
@@ -110,9 +119,24 @@ impl Unsent {
         self.push_content(id, Source::Bytes(bytes), 0, length as u64);
     }
 
-    /// Puts a part of a file at the end, as records of STDOUT. `told`: the response's length was.
-    pub(super) fn push_file(&mut self, id: u16, file: OwnedFd, at: u64, length: u64, told: bool) {
-        self.push_content(id, Source::File(file, told), at, length);
+    /// Puts a part of a file at the end, as records of STDOUT: so many bytes, or, where no length was told, all to its end.
+    pub(super) fn push_file(&mut self, id: u16, file: SentFile, at: u64, length: u64) {
+        let length = if file.cut.is_some() { length } else { u64::MAX };
+        self.push_content(id, Source::File(file), at, length);
+    }
+
+    /// Of which request a file is sent, for messages.
+    pub(super) fn subject(&self) -> &str {
+        fn subject(piece: &Piece) -> Option<&str> {
+            match piece {
+                Piece::Content(content) => match &content.source {
+                    Source::File(file) => Some(&file.subject),
+                    Source::Bytes(_) => None,
+                },
+                _ => None,
+            }
+        }
+        self.rest.iter().find_map(subject).unwrap_or_default()
     }
 
     fn push_content(&mut self, id: u16, source: Source, at: u64, left: u64) {
@@ -133,7 +157,7 @@ impl Unsent {
             Piece::Records(bytes) => bytes.capacity(),
             Piece::Content(content) => match &content.source {
                 Source::Bytes(bytes) => (**bytes).as_ref().len(),
-                Source::File(..) => 0,
+                Source::File(_) => 0,
             },
             Piece::Spilled(..) => 0,
         };
@@ -172,10 +196,10 @@ impl Unsent {
                         if record.header_left > 0 {
                             let from = HEADER_LENGTH - record.header_left;
                             slices.push(IoSlice::new(&record.header[from..]));
-                        } else if let (Source::File(file, _), true) =
+                        } else if let (Source::File(sent), true) =
                             (&content.source, slices.is_empty())
                         {
-                            return Next::File(file.as_fd(), content.at, record.content_left);
+                            return Next::File(sent.file.as_fd(), content.at, record.content_left);
                         }
                     }
                     let Source::Bytes(bytes) = &content.source else {
@@ -225,7 +249,7 @@ impl Unsent {
                 .record
                 .map_or(0, |record| record.content_left as u64);
             let mut left = content.left - begun;
-            if matches!(content.source, Source::File(..)) {
+            if matches!(content.source, Source::File(_)) {
                 if content.record.is_none() {
                     headers.push(header(content.id, left));
                 }
@@ -282,9 +306,9 @@ impl Unsent {
     pub(super) fn file_at_record(&self) -> Option<(BorrowedFd<'_>, u64, usize)> {
         self.rest.iter().find_map(|piece| match piece {
             Piece::Content(content) => match (&content.source, content.record) {
-                (Source::File(file, _), None) => {
+                (Source::File(sent), None) => {
                     let length = limited(content.left.min(MAX_CONTENT as u64));
-                    Some((file.as_fd(), content.at, length))
+                    Some((sent.file.as_fd(), content.at, length))
                 }
                 _ => None,
             },
@@ -295,11 +319,11 @@ impl Unsent {
     /// Reading that file where its next record is to begin gave these bytes; none at its end.
     ///
     /// # Errors
-    /// When it has come to its end, and more was promised by the response's length.
+    /// When it has come to its end, and more was promised by the response's length: the response is cut there.
     pub(super) fn file_gave(&mut self, bytes: &[u8]) -> Result<(), FileEnded> {
         let is_it = |piece: &Piece| match piece {
             Piece::Content(content) => {
-                matches!(content.source, Source::File(..)) && content.record.is_none()
+                matches!(content.source, Source::File(_)) && content.record.is_none()
             }
             _ => false,
         };
@@ -311,11 +335,17 @@ impl Unsent {
         };
         let id = content.id;
         if bytes.is_empty() {
-            if let Source::File(_, true) = content.source {
-                return Err(FileEnded);
-            }
-            self.rest.remove(index);
-            return Ok(());
+            let cut = match &mut content.source {
+                Source::File(file) => file.cut.take(),
+                Source::Bytes(_) => None,
+            };
+            let Some(cut) = cut else {
+                self.rest.remove(index);
+                return Ok(());
+            };
+            self.rest.truncate(index);
+            self.rest.push_back(Piece::Records(cut));
+            return Err(FileEnded);
         }
         content.at += bytes.len() as u64;
         content.left = content.left.saturating_sub(bytes.len() as u64);
@@ -443,7 +473,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::super::record::{MAX_CONTENT, RecordType, write_record};
-    use super::{Headers, Next, Unsent};
+    use super::{Headers, Next, SentFile, Unsent};
     use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
     /// Sends everything in steps of these sizes, over and over.
@@ -507,8 +537,7 @@ mod tests {
                     stdout(&mut expected, &bytes);
                 }
                 _ => {
-                    let file = file.try_clone().unwrap().into();
-                    unsent.push_file(1, file, 0, length as u64, true);
+                    unsent.push_file(1, sent(file, true), 0, length as u64);
                     stdout(&mut expected, &bytes);
                 }
             }
@@ -522,23 +551,33 @@ mod tests {
         file
     }
 
+    fn sent(file: &std::fs::File, told: bool) -> SentFile {
+        SentFile {
+            file: file.try_clone().unwrap().into(),
+            subject: String::new(),
+            cut: told.then(|| b"cut".to_vec()),
+        }
+    }
+
     #[test]
     fn a_file_that_ends_early_ends_the_response_only_where_no_length_was_told() {
         let file = file();
         for told in [false, true] {
             let mut unsent = Unsent::default();
-            let descriptor = file.try_clone().unwrap().into();
-            unsent.push_file(1, descriptor, 299_990, 500, told);
+            unsent.push_file(1, sent(&file, told), 299_990, 500);
+            unsent.records().extend_from_slice(b"end");
             let (_, at, length) = unsent.file_at_record().unwrap();
-            assert_eq!((at, length), (299_990, 500));
+            assert_eq!(
+                (at, length),
+                (299_990, if told { 500 } else { MAX_CONTENT })
+            );
             let last = &some(300_000)[299_990..];
             unsent.file_gave(last).unwrap();
             assert_eq!(unsent.file_gave(&[]).is_err(), told);
-            if !told {
-                let mut expected = Vec::new();
-                stdout(&mut expected, last);
-                assert_eq!(drain(&mut unsent, &[7]), expected);
-            }
+            let mut expected = Vec::new();
+            stdout(&mut expected, last);
+            expected.extend_from_slice(if told { b"cut" } else { b"end" });
+            assert_eq!(drain(&mut unsent, &[7]), expected);
         }
     }
 

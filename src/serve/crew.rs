@@ -216,7 +216,8 @@ impl<'a> FastcgiCrew<'a> {
                     }
                 }
                 // Where nothing of the application was found, a change of other files is not going to help.
-                if !traceback.is_empty() || files.lines().any(|file| self.is_own(file)) {
+                let is_its = !traceback.is_empty() || files.lines().any(|file| self.is_own(file));
+                if self.process.reload && is_its {
                     send_files(channel, &files);
                 }
                 let text = format!("{told}\n\n{traceback}");

@@ -150,7 +150,11 @@ impl OpenRequest {
     /// page.
     pub(super) fn conclude(&self, sent: io::Result<Pushed>) {
         let Err(error) = sent else { return };
-        if error.kind() != io::ErrorKind::InvalidData {
+        // A file that is shorter than it was is no less the application's than a body that is.
+        if !matches!(
+            error.kind(),
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+        ) {
             return log::debug!("{}: the web server has gone: {error}", self.subject());
         }
         self.failed.store(true, Ordering::Relaxed);

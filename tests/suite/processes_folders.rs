@@ -88,7 +88,7 @@ fn a_link_in_the_place_of_a_socket_gives_nothing_away() {
                 .begin();
             gateway.wait_for("a start or an end", || {
                 let log = gateway.log();
-                (log.contains("ready on ") || log.contains(": error: ")).then_some(())
+                (log.contains("ready on ") || log.contains(" error: ")).then_some(())
             });
             end.store(true, Ordering::Relaxed);
             thief.join().unwrap();
