@@ -350,7 +350,8 @@ fn send_span(stdout: &File, span: FileSpan<'_>, told: bool) -> io::Result<()> {
             if !told {
                 return Ok(());
             }
-            let text = "the file that is the response has become shorter than its Content-Length says";
+            let text =
+                "the file that is the response has become shorter than its Content-Length says";
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
         }
         offset += sent as u64;

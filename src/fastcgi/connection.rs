@@ -840,6 +840,7 @@ impl Connection {
                 self.write_page(&mut request, page);
                 // The application is told when it sends, and not before.
                 request.progress = ResponseProgress::new(false);
+                request.progress.fail();
                 self.phase = Phase::Answering(Input::Failed(InputError::Answered), request);
                 return true;
             }

@@ -450,7 +450,7 @@ impl Responder {
                     return leads;
                 }
                 Step::Close => {
-                    self.close(peer);
+                    self.close(*peer);
                     return leads;
                 }
                 Step::Ready => step = self.call(&mut peer, leader, &mut leads),

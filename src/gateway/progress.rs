@@ -121,6 +121,8 @@ impl ResponseProgress {
     pub fn start(&mut self, head: Head, replaces: bool) -> Result<(), StartError> {
         match self.state {
             State::NotStarted => {}
+            // Nobody gets it, which is no fault of the application's: it learns that when it sends.
+            State::Failed(None) => return Ok(()),
             State::Started(_) if replaces => {}
             State::Started(_) => return Err(StartError::Second),
             State::Begun(_) | State::Ended | State::Failed(_) if replaces => {
@@ -336,6 +338,11 @@ mod tests {
         let mut progress = ResponseProgress::new(false);
         progress.fail();
         assert!(!progress.is_cut() && progress.has_begun());
+        progress.start(head(None), false).unwrap();
+        assert_eq!(
+            progress.admit(1, true).unwrap_err().kind(),
+            ErrorKind::BrokenPipe
+        );
         let mut progress = ResponseProgress::new(false);
         progress.start(head(None), false).unwrap();
         progress.admit(1, false).unwrap();

@@ -85,8 +85,13 @@ impl Output {
     /// As [`Output::read`], when the process has ended: what it had begun to say is a line. A child of it may go on writing, and
     /// what that says is none of that line.
     pub(super) fn read_last(&mut self, mut tell: impl FnMut(&str)) {
-        if !self.read(&mut tell) {
-            self.end_line(&mut tell);
+        /// More than a pipe holds comes from a child of the process.
+        const TURNS: usize = 2 * MAX_RAW_LINE / AT_ONCE;
+        for _ in 0..TURNS {
+            if !self.read(&mut tell) {
+                self.end_line(&mut tell);
+                break;
+            }
         }
     }
 

@@ -293,13 +293,13 @@ impl Responder {
     pub(super) fn watch_one(&self, table: &mut Table, mut peer: Box<Peer>) {
         if let Err(error) = peer.watch(&self.epoll) {
             table.complain(&format!("a connection could not be watched: {error}"));
-            return self.close(peer);
+            return self.close(*peer);
         }
         table.waiting.insert(peer.fd(), peer);
     }
 
     /// Closes the connection.
-    pub(super) fn close(&self, peer: Box<Peer>) {
+    pub(super) fn close(&self, peer: Peer) {
         peer.close(&self.epoll, forked::has_forked());
     }
 }

@@ -78,7 +78,7 @@ impl Responder {
             };
             match peer.expire(table.draining.is_some()) {
                 Step::Receive | Step::Send(_) | Step::Linger => self.insert(table, peer),
-                Step::Ready | Step::Close => self.close(peer),
+                Step::Ready | Step::Close => self.close(*peer),
             }
         }
     }
@@ -148,7 +148,7 @@ impl Responder {
                 if peer.unread() == Unread::Bytes {
                     return Some(peer);
                 }
-                self.close(peer);
+                self.close(*peer);
                 None
             }
             Idle::Close => {

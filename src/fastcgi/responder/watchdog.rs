@@ -72,7 +72,7 @@ impl Responder {
         };
         if peer.needs_no_application() {
             return match peer.go_on(scratch) {
-                Step::Close => self.close(peer),
+                Step::Close => self.close(*peer),
                 Step::Receive | Step::Send(_) | Step::Linger => self.insert(&mut table, peer),
                 Step::Ready => table.ready.push_back(peer),
             };
@@ -81,7 +81,7 @@ impl Responder {
             return self.bench(&mut table, peer);
         }
         match peer.unread() {
-            Unread::End => self.close(peer),
+            Unread::End => self.close(*peer),
             Unread::Nothing => self.watch_one(&mut table, peer),
             // At the end of all nobody may be left to take it.
             Unread::Bytes if self.stopping() == Some(Idle::Close) => {
