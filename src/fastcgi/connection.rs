@@ -13,14 +13,12 @@ use super::Rules;
 use super::pairs::{Pairs, write_pair};
 use super::parser::{Event, Fault, Parser, Peek};
 use super::record::{
-    Cut, ProtocolStatus, RecordType, Role, write_cut, write_end_request, write_record, write_stderr,
+    Cut, ProtocolStatus, RecordType, Role, write_cut, write_end_request, write_record,
 };
 use super::request::Request;
+use super::response::{MAX_STDERR, write_end, write_head, write_piece, write_reports};
 use super::unsent::Unsent;
 use crate::gateway::{Head, Page, Portion, ResponseProgress, Variables};
-
-/// The most text in one STDERR record: HAProxy dies of one that is larger than its buffer of 16 KiB. See also `write_stderr`.
-const MAX_STDERR: usize = 8 * 1024;
 
 /// The most text that waits in the log for the end of its line.
 const MAX_LINE: usize = 8 * 1024;
@@ -939,75 +937,6 @@ const ANSWERED: &str = "the request took too long and was answered without the a
 
 fn cut_short(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, text.to_owned())
-}
-
-/// Writes a piece of a response: what was reported, the head if it leaves now, `blocks` up to where they may go, and the
-/// response's end if it is the last.
-fn write_piece(unsent: &mut Unsent, request: &mut Request, portion: &Portion, blocks: &[&[u8]]) {
-    use super::record::{HEADER_LENGTH, Header, MAX_CONTENT};
-    write_reports(unsent, request);
-    let (id, role, reported) = (request.id, request.role, request.reported);
-    let out = unsent.records();
-    let start = out.len();
-    out.extend_from_slice(&[0; HEADER_LENGTH]);
-    if let Some(head) = &portion.head {
-        write_head(head, role, out);
-    }
-    let mut room = usize::try_from(portion.bytes).unwrap_or(usize::MAX);
-    for block in blocks {
-        let count = room.min(block.len());
-        out.extend_from_slice(&block[..count]);
-        room -= count;
-    }
-    match out.len() - start - HEADER_LENGTH {
-        // An empty STDOUT record would end the stream (section 3.3).
-        0 => out.truncate(start),
-        length @ 1..=MAX_CONTENT => {
-            let length = u16::try_from(length).expect("MAX_CONTENT fits a record");
-            let header = Header::new(RecordType::Stdout, id, length).bytes();
-            out[start..start + HEADER_LENGTH].copy_from_slice(&header);
-        }
-        // A head of over 48 KiB.
-        _ => {
-            let bytes = out.split_off(start + HEADER_LENGTH);
-            out.truncate(start);
-            for piece in bytes.chunks(MAX_CONTENT) {
-                write_record(out, RecordType::Stdout, id, piece);
-            }
-        }
-    }
-    if portion.ends {
-        write_end(out, id, reported);
-    }
-}
-
-fn write_reports(unsent: &mut Unsent, request: &mut Request) {
-    if request.reports.is_empty() {
-        return;
-    }
-    for piece in request.reports.chunks(MAX_STDERR) {
-        write_stderr(unsent.records(), request.id, piece);
-    }
-    request.reported = true;
-    request.reports.clear();
-}
-
-/// A head as the web server wants it: lighttpd lets nothing of an Authorizer's head through to the client before it has read a Status
-/// other than 200 (section 6.3); for a Responder see `Head::write_status_last`.
-fn write_head(head: &Head, role: Role, out: &mut Vec<u8>) {
-    match role {
-        Role::Authorizer => head.write_status_first(out),
-        _ => head.write_status_last(out),
-    }
-}
-
-/// The end of STDOUT, of STDERR if anything was `reported` on it, and of the request (sections 5.3 and 5.5).
-fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
-    write_record(out, RecordType::Stdout, id, &[]);
-    if reported {
-        write_record(out, RecordType::Stderr, id, &[]);
-    }
-    write_end_request(out, id, 0, ProtocolStatus::RequestComplete);
 }
 
 /// Writes a piece of the application's error text to the log.

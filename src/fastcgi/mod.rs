@@ -1,7 +1,7 @@
 //! The FastCGI 1.0 protocol from the application's side, and a responder that serves it on many connections.
 //!
 //! From the wire inwards: `record` and `pairs` are the specification's units, `parser` turns bytes into events, `request` is
-//! what came of them, `unsent` what is to leave, and `connection` the phases in which the two stand to each other; none of
+//! what came of them, `response` the records of an answer, `unsent` what is to leave, and `connection` the phases in which the two stand to each other; none of
 //! these does I/O. `link` is a connection with its socket, `exchange` a request as the application core uses it,
 //! `responder` polls all connections and `baton` says which thread does, `handoff` is how responders of one service give
 //! each other connections. This floor has never heard of Python.
@@ -23,6 +23,7 @@ pub mod parser;
 pub mod record;
 mod request;
 mod responder;
+mod response;
 mod sender;
 mod standard;
 mod unsent;
