@@ -308,7 +308,6 @@ impl Site {
                     ("breaks", without),
                     ("breaks_a_promise", Some(Cut)),
                     ("falls_short", Some(Cut)),
-                    ("too_little", Some(Cut)),
                     ("breaks_when_whole", Some(Whole)),
                 ] {
                     let cell = move || {

@@ -40,7 +40,8 @@ fn nothing_that_the_application_does_brings_it_down() {
             length,
             &format!("200, cut, {length} bytes"),
         );
-        site.expect("/too_little", length, &format!("200, cut, {length} bytes"));
+        site.expect("/too_little", length, "500, whole, 0 bytes");
+        site.expect("/falls_short", length, &format!("200, cut, {length} bytes"));
         site.expect("/too_much", length, &format!("200, whole, {length} bytes"));
     }
 }
