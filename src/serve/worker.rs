@@ -195,7 +195,7 @@ impl<'a> Worker<'a> {
     /// With `--reload`, tells the master of the application's files, as often as there are more: Django for one imports
     /// what a URL leads to with the first request.
     fn tell_new_files(&self) {
-        if !self.crew.process.reload || self.crew.is_explaining() {
+        if !self.crew.watches_files() {
             return;
         }
         let count = wsgi::imported_count();
