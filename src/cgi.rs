@@ -162,8 +162,11 @@ impl CgiExchange {
     ///
     /// lighttpd sends SIGTERM as soon as it has as many bytes as Content-Length says: the application's `close()` and
     /// Python's own end have to survive that.
-    fn admit(&self, total: u64, last: bool) -> io::Result<Portion> {
-        let portion = lock(&self.progress).admit(total, last)?;
+    fn admit(
+        &self,
+        admit: impl FnOnce(&mut ResponseProgress) -> io::Result<Portion>,
+    ) -> io::Result<Portion> {
+        let portion = admit(&mut lock(&self.progress))?;
         if portion.is_whole {
             static IGNORED: AtomicBool = AtomicBool::new(false);
             if !IGNORED.swap(true, Ordering::Relaxed) {
@@ -268,7 +271,7 @@ impl ResponseWriter for CgiExchange {
         let guard = lock(&self.stdout);
         let stdout = guard.as_ref().ok_or_else(over)?;
         let total = blocks.iter().map(|block| block.len() as u64).sum();
-        let portion = self.admit(total, last)?;
+        let portion = self.admit(|progress| progress.admit(total, last))?;
         self.settle(Self::write_piece(stdout, &portion, blocks), &portion)
     }
 
@@ -280,7 +283,7 @@ impl ResponseWriter for CgiExchange {
     fn send_file(&self, mut span: FileSpan<'_>) -> io::Result<Pushed> {
         let guard = lock(&self.stdout);
         let stdout = guard.as_ref().ok_or_else(over)?;
-        let portion = self.admit(span.length, true)?;
+        let portion = self.admit(|progress| progress.admit_file(span.length))?;
         span.length = portion.bytes;
         let sent = Self::write_piece(stdout, &portion, &[])
             .and_then(|()| send_span(stdout, span, portion.tells_its_end));

@@ -736,7 +736,11 @@ impl Connection {
     ///
     /// # Errors
     /// `ConnectionAborted` when the answer is not wanted any more, else as [`ResponseProgress::admit`].
-    pub(super) fn admit(&mut self, turn: u64, total: u64, last: bool) -> io::Result<Portion> {
+    pub(super) fn admit(
+        &mut self,
+        turn: u64,
+        admit: impl FnOnce(&mut ResponseProgress) -> io::Result<Portion>,
+    ) -> io::Result<Portion> {
         if self.input_error() == Some(InputError::Answered) {
             self.request(turn)?;
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, ANSWERED));
@@ -745,7 +749,7 @@ impl Connection {
         if request.aborted {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        request.progress.admit(total, last)
+        admit(&mut request.progress)
     }
 
     /// A piece of the response that was admitted cannot be put.

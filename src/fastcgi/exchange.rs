@@ -226,14 +226,14 @@ impl FastcgiExchange {
     /// Puts a complete piece behind what is to be sent, and has it leave.
     fn send_pieces(
         &self,
-        total: u64,
         last: bool,
+        admit: impl FnOnce(&mut ResponseProgress) -> io::Result<Portion>,
         put: impl FnOnce(&mut Connection, u16, &Portion) -> io::Result<()>,
     ) -> io::Result<Pushed> {
         let mut writing = self.writing();
         self.note_block(&mut writing, last);
         let mut connection = self.link.lock();
-        let portion = connection.admit(self.turn, total, last)?;
+        let portion = connection.admit(self.turn, admit)?;
         let id = connection.put_head(portion.head.as_ref());
         put(&mut connection, id, &portion).inspect_err(|_| connection.fail(self.turn))?;
         if portion.ends {
@@ -370,7 +370,7 @@ impl ResponseWriter for FastcgiExchange {
         self.note_block(&mut writing, last);
         let total = blocks.iter().map(|block| block.len() as u64).sum();
         let mut connection = self.link.lock();
-        let portion = connection.admit(self.turn, total, last)?;
+        let portion = connection.admit(self.turn, |progress| progress.admit(total, last))?;
         connection.put(&portion, blocks);
         self.leave(connection, portion.ends)?;
         portion.result()
@@ -379,7 +379,8 @@ impl ResponseWriter for FastcgiExchange {
     fn send_kept(&self, blocks: Vec<KeptBytes>, last: bool) -> io::Result<Pushed> {
         let length = |block: &KeptBytes| (**block).as_ref().len();
         let total = blocks.iter().map(|block| length(block) as u64).sum();
-        self.send_pieces(total, last, |connection, id, portion| {
+        let admit = |progress: &mut ResponseProgress| progress.admit(total, last);
+        self.send_pieces(last, admit, |connection, id, portion| {
             let mut bytes = portion.bytes;
             for block in blocks {
                 let wanted = usize::try_from(bytes)
@@ -393,7 +394,8 @@ impl ResponseWriter for FastcgiExchange {
     }
 
     fn send_file(&self, span: FileSpan<'_>) -> io::Result<Pushed> {
-        self.send_pieces(span.length, true, |connection, id, portion| {
+        let admit = |progress: &mut ResponseProgress| progress.admit_file(span.length);
+        self.send_pieces(true, admit, |connection, id, portion| {
             let cut = connection.cut_of(self.turn, self.is_for_nginx())?;
             let file = SentFile {
                 file: span.file.try_clone_to_owned()?,

@@ -15,7 +15,7 @@ use nix::sys::uio::pread;
 use super::ResponderState;
 use super::connection::{Answered, Connection};
 use super::unsent::{Headers, Next};
-use crate::gateway::Page;
+use crate::gateway::{Page, forked};
 
 /// Bytes of a file that are read at once where the kernel cannot send them.
 const PIECE: usize = 64 * 1024;
@@ -54,6 +54,8 @@ pub(super) enum Got {
 
 impl Link {
     pub(super) fn new(socket: OwnedFd, state: Arc<ResponderState>, turned_away: bool) -> Arc<Self> {
+        // A child that the application forks would keep it open when this process has died.
+        forked::close_in_child(socket.as_raw_fd());
         let connection = Connection::new(Arc::clone(&state.rules), turned_away);
         Arc::new(Self {
             socket,
@@ -276,6 +278,8 @@ impl AsFd for Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        // Before its number goes to another file.
+        forked::keep_in_child(self.socket.as_raw_fd());
         self.release();
     }
 }

@@ -184,6 +184,18 @@ impl ResponseProgress {
     /// `BrokenPipe` when nothing more can be sent. `InvalidData` when this is all of a body that is shorter than its
     /// Content-Length: nothing has left, and another response may begin.
     pub fn admit(&mut self, total: u64, last: bool) -> io::Result<Portion> {
+        self.admit_as(total, last, false)
+    }
+
+    /// As [`ResponseProgress::admit`], for all that there is of a file: of one that is too short what there is may leave.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when nothing more can be sent.
+    pub fn admit_file(&mut self, total: u64) -> io::Result<Portion> {
+        self.admit_as(total, true, true)
+    }
+
+    fn admit_as(&mut self, total: u64, last: bool, though_short: bool) -> io::Result<Portion> {
         let (head, begun) = match std::mem::replace(&mut self.state, State::NotStarted) {
             State::Started(head) => {
                 let bodiless = self.is_head || head.is_bodiless();
@@ -204,7 +216,7 @@ impl ResponseProgress {
         };
         let left = begun.left.map(|left| left - bytes);
         let lacks = left.filter(|_| last).unwrap_or(0);
-        if let (Some(head), 1..) = (&head, lacks) {
+        if let (Some(head), 1.., false) = (&head, lacks, though_short) {
             self.state = State::Started(head.clone());
             return Err(too_short(lacks));
         }
@@ -308,6 +320,10 @@ mod tests {
         progress.start(head(Some(5)), false).unwrap();
         assert_eq!(
             progress.admit(3, true).unwrap_err().kind(),
+            ErrorKind::InvalidData
+        );
+        assert_eq!(
+            progress.admit(0, true).unwrap_err().kind(),
             ErrorKind::InvalidData
         );
         // Nothing has left: an error page may follow.

@@ -85,6 +85,12 @@ impl<'a> FastcgiCrew<'a> {
         self.explain
     }
 
+    /// Whether the master wants to know the application's files, to reload when they change. It takes them for an attack
+    /// where it does not.
+    pub(super) fn watches_files(&self) -> bool {
+        self.process.reload && !self.explain
+    }
+
     /// What explains requests has to know.
     pub(super) fn gateway(&self) -> explain::Gateway<'_> {
         explain::Gateway {
@@ -202,23 +208,16 @@ impl<'a> FastcgiCrew<'a> {
             Err(error) => {
                 let told = self.cli.with_origins(&format!("{error:#}"));
                 log::error!("{told}");
-                let mut files = wsgi::imported_files();
                 let traceback = error
                     .downcast_ref::<LoadError>()
                     .and_then(|error| error.traceback.as_deref())
                     .unwrap_or_default();
-                // A file with a syntax error is no module yet.
-                for line in traceback.lines() {
-                    let named = line.trim_start().strip_prefix("File \"");
-                    if let Some((file, _)) = named.and_then(|rest| rest.split_once('"')) {
-                        files.push('\n');
-                        files.push_str(file);
+                if self.watches_files() {
+                    let files = wsgi::imported_files() + &files_in(traceback);
+                    // Where nothing of the application was found, a change of other files is not going to help.
+                    if !traceback.is_empty() || files.lines().any(|file| self.is_own(file)) {
+                        send_files(channel, &files);
                     }
-                }
-                // Where nothing of the application was found, a change of other files is not going to help.
-                let is_its = !traceback.is_empty() || files.lines().any(|file| self.is_own(file));
-                if self.process.reload && is_its {
-                    send_files(channel, &files);
                 }
                 let text = format!("{told}\n\n{traceback}");
                 send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
@@ -279,7 +278,7 @@ impl Crew for FastcgiCrew<'_> {
             Ok(loaded) => loaded,
             Err(error) => return self.code(Err(error), channel.as_ref()),
         };
-        if self.process.reload {
+        if self.watches_files() {
             send_files(channel.as_ref(), &wsgi::imported_files());
         }
         let threads = loaded.0.freeze();
@@ -320,6 +319,19 @@ fn send(channel: Option<&Channel>, message: &Message) {
         // A master that has died is noticed where it is waited for.
         let _ = channel.send(message);
     }
+}
+
+/// The files that a traceback names, one a line: one with a syntax error is no module yet.
+fn files_in(traceback: &str) -> String {
+    let mut files = String::new();
+    for line in traceback.lines() {
+        let named = line.trim_start().strip_prefix("File \"");
+        if let Some((file, _)) = named.and_then(|rest| rest.split_once('"')) {
+            files.push('\n');
+            files.push_str(file);
+        }
+    }
+    files
 }
 
 /// The channel on which workers pass connections on.

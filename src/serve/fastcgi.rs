@@ -145,7 +145,7 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
         graceful_timeout: process.graceful_timeout,
         request_timeout: process.request_timeout,
         preload: process.preload && !crew.is_explaining(),
-        watch_files: process.reload && !crew.is_explaining(),
+        watch_files: crew.watches_files(),
         show_trouble: process.reload && crew.is_debugging(),
         worker_output: logging::line_form(process.worker_output),
         identity,

@@ -232,7 +232,7 @@ impl<'a> Worker<'a> {
     /// With `--reload`, tells the master of the application's files, as often as there are more: Django for one imports
     /// what a URL leads to with the first request.
     fn tell_new_files(&self) {
-        if !self.crew.process.reload || self.crew.is_explaining() || self.stands_in {
+        if !self.crew.watches_files() || self.stands_in {
             return;
         }
         let count = wsgi::imported_count();

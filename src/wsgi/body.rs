@@ -115,9 +115,6 @@ pub(super) fn respond_file(
         open.note(error);
     }
     if let Err(error) = sent {
-        if error.kind() == io::ErrorKind::InvalidData && !open.exchange.has_begun() {
-            return Err(error.into());
-        }
         open.conclude(Err(error));
     }
     Ok(Some(Ending::Ended))

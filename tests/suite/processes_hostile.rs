@@ -104,7 +104,8 @@ fn a_worker_that_breaks_the_rules_is_killed_and_nobody_else() {
     // In the place of the first one, at once; the others follow when they may.
     gateway.wait_for_count(READY, attacks.len() + 2);
     assert_eq!(gateway.log().matches(EXPELLED).count(), attacks.len());
-    assert_eq!(first.iter().filter(|pid| is_alive(**pid)).count(), 1);
+    // There was one more of them than attacks, some of which have met those that followed.
+    assert!(first.iter().any(|pid| is_alive(*pid)));
     assert!(descriptors() <= before, "the master has kept something");
     assert!(bystander.is_alive());
     assert!(gateway.is_running());

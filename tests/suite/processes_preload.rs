@@ -196,7 +196,7 @@ fn a_template_that_dies_takes_no_worker_s_place_with_it() {
     gateway.wait_for_line(&["ended: killed by signal SIGKILL"]);
     gateway.wait_for("an order for a worker", || {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", gateway.pid()));
-        // But for that of the process, which is not there yet.
+        // That of its process comes when it is born.
         (descriptors.unwrap().count() + 1 >= before).then_some(())
     });
     send(first, Signal::SIGKILL);
