@@ -254,12 +254,12 @@ impl Connection {
         loop {
             let phase = std::mem::replace(&mut self.phase, Phase::Lost);
             self.phase = match phase {
-                Phase::Between(parser) => match self.next(parser, &mut input) {
+                Phase::Between(parser) => match self.next(parser, &mut input, false) {
                     Ok((parser, Some(event))) => self.between(parser, event),
                     Ok((parser, None)) => break self.phase = Phase::Between(parser),
                     Err(fault) => Self::faulted(fault),
                 },
-                Phase::Head(parser, request) => match self.next(parser, &mut input) {
+                Phase::Head(parser, request) => match self.next(parser, &mut input, false) {
                     Ok((parser, Some(event))) => self.head(parser, request, event),
                     Ok((parser, None)) => break self.phase = Phase::Head(parser, request),
                     Err(fault) => self.faulted_with(request, fault),
@@ -267,7 +267,7 @@ impl Connection {
                 Phase::Body(parser, request) if request.can_begin(self.rules.limits.buffer) => {
                     break self.phase = self.ready(parser, request, &mut input);
                 }
-                Phase::Body(parser, mut request) => match self.next(parser, &mut input) {
+                Phase::Body(parser, mut request) => match self.next(parser, &mut input, false) {
                     Ok((parser, Some(event))) => match self.within(&mut request, event) {
                         Ok(()) if request.aborted => self.end_aborted(parser, request),
                         Ok(()) => Phase::Body(parser, request),
@@ -280,26 +280,18 @@ impl Connection {
                     Ok((parser, None)) => break self.phase = Phase::Body(parser, request),
                     Err(fault) => self.faulted_with(request, fault),
                 },
-                Phase::Sending(Some(parser), id) => match parser.peek(input) {
-                    // The next request begins: later.
-                    Peek::Record(RecordType::BeginRequest, ..) => {
-                        break self.phase = Phase::Sending(Some(parser), id);
-                    }
-                    Peek::Unknown if parser.is_between_records() => {
-                        break self.phase = Phase::Sending(Some(parser), id);
-                    }
-                    _ => match self.next(parser, &mut input) {
-                        Ok((parser, event)) => {
-                            if event == Some(Event::Abort(id)) {
-                                self.unsent.abandon();
-                            }
-                            Phase::Sending(Some(parser), id)
+                Phase::Sending(Some(parser), id) => match self.next(parser, &mut input, true) {
+                    Ok((parser, Some(event))) => {
+                        if event == Event::Abort(id) {
+                            self.unsent.abandon();
                         }
-                        Err(fault) => {
-                            log::warn!("{fault}");
-                            Phase::Sending(None, id)
-                        }
-                    },
+                        Phase::Sending(Some(parser), id)
+                    }
+                    Ok((parser, None)) => break self.phase = Phase::Sending(Some(parser), id),
+                    Err(fault) => {
+                        log::warn!("{fault}");
+                        Phase::Sending(None, id)
+                    }
                 },
                 other @ (Phase::Sending(None, _) | Phase::Closing(_) | Phase::Lost) => {
                     self.phase = other;
@@ -311,13 +303,17 @@ impl Connection {
         self.ahead.extend_from_slice(input);
     }
 
-    /// The next event that is of a request; what is not is answered.
+    /// The next event that is of a request; what is not is answered. With `waits`, none where the next request begins.
     fn next<'a>(
         &mut self,
         mut parser: Parser,
         input: &mut &'a [u8],
+        waits: bool,
     ) -> Result<(Parser, Option<Event<'a>>), Fault> {
         loop {
+            if waits && is_of_the_next(&parser, input) {
+                return Ok((parser, None));
+            }
             let (back, event) = parser.next(input)?;
             parser = back;
             match event {
@@ -652,15 +648,17 @@ impl Connection {
         let ahead = std::mem::take(&mut self.ahead);
         let mut input = &ahead[..];
         while let Phase::Answering(Input::Open(_), request) = &self.phase {
-            if request.aborted || request.body.has_ended() || request.body.here().len() >= AHEAD {
+            if request.aborted || request.body.here().len() >= AHEAD {
                 break;
             }
+            // Behind the body an abort may come. The next request has to wait for its turn.
+            let waits = request.body.has_ended();
             let Phase::Answering(Input::Open(parser), mut request) =
                 std::mem::replace(&mut self.phase, Phase::Lost)
             else {
                 unreachable!("looked at just now");
             };
-            let input_now = match self.next(parser, &mut input) {
+            let input_now = match self.next(parser, &mut input, waits) {
                 Ok((parser, None)) => {
                     self.phase = Phase::Answering(Input::Open(parser), request);
                     break;
@@ -933,6 +931,14 @@ impl Connection {
         ) {
             self.resume();
         }
+    }
+}
+
+/// Whether the next request begins in what was read, as far as can be told; it has to wait for the end of the one before.
+fn is_of_the_next(parser: &Parser, input: &[u8]) -> bool {
+    match parser.peek(input) {
+        Peek::Record(kind, ..) => kind == RecordType::BeginRequest,
+        Peek::Unknown => parser.is_between_records(),
     }
 }
 
