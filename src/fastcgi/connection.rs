@@ -6,6 +6,9 @@
 //!
 //! One request at a time (section 3.3 allows more; we answer MPXS_CONNS 0 and CANT_MPX_CONN).
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 
@@ -314,9 +317,15 @@ impl Connection {
             if waits && is_of_the_next(&parser, input) {
                 return Ok((parser, None));
             }
-            let (back, event) = parser.next(input)?;
+            let (back, event) = if waits {
+                parser.next_within_record(input)?
+            } else {
+                parser.next(input)?
+            };
             parser = back;
             match event {
+                // The end of a record of no meaning here: what follows may be the next request.
+                None if waits && parser.is_between_records() => {}
                 Some(Event::GetValues(names)) => self.answer_values(&names),
                 Some(Event::UnknownManagement(kind)) => {
                     let body = [kind, 0, 0, 0, 0, 0, 0, 0];
@@ -457,7 +466,8 @@ impl Connection {
     }
 
     /// The application can be called. The end of its STDIN is taken in if it is here, so that nothing is left unread.
-    fn ready(&mut self, parser: Parser, mut request: Box<Request>, input: &mut &[u8]) -> Phase {
+    fn ready(&mut self, mut parser: Parser, mut request: Box<Request>, input: &mut &[u8]) -> Phase {
+        parser.skip_padding(input);
         let end = Peek::Record(RecordType::Stdin, request.id, 0);
         let input_now = if !request.body.has_ended() && parser.peek(input) == end {
             let mut ahead = *input;

@@ -111,6 +111,19 @@ impl Parser {
         matches!(self.state, State::Header(0))
     }
 
+    /// Takes what is here of the padding behind a piece of a stream, which makes no event.
+    pub fn skip_padding(&mut self, input: &mut &[u8]) {
+        if let State::Padding(header, left) = self.state {
+            if matches!(header.kind, RecordType::Stdin) && header.content > 0 {
+                let left = left - take(input, left).len();
+                self.state = match left {
+                    0 => State::Header(0),
+                    left => State::Padding(header, left),
+                };
+            }
+        }
+    }
+
     /// What the record at the front of `input` is, without taking it.
     pub fn peek(&self, input: &[u8]) -> Peek {
         if !self.is_between_records() {
@@ -145,11 +158,24 @@ impl Parser {
     /// # Errors
     /// What is wrong with the stream, of which nothing can be parsed any more.
     pub fn next<'a>(mut self, input: &mut &'a [u8]) -> Result<Parsed<'a>, Fault> {
-        let event = self.advance(input)?;
+        let event = self.advance(input, false)?;
         Ok((self, event))
     }
 
-    fn advance<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
+    /// As [`Parser::next`], but goes no further than to the end of a record: `None` also there, with some of `input` left.
+    ///
+    /// # Errors
+    /// As [`Parser::next`].
+    pub fn next_within_record<'a>(mut self, input: &mut &'a [u8]) -> Result<Parsed<'a>, Fault> {
+        let event = self.advance(input, true)?;
+        Ok((self, event))
+    }
+
+    fn advance<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+        within_record: bool,
+    ) -> Result<Option<Event<'a>>, Fault> {
         loop {
             match self.state {
                 State::Header(have) => {
@@ -190,8 +216,9 @@ impl Parser {
                         return Ok(None);
                     }
                     self.state = State::Header(0);
-                    if let Some(event) = self.end_of(header)? {
-                        return Ok(Some(event));
+                    let event = self.end_of(header)?;
+                    if event.is_some() || within_record {
+                        return Ok(event);
                     }
                 }
             }
