@@ -104,7 +104,12 @@ impl Service {
             HupFixed => {
                 self.code += 1;
                 self.release.deploy(&format!("serves {}", self.code));
+                let old = gateway.workers();
                 assert!(gateway.reload());
+                gateway.wait_for("no worker of the old code", || {
+                    let workers = gateway.workers();
+                    (!workers.iter().any(|pid| old.contains(pid))).then_some(())
+                });
             }
             TemplateKilled => {
                 let Some(template) = self.template() else {
