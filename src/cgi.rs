@@ -70,14 +70,14 @@ pub struct CgiExchange {
     stdout: Mutex<Option<File>>,
     /// Whether the body is read to the end of the input, since nothing announces its length.
     to_the_end: bool,
-    body: Mutex<Body>,
+    body: Mutex<StdinBody>,
     progress: Mutex<ResponseProgress>,
     /// The request has ended, for whoever still waits for its body.
     over: AtomicBool,
 }
 
 /// What was read of the body.
-struct Body {
+struct StdinBody {
     /// The first `used` bytes were consumed.
     buffer: Vec<u8>,
     used: usize,
@@ -129,7 +129,7 @@ impl CgiExchange {
             stdin: stdio.input,
             stdout: Mutex::new(Some(stdio.output)),
             to_the_end,
-            body: Mutex::new(Body {
+            body: Mutex::new(StdinBody {
                 buffer: Vec::new(),
                 used: 0,
                 unread,
@@ -241,7 +241,7 @@ impl RequestBody for CgiExchange {
     }
 }
 
-impl Body {
+impl StdinBody {
     /// Reads what is here.
     fn read(&mut self, mut stdin: &File) -> io::Result<()> {
         let room = usize::try_from(self.unread).unwrap_or(usize::MAX);

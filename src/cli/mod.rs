@@ -16,7 +16,7 @@ use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Sub
 
 pub use file::ConfigFile;
 pub use process::{ProcessOptions, WorkerOutput};
-pub use settings::{Origin, Told};
+pub use settings::{Origin, SettingInForce};
 
 use crate::gateway::Mount;
 use settings::Settings;
@@ -60,7 +60,7 @@ pub struct Cli {
 
     /// All settings in force and where they were told; none for a CGI request, which is not to wait for that.
     #[arg(skip)]
-    pub told: Vec<Told>,
+    pub told: Vec<SettingInForce>,
 
     /// The file of `--config`.
     #[arg(skip)]

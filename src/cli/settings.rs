@@ -42,7 +42,7 @@ impl fmt::Display for Origin {
 
 /// A setting in force.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct SettingInForce {
     /// The option, as a file names it: `max-body`.
     pub key: String,
     /// As it was told; a default that is more than a value is told in words.
@@ -224,13 +224,13 @@ impl Settings {
     }
 
     /// All settings in force, the application first.
-    pub(super) fn told(&self, door: &Command, matches: &ArgMatches) -> Vec<Told> {
+    pub(super) fn told(&self, door: &Command, matches: &ArgMatches) -> Vec<SettingInForce> {
         let mut options: Vec<&Arg> = door
             .get_arguments()
             .filter(|option| option.get_action().takes_values())
             .collect();
         options.sort_by_key(|option| !option.is_positional());
-        let told = options.into_iter().map(|option| Told {
+        let told = options.into_iter().map(|option| SettingInForce {
             key: key(option).to_owned(),
             value: in_force(option, matches),
             origin: self.origin(option, matches),
@@ -240,9 +240,11 @@ impl Settings {
 }
 
 /// Puts behind the first mention of each option where it was told, if it was.
-pub(super) fn with_origins(told: &[Told], text: &str) -> String {
+pub(super) fn with_origins(told: &[SettingInForce], text: &str) -> String {
     let mut text = text.to_owned();
-    for Told { key, origin, .. } in told.iter().filter(|told| told.origin != Origin::Default) {
+    for SettingInForce { key, origin, .. } in
+        told.iter().filter(|told| told.origin != Origin::Default)
+    {
         let option = format!("--{key}");
         let ends = text.match_indices(&option).map(|(at, _)| at + option.len());
         let in_word = |sign: char| sign == '-' || sign.is_ascii_alphanumeric();

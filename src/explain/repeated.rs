@@ -6,11 +6,11 @@ use crate::gateway::Variables;
 
 /// Each name's places.
 pub(super) struct Repeated<'a> {
-    places: HashMap<&'a [u8], Places>,
+    places: HashMap<&'a [u8], Positions>,
 }
 
 /// Where a name stands, counted from 0.
-struct Places {
+struct Positions {
     first: usize,
     last: usize,
 }
@@ -26,10 +26,10 @@ pub(super) enum Again {
 
 impl<'a> Repeated<'a> {
     pub(super) fn of(variables: &'a Variables) -> Self {
-        let mut places: HashMap<&[u8], Places> = HashMap::new();
+        let mut places: HashMap<&[u8], Positions> = HashMap::new();
         for (at, (name, _)) in variables.iter().enumerate() {
             let first = at;
-            let places = places.entry(name).or_insert(Places { first, last: at });
+            let places = places.entry(name).or_insert(Positions { first, last: at });
             places.last = at;
         }
         Self { places }

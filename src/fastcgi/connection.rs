@@ -18,7 +18,7 @@ use super::parser::{Event, Fault, Parser, Peek};
 use super::record::{
     Cut, ProtocolStatus, RecordType, Role, write_cut, write_end_request, write_record,
 };
-use super::request::Request;
+use super::request::BegunRequest;
 use super::response::{MAX_STDERR, write_end, write_head, write_piece, write_reports};
 use super::unsent::Unsent;
 use crate::gateway::{Head, Page, Portion, ResponseProgress, Variables};
@@ -50,13 +50,13 @@ enum Phase {
     /// Between two requests, or before the first.
     Between(Parser),
     /// A request has begun, and its variables are not whole.
-    Head(Parser, Box<Request>),
+    Head(Parser, Box<BegunRequest>),
     /// They are, and more of its body is to come before the application is called.
-    Body(Parser, Box<Request>),
+    Body(Parser, Box<BegunRequest>),
     /// The application can be called.
-    Ready(Input, Box<Request>),
+    Ready(BodySource, Box<BegunRequest>),
     /// The application has it.
-    Answering(Input, Box<Request>),
+    Answering(BodySource, Box<BegunRequest>),
     /// The request of this id was answered, and a part of the answer has not left. The connection is kept after that if
     /// there still is a parser.
     Sending(Option<Parser>, u16),
@@ -68,7 +68,7 @@ enum Phase {
 
 /// What the web server sends while the application has the request.
 #[derive(Debug)]
-enum Input {
+enum BodySource {
     Open(Parser),
     Failed(InputError),
 }
@@ -223,9 +223,9 @@ impl Connection {
     pub(super) fn end_of_input(&mut self) {
         self.ahead.clear();
         self.phase = match std::mem::replace(&mut self.phase, Phase::Lost) {
-            Phase::Ready(_, request) => Phase::Ready(Input::Failed(InputError::Gone), request),
-            Phase::Answering(Input::Open(_), request) => {
-                Phase::Answering(Input::Failed(InputError::Gone), request)
+            Phase::Ready(_, request) => Phase::Ready(BodySource::Failed(InputError::Gone), request),
+            Phase::Answering(BodySource::Open(_), request) => {
+                Phase::Answering(BodySource::Failed(InputError::Gone), request)
             }
             Phase::Answering(input, request) => Phase::Answering(input, request),
             // It may have shut down its sending side only, and read the rest.
@@ -246,7 +246,7 @@ impl Connection {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Lost) {
             Phase::Answering(_, mut request) => {
                 request.progress.fail();
-                Phase::Answering(Input::Failed(InputError::Gone), request)
+                Phase::Answering(BodySource::Failed(InputError::Gone), request)
             }
             _ => Phase::Lost,
         };
@@ -387,7 +387,7 @@ impl Connection {
         }
     }
 
-    fn head(&mut self, parser: Parser, mut request: Box<Request>, event: Event<'_>) -> Phase {
+    fn head(&mut self, parser: Parser, mut request: Box<BegunRequest>, event: Event<'_>) -> Phase {
         match event {
             Event::Params(id, piece) if id == request.id => {
                 let most = self.rules.limits.params;
@@ -396,14 +396,14 @@ impl Connection {
                 }
                 log::warn!("a request's variables are larger than --max-params: answered with 431");
                 let text = format!("The request's headers are larger than {most} bytes.");
-                let page = Page::new("431 Request Header Fields Too Large", text);
+                let page = Page::new("431 BegunRequest Header Fields Too Large", text);
                 self.refuse_with(request, &page)
             }
             Event::ParamsEnd(id) if id == request.id => {
                 if !request.end_params() {
                     log::warn!("malformed FastCGI: a name-value pair runs past the end of PARAMS");
                     let text = "The web server sent malformed FastCGI variables.";
-                    return self.refuse_with(request, &Page::new("400 Bad Request", text));
+                    return self.refuse_with(request, &Page::new("400 Bad BegunRequest", text));
                 }
                 if self.turned_away {
                     let text = "The application server has all the connections that it can serve. Try again in a moment.";
@@ -429,7 +429,7 @@ impl Connection {
                          answered with 400"
                     );
                     let text = "The web server sent a request's body before its variables.";
-                    self.refuse_with(request, &Page::new("400 Bad Request", text))
+                    self.refuse_with(request, &Page::new("400 Bad BegunRequest", text))
                 }
                 Err(InputError::TooLarge) => {
                     let page = self.rules.too_large();
@@ -441,7 +441,7 @@ impl Connection {
     }
 
     /// Does what an event asks for that may come at any time while a request is open.
-    fn within(&mut self, request: &mut Request, event: Event<'_>) -> Result<(), InputError> {
+    fn within(&mut self, request: &mut BegunRequest, event: Event<'_>) -> Result<(), InputError> {
         match event {
             Event::Begin { id, .. } if id == request.id => {
                 log::warn!("malformed FastCGI: request {id} begins while it is open");
@@ -466,7 +466,12 @@ impl Connection {
     }
 
     /// The application can be called. The end of its STDIN is taken in if it is here, so that nothing is left unread.
-    fn ready(&mut self, mut parser: Parser, mut request: Box<Request>, input: &mut &[u8]) -> Phase {
+    fn ready(
+        &mut self,
+        mut parser: Parser,
+        mut request: Box<BegunRequest>,
+        input: &mut &[u8],
+    ) -> Phase {
         parser.skip_padding(input);
         let end = Peek::Record(RecordType::Stdin, request.id, 0);
         let input_now = if !request.body.has_ended() && parser.peek(input) == end {
@@ -477,15 +482,15 @@ impl Connection {
                         request.body.end();
                     }
                     *input = ahead;
-                    Input::Open(parser)
+                    BodySource::Open(parser)
                 }
                 Err(fault) => {
                     log::warn!("{fault}");
-                    Input::Failed(InputError::Malformed)
+                    BodySource::Failed(InputError::Malformed)
                 }
             }
         } else {
-            Input::Open(parser)
+            BodySource::Open(parser)
         };
         Phase::Ready(input_now, request)
     }
@@ -495,19 +500,19 @@ impl Connection {
         Phase::Closing(Goodbye::Close)
     }
 
-    fn faulted_with(&self, request: Box<Request>, fault: Fault) -> Phase {
+    fn faulted_with(&self, request: Box<BegunRequest>, fault: Fault) -> Phase {
         self.rules.close_request(request);
         Self::faulted(fault)
     }
 
-    fn closed(request: Box<Request>, rules: &Rules) -> Phase {
+    fn closed(request: Box<BegunRequest>, rules: &Rules) -> Phase {
         rules.close_request(request);
         Phase::Closing(Goodbye::Close)
     }
 
     /// An aborted request that the application has not seen: "the application responds with END_REQUEST as soon as
     /// possible" (section 5.4).
-    fn end_aborted(&mut self, parser: Parser, request: Box<Request>) -> Phase {
+    fn end_aborted(&mut self, parser: Parser, request: Box<BegunRequest>) -> Phase {
         self.refuse(request.id, ProtocolStatus::RequestComplete);
         let keep = request.keep;
         self.rules.close_request(request);
@@ -519,13 +524,13 @@ impl Connection {
     }
 
     /// Answers with a page instead of the application and ends the connection.
-    fn refuse_with(&mut self, mut request: Box<Request>, page: &Page) -> Phase {
+    fn refuse_with(&mut self, mut request: Box<BegunRequest>, page: &Page) -> Phase {
         self.write_page(&mut request, page);
         self.rules.close_request(request);
         Phase::Closing(Goodbye::Linger)
     }
 
-    fn write_page(&mut self, request: &mut Request, page: &Page) {
+    fn write_page(&mut self, request: &mut BegunRequest, page: &Page) {
         let (head, body) = page.render();
         request.progress = ResponseProgress::new(false);
         let admitted = request
@@ -554,7 +559,7 @@ impl Connection {
                 "a request did not come whole within --header-timeout or --io-timeout: answered with 408"
             );
             let text = "The request did not come whole within the time limit.";
-            self.phase = self.refuse_with(request, &Page::new("408 Request Timeout", text));
+            self.phase = self.refuse_with(request, &Page::new("408 BegunRequest Timeout", text));
         }
     }
 
@@ -577,7 +582,7 @@ impl Connection {
     }
 
     /// The request that the application has, if it still is that of this number.
-    pub(super) fn request(&mut self, turn: u64) -> io::Result<&mut Request> {
+    pub(super) fn request(&mut self, turn: u64) -> io::Result<&mut BegunRequest> {
         match &mut self.phase {
             Phase::Answering(_, request) if self.turn == turn => Ok(request),
             _ => Err(io::Error::new(
@@ -638,7 +643,7 @@ impl Connection {
 
     fn input_error(&self) -> Option<InputError> {
         match self.phase {
-            Phase::Answering(Input::Failed(error), _) => Some(error),
+            Phase::Answering(BodySource::Failed(error), _) => Some(error),
             _ => None,
         }
     }
@@ -646,7 +651,7 @@ impl Connection {
     /// Whether more may be read while the application has the request: what it has not consumed stays bounded.
     pub(super) fn has_room(&self) -> bool {
         match &self.phase {
-            Phase::Answering(Input::Open(_), request) => {
+            Phase::Answering(BodySource::Open(_), request) => {
                 request.body.here().len() + self.ahead.len() < AHEAD
             }
             _ => false,
@@ -657,29 +662,29 @@ impl Connection {
     pub(super) fn read_ahead(&mut self) {
         let ahead = std::mem::take(&mut self.ahead);
         let mut input = &ahead[..];
-        while let Phase::Answering(Input::Open(_), request) = &self.phase {
+        while let Phase::Answering(BodySource::Open(_), request) = &self.phase {
             if request.aborted || request.body.here().len() >= AHEAD {
                 break;
             }
             // Behind the body an abort may come. The next request has to wait for its turn.
             let waits = request.body.has_ended();
-            let Phase::Answering(Input::Open(parser), mut request) =
+            let Phase::Answering(BodySource::Open(parser), mut request) =
                 std::mem::replace(&mut self.phase, Phase::Lost)
             else {
                 unreachable!("looked at just now");
             };
             let input_now = match self.next(parser, &mut input, waits) {
                 Ok((parser, None)) => {
-                    self.phase = Phase::Answering(Input::Open(parser), request);
+                    self.phase = Phase::Answering(BodySource::Open(parser), request);
                     break;
                 }
                 Ok((parser, Some(event))) => match self.within(&mut request, event) {
-                    Ok(()) => Input::Open(parser),
-                    Err(error) => Input::Failed(error),
+                    Ok(()) => BodySource::Open(parser),
+                    Err(error) => BodySource::Failed(error),
                 },
                 Err(fault) => {
                     log::warn!("{fault}");
-                    Input::Failed(InputError::Malformed)
+                    BodySource::Failed(InputError::Malformed)
                 }
             };
             if request.aborted {
@@ -688,7 +693,7 @@ impl Connection {
             self.phase = Phase::Answering(input_now, request);
         }
         match &self.phase {
-            Phase::Answering(Input::Failed(_), _) => {}
+            Phase::Answering(BodySource::Failed(_), _) => {}
             _ if input.is_empty() => {
                 self.ahead = ahead;
                 self.ahead.clear();
@@ -701,7 +706,7 @@ impl Connection {
     /// then told to [`Connection::count_direct`].
     pub(super) fn direct(&self) -> usize {
         match &self.phase {
-            Phase::Answering(Input::Open(parser), request)
+            Phase::Answering(BodySource::Open(parser), request)
                 if self.ahead.is_empty() && !request.body.is_whole() =>
             {
                 let left = parser.stdin_content_left(request.id);
@@ -715,12 +720,12 @@ impl Connection {
     pub(super) fn count_direct(&mut self, count: usize) {
         let most = self.rules.limits.body;
         if let Phase::Answering(input, request) = &mut self.phase {
-            if let Input::Open(parser) = input {
+            if let BodySource::Open(parser) = input {
                 parser.skip_stdin(count);
             }
             request.body.count(count);
             if most.is_some_and(|most| request.body.come() > most) {
-                *input = Input::Failed(InputError::TooLarge);
+                *input = BodySource::Failed(InputError::TooLarge);
             }
         }
     }
@@ -851,7 +856,7 @@ impl Connection {
                 // The application is told when it sends, and not before.
                 request.progress = ResponseProgress::new(false);
                 request.progress.fail();
-                self.phase = Phase::Answering(Input::Failed(InputError::Answered), request);
+                self.phase = Phase::Answering(BodySource::Failed(InputError::Answered), request);
                 return true;
             }
         }
@@ -874,7 +879,7 @@ impl Connection {
             request.variables = variables;
         }
         let (id, keep) = (request.id, request.keep);
-        let answered = matches!(input, Input::Failed(InputError::Answered));
+        let answered = matches!(input, BodySource::Failed(InputError::Answered));
         let mut ended = request.progress.has_ended() || answered;
         if request.aborted && !ended {
             self.unsent.abandon();
@@ -895,12 +900,12 @@ impl Connection {
         self.rules.close_request(request);
         self.phase = match input {
             // What is left of this request's STDIN is passed over as belonging to no open request.
-            Input::Open(parser) if ended && keep && !self.unsent.is_empty() => {
+            BodySource::Open(parser) if ended && keep && !self.unsent.is_empty() => {
                 Phase::Sending(Some(parser), id)
             }
-            Input::Open(parser) if ended && keep => Phase::Between(parser),
-            Input::Open(_) if ended && clean => Phase::Closing(Goodbye::Close),
-            Input::Failed(InputError::Gone) if self.unsent.is_empty() => Phase::Lost,
+            BodySource::Open(parser) if ended && keep => Phase::Between(parser),
+            BodySource::Open(_) if ended && clean => Phase::Closing(Goodbye::Close),
+            BodySource::Failed(InputError::Gone) if self.unsent.is_empty() => Phase::Lost,
             _ => Phase::Closing(Goodbye::Linger),
         };
     }

@@ -36,7 +36,7 @@ impl Drop for Handoff {
 
 /// What travels.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(super) struct PassedConnection {
     /// The connection; `None` in a mere nudge.
     pub(super) socket: Option<OwnedFd>,
     pub(super) note: Note,
@@ -67,8 +67,8 @@ impl Note {
 
 /// What the channel gave.
 #[derive(Debug)]
-pub(super) enum Received {
-    Message(Message),
+pub(super) enum HandoffReceived {
+    Message(PassedConnection),
     /// Nothing is there, or another worker was faster.
     Nothing,
     /// The process has no descriptor for what is there.
@@ -139,14 +139,14 @@ impl Handoff {
     }
 
     /// Takes one message, without a wait.
-    pub(super) fn receive(&self) -> Received {
+    pub(super) fn receive(&self) -> HandoffReceived {
         // A message that is received with no descriptor to be had loses its connection, so ask first. The clone's place
         // is free again for the connection; another thread may take the last one between these two calls only.
         match fcntl(&self.from, FcntlArg::F_DUPFD_CLOEXEC(3)) {
             // SAFETY: the descriptor was made just now and belongs to nobody else.
             Ok(place) => drop(unsafe { OwnedFd::from_raw_fd(place) }),
-            Err(Errno::EBADF) => return Received::Broken(Errno::EBADF),
-            Err(_) => return Received::Exhausted,
+            Err(Errno::EBADF) => return HandoffReceived::Broken(Errno::EBADF),
+            Err(_) => return HandoffReceived::Exhausted,
         }
         standard::fill();
         let mut byte = [0; 1];
@@ -156,7 +156,7 @@ impl Handoff {
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
         let socket = loop {
             match recvmsg::<()>(self.from.as_raw_fd(), &mut pieces, Some(&mut space), flags) {
-                Ok(message) if message.bytes == 0 => return Received::Nothing,
+                Ok(message) if message.bytes == 0 => return HandoffReceived::Nothing,
                 Ok(message) => match message.cmsgs() {
                     Ok(all) => break all.flat_map(owned).collect::<Vec<_>>().into_iter().next(),
                     Err(error) => {
@@ -167,12 +167,12 @@ impl Handoff {
                     }
                 },
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Received::Nothing,
-                Err(error) => return Received::Broken(error),
+                Err(Errno::EAGAIN) => return HandoffReceived::Nothing,
+                Err(error) => return HandoffReceived::Broken(error),
             }
         };
         let socket = socket.and_then(|socket| standard::above(socket).ok());
-        Received::Message(Message {
+        HandoffReceived::Message(PassedConnection {
             socket,
             note: Note(byte[0]),
         })

@@ -3,18 +3,18 @@
 //! From the wire inwards: `record` and `pairs` are the specification's units, `parser` turns bytes into events, `request` is
 //! what came of them, `response` the records of an answer, `unsent` what is to leave, and `connection` the phases in which the two stand to each other; none of
 //! these does I/O. `link` is a connection with its socket, `exchange` a request as the application core uses it,
-//! `responder` polls all connections and `baton` says which thread does, `handoff` is how responders of one service give
+//! `responder` polls all connections and `leader` says which thread does, `handoff` is how responders of one service give
 //! each other connections. This floor has never heard of Python.
 //!
 //! The `fastcgi` crate is not used here: it drops every variable after one that is not UTF-8, asserts on malformed
 //! records and cannot stop. It is the peer that the tests' own client is checked against.
 
 mod allow;
-mod baton;
 mod budget;
 mod connection;
 mod exchange;
 mod handoff;
+mod leader;
 mod limits;
 mod link;
 mod listener;
@@ -42,7 +42,7 @@ pub use responder::{Idle, Responder};
 use crate::gateway::Page;
 use budget::Budget;
 use record::Role;
-use request::Request;
+use request::BegunRequest;
 use sender::Sender;
 
 /// What all connections of a responder share.
@@ -82,7 +82,7 @@ struct Rules {
     limits: Limits,
     /// Requests that ended, for the memory of those that begin. In boxes, as connections have them.
     #[allow(clippy::vec_box)]
-    spare: Mutex<Vec<Box<Request>>>,
+    spare: Mutex<Vec<Box<BegunRequest>>>,
 }
 
 impl Rules {
@@ -93,18 +93,18 @@ impl Rules {
         }
     }
 
-    fn open_request(&self, id: u16, role: Role, keep: bool) -> Box<Request> {
+    fn open_request(&self, id: u16, role: Role, keep: bool) -> Box<BegunRequest> {
         let spare = self
             .spare
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        let mut request = spare.unwrap_or_else(Request::new);
+        let mut request = spare.unwrap_or_else(BegunRequest::new);
         request.begin(id, role, keep);
         request
     }
 
-    fn close_request(&self, request: Box<Request>) {
+    fn close_request(&self, request: Box<BegunRequest>) {
         /// More than the requests that are open at one time on a busy worker; the rest of a burst is freed.
         const SPARE: usize = 32;
         if !request.log_line.is_empty() {

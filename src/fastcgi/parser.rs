@@ -75,13 +75,13 @@ pub type Parsed<'a> = (Parser, Option<Event<'a>>);
 /// The state of the incoming stream.
 #[derive(Debug)]
 pub struct Parser {
-    state: State,
+    state: ParserState,
     header: [u8; HEADER_LENGTH],
     whole: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum ParserState {
     /// So many bytes of a header are here.
     Header(usize),
     /// Inside a record: bytes of content left.
@@ -93,7 +93,7 @@ enum State {
 impl Default for Parser {
     fn default() -> Self {
         Self {
-            state: State::Header(0),
+            state: ParserState::Header(0),
             header: [0; HEADER_LENGTH],
             whole: Vec::new(),
         }
@@ -108,17 +108,17 @@ impl Parser {
 
     /// Whether the stream stands between two records.
     pub fn is_between_records(&self) -> bool {
-        matches!(self.state, State::Header(0))
+        matches!(self.state, ParserState::Header(0))
     }
 
     /// Takes what is here of the padding behind a piece of a stream, which makes no event.
     pub fn skip_padding(&mut self, input: &mut &[u8]) {
-        if let State::Padding(header, left) = self.state {
+        if let ParserState::Padding(header, left) = self.state {
             if matches!(header.kind, RecordType::Stdin) && header.content > 0 {
                 let left = left - take(input, left).len();
                 self.state = match left {
-                    0 => State::Header(0),
-                    left => State::Padding(header, left),
+                    0 => ParserState::Header(0),
+                    left => ParserState::Padding(header, left),
                 };
             }
         }
@@ -139,7 +139,9 @@ impl Parser {
     /// straight to where it belongs, then told to [`Parser::skip_stdin`].
     pub fn stdin_content_left(&self, id: u16) -> usize {
         match self.state {
-            State::Content(header, left) if header.kind == RecordType::Stdin && header.id == id => {
+            ParserState::Content(header, left)
+                if header.kind == RecordType::Stdin && header.id == id =>
+            {
                 left
             }
             _ => 0,
@@ -148,7 +150,7 @@ impl Parser {
 
     /// So many bytes of the content that [`Parser::stdin_content_left`] told were read elsewhere.
     pub fn skip_stdin(&mut self, count: usize) {
-        if let State::Content(header, left) = self.state {
+        if let ParserState::Content(header, left) = self.state {
             self.state = Self::behind_content(header, left.saturating_sub(count));
         }
     }
@@ -178,11 +180,11 @@ impl Parser {
     ) -> Result<Option<Event<'a>>, Fault> {
         loop {
             match self.state {
-                State::Header(have) => {
+                ParserState::Header(have) => {
                     let taken = take(input, HEADER_LENGTH - have);
                     self.header[have..have + taken.len()].copy_from_slice(taken);
                     if have + taken.len() < HEADER_LENGTH {
-                        self.state = State::Header(have + taken.len());
+                        self.state = ParserState::Header(have + taken.len());
                         return Ok(None);
                     }
                     let header = Header::parse(&self.header).map_err(Fault::Version)?;
@@ -190,7 +192,7 @@ impl Parser {
                     self.whole.shrink_to(256);
                     self.state = Self::behind_content(header, usize::from(header.content));
                 }
-                State::Content(header, left) => {
+                ParserState::Content(header, left) => {
                     if input.is_empty() {
                         return Ok(None);
                     }
@@ -209,13 +211,13 @@ impl Parser {
                         _ => {}
                     }
                 }
-                State::Padding(header, left) => {
+                ParserState::Padding(header, left) => {
                     let left = left - take(input, left).len();
                     if left > 0 {
-                        self.state = State::Padding(header, left);
+                        self.state = ParserState::Padding(header, left);
                         return Ok(None);
                     }
-                    self.state = State::Header(0);
+                    self.state = ParserState::Header(0);
                     let event = self.end_of(header)?;
                     if event.is_some() || within_record {
                         return Ok(event);
@@ -225,11 +227,11 @@ impl Parser {
         }
     }
 
-    fn behind_content(header: Header, left: usize) -> State {
+    fn behind_content(header: Header, left: usize) -> ParserState {
         if left > 0 {
-            State::Content(header, left)
+            ParserState::Content(header, left)
         } else {
-            State::Padding(header, usize::from(header.padding))
+            ParserState::Padding(header, usize::from(header.padding))
         }
     }
 

@@ -6,7 +6,7 @@ use crate::gateway::{self, ResponseProgress, Variables};
 
 /// An open request. Its buffers outlive it and serve the next one, on whichever connection.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct BegunRequest {
     pub(super) id: u16,
     pub(super) role: Role,
     /// FCGI_KEEP_CONN of its BEGIN_REQUEST.
@@ -14,7 +14,7 @@ pub(super) struct Request {
     /// The PARAMS stream while it is not whole.
     params: Vec<u8>,
     pub(super) variables: Variables,
-    pub(super) body: Body,
+    pub(super) body: StdinStream,
     pub(super) progress: ResponseProgress,
     /// ABORT_REQUEST has come: the answer is not wanted any more.
     pub(super) aborted: bool,
@@ -28,7 +28,7 @@ pub(super) struct Request {
 
 /// The request's body, as far as it has come.
 #[derive(Debug, Default)]
-pub(super) struct Body {
+pub(super) struct StdinStream {
     bytes: Vec<u8>,
     /// How many of `bytes` were consumed.
     used: usize,
@@ -40,7 +40,7 @@ pub(super) struct Body {
     ended: bool,
 }
 
-impl Body {
+impl StdinStream {
     /// What is here and was not consumed.
     pub(super) fn here(&self) -> &[u8] {
         &self.bytes[self.used..]
@@ -114,7 +114,7 @@ impl Body {
     }
 }
 
-impl Request {
+impl BegunRequest {
     pub(super) fn new() -> Box<Self> {
         Box::new(Self {
             id: 0,
@@ -122,7 +122,7 @@ impl Request {
             keep: false,
             params: Vec::new(),
             variables: Variables::new(),
-            body: Body::default(),
+            body: StdinStream::default(),
             progress: ResponseProgress::new(false),
             aborted: false,
             reports: Vec::new(),

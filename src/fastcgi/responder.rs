@@ -1,6 +1,6 @@
 //! A responder: listeners and connections in one epoll set, and the application threads that serve them.
 //!
-//! The thread with the baton leads: it waits for events, reads and assembles requests, and calls the application.
+//! The thread with leadership leads: it waits for events, reads and assembles requests, and calls the application.
 //! Connections stay level-triggered in the set; the one whose request runs is taken out only when another thread comes
 //! to lead meanwhile, so a short request on a kept connection costs no system call but its own read and write.
 //!
@@ -9,8 +9,8 @@
 //! At any moment it is in one place: in the table of those that wait, in the hand of the one thread that took it out of
 //! there, or in the handoff channel. So no request is answered twice, and none is lost on the way:
 //!
-//! - Only one thread waits for events (`baton`). An event says merely that a connection should be looked at: who finds it
-//!   gone from the table leaves it, so what is in the batch of a leader that has lost the baton does no harm, and as the
+//! - Only one thread waits for events (`leader`). An event says merely that a connection should be looked at: who finds it
+//!   gone from the table leaves it, so what is in the batch of a leader that has lost leadership does no harm, and as the
 //!   set is level-triggered it is reported again to the next one.
 //! - A connection is sent to the channel by who has it in hand, when nothing of a request was read. It leaves our epoll
 //!   set after that and before our descriptor is closed: the kernel would keep it there for as long as any process has
@@ -44,15 +44,15 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::baton::Baton;
 use super::connection::Step;
 use super::exchange::FastcgiExchange;
+use super::leader::Leadership;
 use super::listener::Listener;
 use super::{AllowList, Handoff, Limits, ResponderState, standard};
 use peer::Peer;
 use table::Table;
 
-/// A mean wall time of requests above which the baton is passed before the application is called.
+/// A mean wall time of requests above which leadership is passed before the application is called.
 const LONG: Duration = Duration::from_micros(200);
 
 const EVENTS: usize = 64;
@@ -69,9 +69,9 @@ pub struct Responder {
     handoff: Option<Handoff>,
     epoll: Epoll,
     wake: EventFd,
-    baton: Baton,
+    leadership: Leadership,
     table: Mutex<Table>,
-    /// Threads that run the application without the baton.
+    /// Threads that run the application without leadership.
     busy: AtomicUsize,
     /// The registered connection whose request the leader runs, or -1.
     running: AtomicI32,
@@ -115,14 +115,14 @@ pub enum Idle {
 }
 
 /// What an epoll event is about.
-enum Source {
+enum ReadySource {
     Wake,
     Handoff,
     Listener(usize),
     Connection(RawFd),
 }
 
-impl Source {
+impl ReadySource {
     /// The event's 64 bits of data: a connection's are its descriptor.
     const WAKE: u64 = u64::MAX;
     const HANDOFF: u64 = u64::MAX - 1;
@@ -191,7 +191,7 @@ impl Responder {
             handoff,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
-            baton: Baton::new(threads),
+            leadership: Leadership::new(threads),
             table: Mutex::new(Table::new(listeners)),
             busy: AtomicUsize::new(0),
             running: AtomicI32::new(-1),
@@ -202,7 +202,7 @@ impl Responder {
             lost: OnceLock::new(),
             on_loss: OnLoss(Box::new(|_| {})),
         };
-        let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Source::WAKE);
+        let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, ReadySource::WAKE);
         responder.epoll.add(&responder.wake, wake)?;
         responder.open_doors(&mut responder.table())?;
         Ok(responder)
@@ -242,7 +242,7 @@ impl Responder {
             scratch: &mut scratch,
             serve,
         };
-        while let Some(turn) = self.baton.take(|| self.notify()) {
+        while let Some(turn) = self.leadership.take(|| self.notify()) {
             leader.turn = turn;
             self.lead(&mut leader);
             self.busy.fetch_sub(1, Ordering::AcqRel);
@@ -254,7 +254,7 @@ impl Responder {
     }
 
     /// Looks after the application threads, from a thread that never runs the application, until the responder has
-    /// drained: passes the baton on for threads whose requests take long, and when all are in requests for some 5 ms
+    /// drained: passes leadership on for threads whose requests take long, and when all are in requests for some 5 ms
     /// gives other workers what this one cannot serve. `on_full` is called then, and about every 50 ms while that lasts;
     /// it must not block.
     ///
@@ -265,12 +265,13 @@ impl Responder {
             let running = self.running.swap(-1, Ordering::AcqRel);
             if running >= 0 {
                 // SAFETY: the descriptor belongs to the connection whose request the leader runs. The leader learns
-                // that it has lost the baton under the lock that is held here, and closes nothing before.
+                // that it has lost leadership under the lock that is held here, and closes nothing before.
                 let socket = unsafe { BorrowedFd::borrow_raw(running) };
                 let _ = self.epoll.delete(socket);
             }
         };
-        self.baton.watch(relieve, || self.lead_meanwhile(on_full));
+        self.leadership
+            .watch(relieve, || self.lead_meanwhile(on_full));
     }
 
     /// Begins to drain: what is open is answered, idle connections are passed on or closed, then every
@@ -289,7 +290,7 @@ impl Responder {
     /// [`Responder::watch`], also where none has begun. For a process that cannot go on.
     pub fn give_up(&self) {
         self.stopping.store(end::BROKEN, Ordering::Release);
-        self.baton.end();
+        self.leadership.end();
         self.notify();
     }
 
@@ -343,7 +344,7 @@ impl Responder {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls and serves until the baton is lost or all is over.
+    /// Polls and serves until leadership is lost or all is over.
     fn lead(&self, leader: &mut Leader<'_>) {
         let mut events = [EpollEvent::empty(); EVENTS];
         loop {
@@ -356,20 +357,22 @@ impl Responder {
             }
             if self.is_over() {
                 self.busy.fetch_add(1, Ordering::AcqRel);
-                self.baton.end();
+                self.leadership.end();
                 return;
             }
             let count = self.wait(&mut events, timeout);
             let events = &mut events[..count];
             // Who is here already before who is new: what waits in this process is lost should it be killed, while from the
             // listeners any other can take it.
-            events.sort_by_key(|event| event.data() >= Source::LISTENER);
+            events.sort_by_key(|event| event.data() >= ReadySource::LISTENER);
             for event in events {
-                let ready = match Source::of(event.data()) {
-                    Source::Wake => None,
-                    Source::Handoff => self.receive(),
-                    Source::Listener(index) => self.welcome(index).and_then(|new| self.greet(new)),
-                    Source::Connection(fd) => self.take(fd),
+                let ready = match ReadySource::of(event.data()) {
+                    ReadySource::Wake => None,
+                    ReadySource::Handoff => self.receive(),
+                    ReadySource::Listener(index) => {
+                        self.welcome(index).and_then(|new| self.greet(new))
+                    }
+                    ReadySource::Connection(fd) => self.take(fd),
                 };
                 let kept = ready.is_none_or(|peer| self.handle(peer, leader));
                 if !kept {
@@ -458,7 +461,7 @@ impl Responder {
         }
     }
 
-    /// Has the application answer the request, with or without the baton in hand.
+    /// Has the application answer the request, with or without leadership in hand.
     fn call(&self, peer: &mut Peer, leader: &mut Leader<'_>, leads: &mut bool) -> Step {
         if self.threads == 1 {
             if *leads {
@@ -470,7 +473,7 @@ impl Responder {
         if *leads && (self.parallel || mean > LONG) {
             peer.unwatch(&self.epoll);
             self.busy.fetch_add(1, Ordering::AcqRel);
-            self.baton.pass();
+            self.leadership.pass();
             *leads = false;
         }
         let begun = Instant::now();
@@ -483,13 +486,13 @@ impl Responder {
         step
     }
 
-    /// Has the application answer the request with the baton in hand, until the watchdog takes it away.
+    /// Has the application answer the request with leadership in hand, until the watchdog takes it away.
     fn call_watched(&self, peer: &mut Peer, leader: &mut Leader<'_>, leads: &mut bool) -> Step {
         let running = if peer.is_watched() { peer.fd() } else { -1 };
         self.running.store(running, Ordering::Release);
-        self.baton.begin_run();
+        self.leadership.begin_run();
         let step = leader.answer(peer);
-        *leads = self.baton.end_run(leader.turn);
+        *leads = self.leadership.end_run(leader.turn);
         if !*leads {
             peer.was_unwatched();
         }

@@ -4,7 +4,7 @@ use super::record::{
     HEADER_LENGTH, Header, MAX_CONTENT, ProtocolStatus, RecordType, Role, write_end_request,
     write_record, write_stderr,
 };
-use super::request::Request;
+use super::request::BegunRequest;
 use super::unsent::Unsent;
 use crate::gateway::{Head, Portion};
 
@@ -15,7 +15,7 @@ pub(super) const MAX_STDERR: usize = 8 * 1024;
 /// response's end if it is the last.
 pub(super) fn write_piece(
     unsent: &mut Unsent,
-    request: &mut Request,
+    request: &mut BegunRequest,
     portion: &Portion,
     blocks: &[&[u8]],
 ) {
@@ -56,7 +56,7 @@ pub(super) fn write_piece(
 }
 
 /// Writes what was reported as records of STDERR.
-pub(super) fn write_reports(unsent: &mut Unsent, request: &mut Request) {
+pub(super) fn write_reports(unsent: &mut Unsent, request: &mut BegunRequest) {
     if request.reports.is_empty() {
         return;
     }

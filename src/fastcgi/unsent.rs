@@ -44,7 +44,7 @@ impl fmt::Debug for Piece {
 /// Content that becomes STDOUT records of this request.
 struct Content {
     id: u16,
-    source: Source,
+    source: ContentSource,
     /// Where in the source the next byte is, and how many are left from there on.
     at: u64,
     left: u64,
@@ -52,7 +52,7 @@ struct Content {
     record: Option<OpenRecord>,
 }
 
-enum Source {
+enum ContentSource {
     Bytes(KeptBytes),
     File(SentFile),
 }
@@ -116,13 +116,13 @@ impl Unsent {
     /// Puts the first `length` bytes of an object at the end, as records of STDOUT.
     pub(super) fn push_kept(&mut self, id: u16, bytes: KeptBytes, length: usize) {
         let length = length.min((*bytes).as_ref().len());
-        self.push_content(id, Source::Bytes(bytes), 0, length as u64);
+        self.push_content(id, ContentSource::Bytes(bytes), 0, length as u64);
     }
 
     /// Puts a part of a file at the end, as records of STDOUT: so many bytes, or, where no length was told, all to its end.
     pub(super) fn push_file(&mut self, id: u16, file: SentFile, at: u64, length: u64) {
         let length = if file.cut.is_some() { length } else { u64::MAX };
-        self.push_content(id, Source::File(file), at, length);
+        self.push_content(id, ContentSource::File(file), at, length);
     }
 
     /// Of which request a file is sent, for messages.
@@ -130,8 +130,8 @@ impl Unsent {
         fn subject(piece: &Piece) -> Option<&str> {
             match piece {
                 Piece::Content(content) => match &content.source {
-                    Source::File(file) => Some(&file.subject),
-                    Source::Bytes(_) => None,
+                    ContentSource::File(file) => Some(&file.subject),
+                    ContentSource::Bytes(_) => None,
                 },
                 _ => None,
             }
@@ -139,7 +139,7 @@ impl Unsent {
         self.rest.iter().find_map(subject).unwrap_or_default()
     }
 
-    fn push_content(&mut self, id: u16, source: Source, at: u64, left: u64) {
+    fn push_content(&mut self, id: u16, source: ContentSource, at: u64, left: u64) {
         if left > 0 {
             self.rest.push_back(Piece::Content(Content {
                 id,
@@ -156,8 +156,8 @@ impl Unsent {
         let piece = |piece: &Piece| match piece {
             Piece::Records(bytes) => bytes.capacity(),
             Piece::Content(content) => match &content.source {
-                Source::Bytes(bytes) => (**bytes).as_ref().len(),
-                Source::File(_) => 0,
+                ContentSource::Bytes(bytes) => (**bytes).as_ref().len(),
+                ContentSource::File(_) => 0,
             },
             Piece::Spilled(..) => 0,
         };
@@ -196,13 +196,13 @@ impl Unsent {
                         if record.header_left > 0 {
                             let from = HEADER_LENGTH - record.header_left;
                             slices.push(IoSlice::new(&record.header[from..]));
-                        } else if let (Source::File(sent), true) =
+                        } else if let (ContentSource::File(sent), true) =
                             (&content.source, slices.is_empty())
                         {
                             return Next::File(sent.file.as_fd(), content.at, record.content_left);
                         }
                     }
-                    let Source::Bytes(bytes) = &content.source else {
+                    let ContentSource::Bytes(bytes) = &content.source else {
                         if content.record.is_none() {
                             slices.extend(made.next().map(|header| IoSlice::new(header)));
                         }
@@ -249,7 +249,7 @@ impl Unsent {
                 .record
                 .map_or(0, |record| record.content_left as u64);
             let mut left = content.left - begun;
-            if matches!(content.source, Source::File(_)) {
+            if matches!(content.source, ContentSource::File(_)) {
                 if content.record.is_none() {
                     headers.push(header(content.id, left));
                 }
@@ -306,7 +306,7 @@ impl Unsent {
     pub(super) fn file_at_record(&self) -> Option<(BorrowedFd<'_>, u64, usize)> {
         self.rest.iter().find_map(|piece| match piece {
             Piece::Content(content) => match (&content.source, content.record) {
-                (Source::File(sent), None) => {
+                (ContentSource::File(sent), None) => {
                     let length = limited(content.left.min(MAX_CONTENT as u64));
                     Some((sent.file.as_fd(), content.at, length))
                 }
@@ -323,7 +323,7 @@ impl Unsent {
     pub(super) fn file_gave(&mut self, bytes: &[u8]) -> Result<(), FileEnded> {
         let is_it = |piece: &Piece| match piece {
             Piece::Content(content) => {
-                matches!(content.source, Source::File(_)) && content.record.is_none()
+                matches!(content.source, ContentSource::File(_)) && content.record.is_none()
             }
             _ => false,
         };
@@ -336,8 +336,8 @@ impl Unsent {
         let id = content.id;
         if bytes.is_empty() {
             let cut = match &mut content.source {
-                Source::File(file) => file.cut.take(),
-                Source::Bytes(_) => None,
+                ContentSource::File(file) => file.cut.take(),
+                ContentSource::Bytes(_) => None,
             };
             let Some(cut) = cut else {
                 self.rest.remove(index);
@@ -386,7 +386,7 @@ impl Unsent {
             .iter()
             .take_while(|piece| match piece {
                 Piece::Records(_) => true,
-                Piece::Content(content) => matches!(content.source, Source::Bytes(_)),
+                Piece::Content(content) => matches!(content.source, ContentSource::Bytes(_)),
                 Piece::Spilled(..) => false,
             })
             .count();
@@ -438,7 +438,7 @@ impl Content {
 
     /// Writes its records; of a file, nothing.
     fn write_all(&self, write: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let Source::Bytes(bytes) = &self.source else {
+        let ContentSource::Bytes(bytes) = &self.source else {
             return Ok(());
         };
         let from = usize::try_from(self.at).unwrap_or(usize::MAX);

@@ -9,13 +9,13 @@ use super::{Head, Pushed};
 /// How far a response is.
 #[derive(Debug)]
 pub struct ResponseProgress {
-    state: State,
+    state: ResponseStage,
     /// The request's method is HEAD: the body stays here (RFC 9110 section 9.3.2).
     is_head: bool,
 }
 
 #[derive(Debug)]
-enum State {
+enum ResponseStage {
     /// `start_response` was not called.
     NotStarted,
     /// The head waits for the first block.
@@ -109,7 +109,7 @@ impl ResponseProgress {
     /// The progress of a response that nobody has begun.
     pub fn new(is_head: bool) -> Self {
         Self {
-            state: State::NotStarted,
+            state: ResponseStage::NotStarted,
             is_head,
         }
     }
@@ -120,59 +120,71 @@ impl ResponseProgress {
     /// When it may not begin.
     pub fn start(&mut self, head: Head, replaces: bool) -> Result<(), StartError> {
         match self.state {
-            State::NotStarted => {}
+            ResponseStage::NotStarted => {}
             // Nobody gets it, which is no fault of the application's: it learns that when it sends.
-            State::Failed(None) => return Ok(()),
-            State::Started(_) if replaces => {}
-            State::Started(_) => return Err(StartError::Second),
-            State::Begun(_) | State::Ended | State::Failed(_) if replaces => {
+            ResponseStage::Failed(None) => return Ok(()),
+            ResponseStage::Started(_) if replaces => {}
+            ResponseStage::Started(_) => return Err(StartError::Second),
+            ResponseStage::Begun(_) | ResponseStage::Ended | ResponseStage::Failed(_)
+                if replaces =>
+            {
                 return Err(StartError::Begun);
             }
-            State::Begun(_) | State::Ended | State::Failed(_) => return Err(StartError::Second),
+            ResponseStage::Begun(_) | ResponseStage::Ended | ResponseStage::Failed(_) => {
+                return Err(StartError::Second);
+            }
         }
-        self.state = State::Started(head);
+        self.state = ResponseStage::Started(head);
         Ok(())
     }
 
     /// Whether a response was begun by the application.
     pub fn is_started(&self) -> bool {
-        !matches!(self.state, State::NotStarted)
+        !matches!(self.state, ResponseStage::NotStarted)
     }
 
     /// Whether the head has left, or can leave no more.
     pub fn has_begun(&self) -> bool {
-        !matches!(self.state, State::NotStarted | State::Started(_))
+        !matches!(
+            self.state,
+            ResponseStage::NotStarted | ResponseStage::Started(_)
+        )
     }
 
     /// Whether the response came to its end.
     pub fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended)
+        matches!(self.state, ResponseStage::Ended)
     }
 
     /// Whether it is in the middle: a part has left, the end has not.
     pub fn is_cut(&self) -> bool {
-        matches!(self.state, State::Begun(_) | State::Failed(Some(_)))
+        matches!(
+            self.state,
+            ResponseStage::Begun(_) | ResponseStage::Failed(Some(_))
+        )
     }
 
     /// How many bytes of the body the head has promised that have not been sent, where it has left and said so.
     pub fn owed(&self) -> Option<u64> {
         match self.state {
-            State::Begun(begun) | State::Failed(Some(begun)) if begun.bodiless => Some(0),
-            State::Begun(begun) | State::Failed(Some(begun)) => begun.left,
+            ResponseStage::Begun(begun) | ResponseStage::Failed(Some(begun)) if begun.bodiless => {
+                Some(0)
+            }
+            ResponseStage::Begun(begun) | ResponseStage::Failed(Some(begun)) => begun.left,
             _ => None,
         }
     }
 
     /// Whether sending has failed.
     pub fn has_failed(&self) -> bool {
-        matches!(self.state, State::Failed(_))
+        matches!(self.state, ResponseStage::Failed(_))
     }
 
     /// Whether the response has no body, whatever the application yields.
     pub fn is_bodiless(&self) -> bool {
         match &self.state {
-            State::Started(head) => self.is_head || head.is_bodiless(),
-            State::Begun(begun) => begun.bodiless,
+            ResponseStage::Started(head) => self.is_head || head.is_bodiless(),
+            ResponseStage::Begun(begun) => begun.bodiless,
             _ => false,
         }
     }
@@ -196,13 +208,13 @@ impl ResponseProgress {
     }
 
     fn admit_as(&mut self, total: u64, last: bool, though_short: bool) -> io::Result<Portion> {
-        let (head, begun) = match std::mem::replace(&mut self.state, State::NotStarted) {
-            State::Started(head) => {
+        let (head, begun) = match std::mem::replace(&mut self.state, ResponseStage::NotStarted) {
+            ResponseStage::Started(head) => {
                 let bodiless = self.is_head || head.is_bodiless();
                 let left = head.content_length().filter(|_| !bodiless);
                 (Some(head), Begun { left, bodiless })
             }
-            State::Begun(begun) => (None, begun),
+            ResponseStage::Begun(begun) => (None, begun),
             other => {
                 self.state = other;
                 let text = "the response is over";
@@ -217,14 +229,14 @@ impl ResponseProgress {
         let left = begun.left.map(|left| left - bytes);
         let lacks = left.filter(|_| last).unwrap_or(0);
         if let (Some(head), 1.., false) = (&head, lacks, though_short) {
-            self.state = State::Started(head.clone());
+            self.state = ResponseStage::Started(head.clone());
             return Err(too_short(lacks));
         }
         let ends = last && lacks == 0;
         self.state = if ends {
-            State::Ended
+            ResponseStage::Ended
         } else {
-            State::Begun(Begun { left, ..begun })
+            ResponseStage::Begun(Begun { left, ..begun })
         };
         Ok(Portion {
             head,
@@ -241,7 +253,7 @@ impl ResponseProgress {
     /// the ordinary way.
     pub fn admit_whole(&mut self, length: u64) -> bool {
         match &mut self.state {
-            State::Begun(begun)
+            ResponseStage::Begun(begun)
                 if !begun.bodiless && begun.left.is_none_or(|left| left >= length) =>
             {
                 begun.left = begun.left.map(|left| left - length);
@@ -254,11 +266,11 @@ impl ResponseProgress {
     /// Sending has failed, or is not wanted any more.
     pub fn fail(&mut self) {
         self.state = match self.state {
-            State::Begun(begun) => State::Failed(Some(begun)),
-            State::Failed(begun) => State::Failed(begun),
-            State::NotStarted | State::Started(_) => State::Failed(None),
+            ResponseStage::Begun(begun) => ResponseStage::Failed(Some(begun)),
+            ResponseStage::Failed(begun) => ResponseStage::Failed(begun),
+            ResponseStage::NotStarted | ResponseStage::Started(_) => ResponseStage::Failed(None),
             // Its end was on its way, and did not arrive.
-            State::Ended => State::Failed(None),
+            ResponseStage::Ended => ResponseStage::Failed(None),
         };
     }
 }

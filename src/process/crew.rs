@@ -16,7 +16,7 @@ use super::channel::{Channel, Message, Received};
 use super::forks;
 use super::identity::Identity;
 use super::listener::Bound;
-use super::scoreboard::Place;
+use super::scoreboard::WorkerSlot;
 use super::signals::{self, end_at_once};
 use super::title::set_title;
 
@@ -50,7 +50,7 @@ pub struct Post {
     /// Its end of the channel to the master.
     pub channel: Channel,
     /// Its place on the scoreboard.
-    pub place: Place,
+    pub place: WorkerSlot,
     /// Where to listen.
     pub listeners: Vec<Bound>,
 }
@@ -233,7 +233,7 @@ impl Orders {
             identity: &Identity::default(),
         }
         .settle();
-        let place = Place::map(place, self.threads).map_err(refused);
+        let place = WorkerSlot::map(place, self.threads).map_err(refused);
         let place = match settled.and(place) {
             Ok(place) => place,
             Err(error) => {

@@ -35,7 +35,7 @@ use super::signals::{Catch, Signal, Signals};
 use fallback::Need;
 use generations::Generation;
 use service::Service;
-use workers::Worker;
+use workers::WorkerProcess;
 
 /// How often the sockets' files are looked after.
 const LOOK: Duration = Duration::from_secs(3);
@@ -117,7 +117,7 @@ pub struct Master<'a> {
     /// Workers that no limit of --max-rss fits, and the code of which it was told.
     outgrown: Backoff,
     outgrown_told: u32,
-    workers: Vec<Worker>,
+    workers: Vec<WorkerProcess>,
     /// Outputs of workers that have died, still open in children of theirs.
     strays: Vec<(u32, Output)>,
     /// The code that serves; none before the first.
@@ -271,7 +271,7 @@ impl<'a> Master<'a> {
             && (self.watches_listeners() || self.would_answer_itself(now));
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
         fds.extend(self.signals.as_ref().map(|signals| signals.as_fd()));
-        fds.extend(self.workers.iter().flat_map(Worker::descriptors));
+        fds.extend(self.workers.iter().flat_map(WorkerProcess::descriptors));
         fds.extend(self.strays.iter().map(|(_, output)| output.as_fd()));
         for generation in self.current.iter().chain(&self.candidate) {
             fds.extend(generation.descriptors());

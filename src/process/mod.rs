@@ -37,6 +37,6 @@ pub use log_output::LogOutput;
 pub use master::{Ending, Master, Plan};
 pub use output::LineForm;
 pub use pid_file::PidFile;
-pub use scoreboard::{Place, Running, Seat};
+pub use scoreboard::{Running, ThreadSlot, WorkerSlot};
 pub use signals::{Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, insist};
-pub use threads::{Memory, StackPipe, StackSignals, wait_readable};
+pub use threads::{ResidentMemory, StackPipe, StackSignals, wait_readable};

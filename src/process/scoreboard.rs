@@ -35,7 +35,7 @@ struct Thread {
 
 /// The place of one worker, before those of its threads.
 #[repr(C)]
-struct Worker {
+struct WorkerFigures {
     /// Requests that were begun.
     requests: AtomicU64,
     /// When the last one ended, in nanoseconds of the monotonic clock.
@@ -47,20 +47,20 @@ struct Worker {
 
 /// The shared memory.
 #[derive(Debug)]
-struct Memory {
+struct SharedMemory {
     at: NonNull<std::ffi::c_void>,
     length: NonZeroUsize,
     threads: usize,
 }
 
 // SAFETY: all that lies in the memory is atomic, and it is unmapped only with the last handle.
-unsafe impl Send for Memory {}
+unsafe impl Send for SharedMemory {}
 // SAFETY: as above.
-unsafe impl Sync for Memory {}
+unsafe impl Sync for SharedMemory {}
 
-impl Drop for Memory {
+impl Drop for SharedMemory {
     fn drop(&mut self) {
-        // SAFETY: mapped by `Place::map` with this length, and no place outlives its handle on this.
+        // SAFETY: mapped by `WorkerSlot::map` with this length, and no place outlives its handle on this.
         let _ = unsafe { munmap(self.at, self.length.get()) };
     }
 }
@@ -82,21 +82,21 @@ pub struct Running {
 
 /// The place of one worker.
 #[derive(Clone, Debug)]
-pub struct Place {
-    memory: Arc<Memory>,
+pub struct WorkerSlot {
+    memory: Arc<SharedMemory>,
 }
 
 /// The place of one application thread.
 #[derive(Clone, Debug)]
-pub struct Seat {
-    place: Place,
+pub struct ThreadSlot {
+    place: WorkerSlot,
     thread: usize,
 }
 
 /// Bytes of one worker's place: itself and its threads.
 fn length(threads: usize) -> NonZeroUsize {
     let threads = threads.saturating_mul(size_of::<Thread>());
-    NonZeroUsize::MIN.saturating_add(threads.saturating_add(size_of::<Worker>()) - 1)
+    NonZeroUsize::MIN.saturating_add(threads.saturating_add(size_of::<WorkerFigures>()) - 1)
 }
 
 /// Nanoseconds of the monotonic clock, which all processes share; never 0.
@@ -105,7 +105,7 @@ fn now() -> u64 {
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1)
 }
 
-impl Place {
+impl WorkerSlot {
     /// A place for a worker of so many threads, and what another process makes the same place of.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Place {
         // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
         let at = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, memory, 0) }?;
         Ok(Self {
-            memory: Arc::new(Memory {
+            memory: Arc::new(SharedMemory {
                 at,
                 length,
                 threads,
@@ -141,15 +141,15 @@ impl Place {
         })
     }
 
-    fn worker(&self) -> &Worker {
+    fn worker(&self) -> &WorkerFigures {
         // SAFETY: the mapping begins with it, is zeroed memory, valid for atomics, and aligned to a page.
-        unsafe { self.memory.at.cast::<Worker>().as_ref() }
+        unsafe { self.memory.at.cast::<WorkerFigures>().as_ref() }
     }
 
     fn threads(&self) -> &[Thread] {
         // SAFETY: the worker's threads lie behind it in the mapping; sizes are multiples of eight.
         unsafe {
-            let worker: *const Worker = self.worker();
+            let worker: *const WorkerFigures = self.worker();
             std::slice::from_raw_parts(worker.add(1).cast::<Thread>(), self.memory.threads)
         }
     }
@@ -160,12 +160,12 @@ impl Place {
     }
 
     /// The place of one of the worker's threads, from 0.
-    pub fn seat(&self, thread: usize) -> Seat {
+    pub fn seat(&self, thread: usize) -> ThreadSlot {
         assert!(
             thread < self.memory.threads,
             "the board has no thread {thread}"
         );
-        Seat {
+        ThreadSlot {
             place: self.clone(),
             thread,
         }
@@ -224,7 +224,7 @@ impl Thread {
     }
 }
 
-impl Seat {
+impl ThreadSlot {
     fn thread(&self) -> &Thread {
         &self.place.threads()[self.thread]
     }
@@ -279,14 +279,14 @@ impl Seat {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::WorkerSlot;
     use std::sync::atomic::Ordering;
 
     #[test]
     fn a_place_tells_what_runs() {
-        let (place, memory) = Place::new(2).unwrap();
+        let (place, memory) = WorkerSlot::new(2).unwrap();
         assert!(place.idle().is_some() && !place.is_full());
-        let worker = Place::map(&memory, 2).unwrap();
+        let worker = WorkerSlot::map(&memory, 2).unwrap();
         let seats = [worker.seat(0), worker.seat(1)];
         seats[0].take();
         seats[1].begin(b"GET", [b"/a\n", b""]);
@@ -308,7 +308,7 @@ mod tests {
     /// Else reading the place would end the master.
     #[test]
     fn a_worker_cannot_make_its_place_smaller() {
-        let (place, memory) = Place::new(1).unwrap();
+        let (place, memory) = WorkerSlot::new(1).unwrap();
         assert!(nix::unistd::ftruncate(&memory, 0).is_err());
         assert!(nix::unistd::ftruncate(&memory, 1 << 20).is_err());
         assert_eq!(place.requests(), 0);
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn whatever_stands_in_a_place_can_be_read() {
-        let (place, _memory) = Place::new(1).unwrap();
+        let (place, _memory) = WorkerSlot::new(1).unwrap();
         for small in [0, 1, u32::MAX / 2, u32::MAX] {
             let value = u64::from(small) << 32 | u64::from(small);
             let worker = place.worker();

@@ -175,12 +175,12 @@ impl StackPipe {
 
 /// The resident memory of this process, in bytes.
 #[derive(Debug)]
-pub struct Memory {
+pub struct ResidentMemory {
     statm: std::fs::File,
     page: u64,
 }
 
-impl Memory {
+impl ResidentMemory {
     /// Opens what the kernel tells of it.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::exit::Exit;
 use super::python::{self, WorkingFolder};
 use super::{crew, fastcgi};
-use crate::cli::{Cli, FastcgiOptions, Told};
+use crate::cli::{Cli, FastcgiOptions, SettingInForce};
 use crate::wsgi::Mode;
 
 /// Imports the application and prints what it is, and then all settings.
@@ -48,14 +48,14 @@ pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
 }
 
 /// A line a setting, in columns: what, its value, and where it was told.
-fn print(settings: &[Told], out: &mut impl Write) -> std::io::Result<()> {
-    let width = |text: fn(&Told) -> &str| {
+fn print(settings: &[SettingInForce], out: &mut impl Write) -> std::io::Result<()> {
+    let width = |text: fn(&SettingInForce) -> &str| {
         let widths = settings.iter().map(|told| text(told).chars().count());
         widths.max().unwrap_or(0)
     };
     let (keys, values) = (width(|told| &told.key), width(|told| &told.value));
     writeln!(out, "settings:")?;
-    for Told { key, value, origin } in settings {
+    for SettingInForce { key, value, origin } in settings {
         writeln!(out, "  {key:keys$}  {value:values$}  {origin}")?;
     }
     Ok(())

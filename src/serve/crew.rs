@@ -13,7 +13,7 @@ use crate::cli::{ApplicationOptions, Cli, ProcessOptions, ResponderOptions};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
 use crate::process::{
-    self, Bound, Channel, Crew, Identity, Message, Orders, Place, Post, Side, StackSignals,
+    self, Bound, Channel, Crew, Identity, Message, Orders, Post, Side, StackSignals, WorkerSlot,
 };
 use crate::wsgi::{self, Application, Interpreter, LoadError, Mode};
 
@@ -31,7 +31,7 @@ pub(super) struct FastcgiCrew<'a> {
 }
 
 /// An interpreter with the application in it.
-pub(super) type Loaded = (Interpreter, Application);
+pub(super) type Interpreted = (Interpreter, Application);
 
 impl<'a> FastcgiCrew<'a> {
     /// The crew that these options ask for, with or without a master.
@@ -160,7 +160,7 @@ impl<'a> FastcgiCrew<'a> {
 
     /// Serves in this process, which has no master.
     pub(super) fn work_alone(&self, listeners: Vec<Bound>) -> i32 {
-        let worked = Place::new(self.threads())
+        let worked = WorkerSlot::new(self.threads())
             .context("there is no memory for the scoreboard")
             .and_then(|(place, _)| Worker::alone(self, place)?.work(listeners, None));
         self.code(worked, None)
@@ -170,7 +170,7 @@ impl<'a> FastcgiCrew<'a> {
     ///
     /// # Errors
     /// Why it cannot be served.
-    pub(super) fn load(&self, stacks: impl FnOnce()) -> anyhow::Result<Loaded> {
+    pub(super) fn load(&self, stacks: impl FnOnce()) -> anyhow::Result<Interpreted> {
         if let Some(folder) = &self.folder {
             folder.enter()?;
         }

@@ -10,12 +10,12 @@ use anyhow::Context as _;
 
 use super::crew::{FastcgiCrew, send_files};
 use crate::fastcgi::{FastcgiExchange, Idle, Responder};
-use crate::process::{self, Channel, Message, Place, StackPipe, StackSignals};
+use crate::process::{self, Channel, Message, StackPipe, StackSignals, WorkerSlot};
 use crate::wsgi;
 
 /// What the threads of a worker have in common.
 pub(super) struct Duty {
-    pub(super) place: Place,
+    pub(super) place: WorkerSlot,
     pub(super) channel: Option<Channel>,
     pub(super) limits: TimeLimits,
     /// The request of each thread and when it began, to be answered when it has had its time; none where there is no such
@@ -56,7 +56,7 @@ pub(super) fn random() -> u64 {
 
 impl Duty {
     pub(super) fn new(
-        place: Place,
+        place: WorkerSlot,
         channel: Option<Channel>,
         crew: &FastcgiCrew<'_>,
     ) -> anyhow::Result<Self> {

@@ -15,11 +15,11 @@ const MOST: u32 = 10;
 const WHILE: Duration = Duration::from_secs(1);
 
 /// Places by file and line.
-static PLACES: Mutex<Places> = Mutex::new(Places(BTreeMap::new()));
+static PLACES: Mutex<Sites> = Mutex::new(Sites(BTreeMap::new()));
 
-struct Places(BTreeMap<(&'static str, u32), Place>);
+struct Sites(BTreeMap<(&'static str, u32), Site>);
 
-struct Place {
+struct Site {
     since: Instant,
     told: u32,
     left_out: u32,
@@ -55,9 +55,9 @@ fn is_limited(record: &Record<'_>) -> bool {
     record.level() <= Level::Warn && !relays.iter().any(|relay| inside.starts_with(relay))
 }
 
-impl Places {
+impl Sites {
     fn judge(&mut self, place: (&'static str, u32), now: Instant) -> Verdict {
-        let fresh = Place {
+        let fresh = Site {
             since: now,
             told: 0,
             left_out: 0,
@@ -78,12 +78,12 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST, Places, Verdict, WHILE};
+    use super::{MOST, Sites, Verdict, WHILE};
     use std::time::Instant;
 
     #[test]
     fn what_is_left_out_is_counted() {
-        let mut places = Places(Default::default());
+        let mut places = Sites(Default::default());
         let now = Instant::now();
         for _ in 0..MOST {
             assert_eq!(places.judge(("file", 1), now), Verdict::Tell(0));

@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 
-use super::crew::{FastcgiCrew, Loaded};
+use super::crew::{FastcgiCrew, Interpreted};
 use super::duty::{self, Duty};
 use super::exit::Exit;
 use super::minder;
 use crate::explain;
 use crate::fastcgi::{FastcgiExchange, Listener, Responder};
 use crate::gateway::{Exchange as _, Page};
-use crate::process::{self, Bound, Catch, Channel, Memory, Place, Seat, Signals};
+use crate::process::{
+    self, Bound, Catch, Channel, ResidentMemory, Signals, ThreadSlot, WorkerSlot,
+};
 use crate::wsgi::{self, Application, Caller, Interpreter};
 
 /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
@@ -31,7 +33,7 @@ const LEEWAY: u64 = 20;
 /// A worker that is about to work.
 pub(super) struct Worker<'a> {
     crew: &'a FastcgiCrew<'a>,
-    place: Place,
+    place: WorkerSlot,
     duty: Arc<Duty>,
     /// Whether it has no application, as none can be loaded.
     stands_in: bool,
@@ -42,7 +44,7 @@ pub(super) struct Worker<'a> {
 /// After how much a worker asks to be replaced.
 struct Wear {
     requests: Option<u64>,
-    rss: Option<Memory>,
+    rss: Option<ResidentMemory>,
     /// Bytes of resident memory.
     limit: AtomicU64,
     /// Whether a request has ended.
@@ -59,7 +61,7 @@ impl<'a> Worker<'a> {
     pub(super) fn new(
         crew: &'a FastcgiCrew<'a>,
         number: u32,
-        place: Place,
+        place: WorkerSlot,
         channel: Channel,
     ) -> anyhow::Result<Self> {
         log::debug!("worker {number} begins");
@@ -70,13 +72,13 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// When signals cannot be caught.
-    pub(super) fn alone(crew: &'a FastcgiCrew<'a>, place: Place) -> anyhow::Result<Self> {
+    pub(super) fn alone(crew: &'a FastcgiCrew<'a>, place: WorkerSlot) -> anyhow::Result<Self> {
         Self::begin(crew, place, None)
     }
 
     fn begin(
         crew: &'a FastcgiCrew<'a>,
-        place: Place,
+        place: WorkerSlot,
         channel: Option<Channel>,
     ) -> anyhow::Result<Self> {
         let signals = Signals::catch(Catch::Serving).context("signals cannot be caught")?;
@@ -112,7 +114,7 @@ impl<'a> Worker<'a> {
     pub(super) fn work(
         self,
         listeners: Vec<Bound>,
-        loaded: Option<Loaded>,
+        loaded: Option<Interpreted>,
     ) -> anyhow::Result<Exit> {
         let listeners: Vec<Listener> = listeners.into_iter().map(listener).collect();
         let loaded = match loaded {
@@ -164,8 +166,8 @@ impl<'a> Worker<'a> {
     ) -> anyhow::Result<()> {
         let threads = self.crew.threads();
         let wear = Wear::new(self.crew)?;
-        let seats: Vec<Seat> = (0..threads).map(|thread| self.place.seat(thread)).collect();
-        let work = |seat: &Seat, mut caller: Option<&mut Caller>| {
+        let seats: Vec<ThreadSlot> = (0..threads).map(|thread| self.place.seat(thread)).collect();
+        let work = |seat: &ThreadSlot, mut caller: Option<&mut Caller>| {
             seat.take();
             responder.run(&mut |exchange| self.serve(exchange, seat, caller.as_deref_mut(), &wear));
         };
@@ -210,7 +212,7 @@ impl<'a> Worker<'a> {
     fn serve(
         &self,
         exchange: &Arc<FastcgiExchange>,
-        seat: &Seat,
+        seat: &ThreadSlot,
         caller: Option<&mut Caller>,
         wear: &Wear,
     ) {
@@ -288,7 +290,10 @@ impl Wear {
         } else {
             duty::random() % (jitter + 1)
         };
-        let rss = crew.process.max_rss.map(|_| Memory::of_this_process());
+        let rss = crew
+            .process
+            .max_rss
+            .map(|_| ResidentMemory::of_this_process());
         Ok(Self {
             requests: crew.process.max_requests.map(|most| most - less),
             rss: rss

@@ -16,7 +16,7 @@ use crate::gateway::{KeptBytes, Pushed, forked};
 pub(super) const SMALL: usize = 16 * 1024;
 
 /// How a response stands when its iterable is exhausted.
-pub(super) enum Ending {
+pub(super) enum BodyEnd {
     /// Its end is on its way.
     Ended,
     /// Its end has to be sent.
@@ -96,7 +96,7 @@ pub(super) fn respond_file(
     py: Python<'_>,
     open: &OpenRequest,
     result: &Bound<'_, PyAny>,
-) -> PyResult<Option<Ending>> {
+) -> PyResult<Option<BodyEnd>> {
     let Ok(wrapper) = result.cast_exact::<FileWrapper>() else {
         return Ok(None);
     };
@@ -106,7 +106,7 @@ pub(super) fn respond_file(
     must_have_started(open)?;
     let span = file.span();
     if open.is_bodiless() || span.length == 0 {
-        return Ok(Some(Ending::Open));
+        return Ok(Some(BodyEnd::Open));
     }
     // Not an error where the file goes on: it is sent "until the end is reached, or until Content-Length bytes have been
     // written" (PEP 3333). Applications answer a Range so.
@@ -117,7 +117,7 @@ pub(super) fn respond_file(
     if let Err(error) = sent {
         open.conclude(Err(error));
     }
-    Ok(Some(Ending::Ended))
+    Ok(Some(BodyEnd::Ended))
 }
 
 /// Sends an iterable's blocks as they come: "must not delay the transmission of any block" ("Buffering and Streaming").
@@ -125,7 +125,7 @@ pub(super) fn respond_blocks(
     py: Python<'_>,
     open: &OpenRequest,
     result: &Bound<'_, PyAny>,
-) -> PyResult<Ending> {
+) -> PyResult<BodyEnd> {
     // A file may go on behind Content-Length, see `respond_file`.
     let a_file = result.cast_exact::<FileWrapper>().is_ok();
     for block in result
@@ -134,7 +134,7 @@ pub(super) fn respond_blocks(
     {
         let block = block?;
         if forked::is_child() {
-            return Ok(Ending::Ended);
+            return Ok(BodyEnd::Ended);
         }
         let block = as_block(&block).map_err(|error| no_list(result).unwrap_or(error))?;
         let bytes = block.as_bytes();
@@ -159,12 +159,12 @@ pub(super) fn respond_blocks(
             Ok(Pushed::Cut | Pushed::Dropped) => break,
             Err(error) => {
                 log::debug!("{}: the web server has gone: {error}", open.subject());
-                return Ok(Ending::Ended);
+                return Ok(BodyEnd::Ended);
             }
         }
     }
     must_have_started(open)?;
-    Ok(Ending::Open)
+    Ok(BodyEnd::Open)
 }
 
 /// What `iter()` raised, said in WSGI's words where the object is no iterable at all.

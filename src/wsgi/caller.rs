@@ -9,7 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use super::body::{Closer, Ending, SMALL, keep, must_have_started, respond_blocks, respond_file};
+use super::body::{BodyEnd, Closer, SMALL, keep, must_have_started, respond_blocks, respond_file};
 use super::environ::{Environ, Made, Mode};
 use super::errors::{Errors, traceback};
 use super::exchange::{OpenRequest, RequestSlot, failed_page};
@@ -205,8 +205,8 @@ impl Caller {
         });
         closer.close(py, open);
         match sent? {
-            Ending::Ended => {}
-            Ending::Open => py.detach(|| open.conclude(open.push(&[], true))),
+            BodyEnd::Ended => {}
+            BodyEnd::Open => py.detach(|| open.conclude(open.push(&[], true))),
         }
         Ok(Rest::Nothing)
     }

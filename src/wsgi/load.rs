@@ -11,7 +11,7 @@ use super::caller::end_child;
 use super::errors::traceback;
 use super::runners::Runners;
 use super::script::Script;
-use super::target::{Source, Target};
+use super::target::{ApplicationSource, Target};
 use crate::gateway::{closed, forked};
 
 /// Why there is no application.
@@ -64,14 +64,14 @@ pub(super) struct Loaded {
 /// Imports the application.
 pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, LoadError> {
     let shown = match &target.source {
-        Source::Module(name) => format!("module '{name}'"),
-        Source::File(path) => format!("file '{}'", path.display()),
+        ApplicationSource::Module(name) => format!("module '{name}'"),
+        ApplicationSource::File(path) => format!("file '{}'", path.display()),
     };
     let refused = |error: PyErr| LoadError::raised(py, &error, &format!("loading the {shown}"));
     let runners = Runners::hold(py).map_err(refused)?;
     let module = match &target.source {
-        Source::Module(name) => import(py, name),
-        Source::File(path) => run_file(py, path, &runners),
+        ApplicationSource::Module(name) => import(py, name),
+        ApplicationSource::File(path) => run_file(py, path, &runners),
     };
     let told = runners.release(py);
     let module = module?;

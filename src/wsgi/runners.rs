@@ -44,13 +44,13 @@ const RUNNERS: [Runner; 8] = [
 
 /// Keeps runners from running, until it is told to stop.
 pub(super) struct Runners {
-    told: Arc<Told>,
+    told: Arc<RunnerCalls>,
     finder: Py<Finder>,
 }
 
 /// What the scripts' runners were told.
 #[derive(Default)]
-struct Told {
+struct RunnerCalls {
     application: Mutex<Option<Py<PyAny>>>,
     changed: Mutex<Vec<Changed>>,
     /// Whether a runner's module is being looked for, or none is any more. A script may have wrapped the finder, as
@@ -77,7 +77,7 @@ impl Runners {
     /// # Errors
     /// When Python has no memory left.
     pub(super) fn hold(py: Python<'_>) -> PyResult<Self> {
-        let told = Arc::<Told>::default();
+        let told = Arc::<RunnerCalls>::default();
         let sys = py.import("sys")?;
         for runner in &RUNNERS {
             if let Ok(module) = sys.getattr("modules")?.get_item(runner.module) {
@@ -122,7 +122,7 @@ impl Runners {
     }
 }
 
-impl Told {
+impl RunnerCalls {
     /// Has the runner ask [`Hold`] first.
     fn change(self: &Arc<Self>, module: &Bound<'_, PyAny>, runner: &Runner) -> PyResult<()> {
         let py = module.py();
@@ -166,7 +166,7 @@ impl Told {
 /// What is asked in the place of `run` whether that is left out.
 #[pyclass(frozen, module = "wsgi_gateway")]
 struct Hold {
-    told: Arc<Told>,
+    told: Arc<RunnerCalls>,
 }
 
 #[pymethods]
@@ -206,7 +206,7 @@ fn serves_process(runner: &Bound<'_, PyAny>) -> bool {
 /// Finds the modules of runners where Python does, and changes them when they are loaded.
 #[pyclass(frozen, module = "wsgi_gateway")]
 struct Finder {
-    told: Arc<Told>,
+    told: Arc<RunnerCalls>,
 }
 
 #[pymethods]
@@ -262,7 +262,7 @@ impl Finder {
 /// Loads a module of runners as its own loader does, and changes it.
 #[pyclass(frozen, module = "wsgi_gateway")]
 struct Loader {
-    told: Arc<Told>,
+    told: Arc<RunnerCalls>,
     runner: &'static Runner,
     inner: Py<PyAny>,
 }

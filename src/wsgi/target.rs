@@ -19,7 +19,7 @@ fn is_file(word: &[u8]) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// What to import or to load.
-    pub source: Source,
+    pub source: ApplicationSource,
     /// The attribute, maybe dotted; `None`: `application`, then `app`.
     pub attribute: Option<String>,
     /// Whether the attribute is a factory that is called without arguments for the application.
@@ -28,7 +28,7 @@ pub struct Target {
 
 /// What has the application in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ApplicationSource {
     /// A module, by its dotted name.
     Module(String),
     /// A file, whatever its name.
@@ -67,13 +67,13 @@ impl Target {
             return Err(bad());
         }
         let source = if is_file(source) {
-            Source::File(OsString::from_vec(source.to_vec()).into())
+            ApplicationSource::File(OsString::from_vec(source.to_vec()).into())
         } else {
             let module = std::str::from_utf8(source).map_err(|_| bad())?;
             if !module.split('.').all(is_identifier) {
                 return Err(bad());
             }
-            Source::Module(module.to_owned())
+            ApplicationSource::Module(module.to_owned())
         };
         Ok(Self {
             source,
@@ -84,7 +84,7 @@ impl Target {
 
     /// Whether it is imported by name.
     pub fn is_module(&self) -> bool {
-        matches!(self.source, Source::Module(_))
+        matches!(self.source, ApplicationSource::Module(_))
     }
 
     /// The folders in or above which the application's virtual environment may lie, the likeliest first. A file's is the
@@ -94,7 +94,7 @@ impl Target {
     /// When the working directory cannot be told.
     pub fn folders(&self) -> std::io::Result<Vec<PathBuf>> {
         let here = std::env::current_dir()?;
-        let Source::File(file) = &self.source else {
+        let ApplicationSource::File(file) = &self.source else {
             return Ok(vec![here]);
         };
         let named = here.join(file);
@@ -116,13 +116,13 @@ pub(super) fn is_identifier(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Source, Target};
+    use super::{ApplicationSource, Target};
 
     fn parse(app: &str) -> (String, Option<String>, bool) {
         let target = Target::parse(app.as_ref()).unwrap();
         let source = match target.source {
-            Source::Module(name) => format!("module {name}"),
-            Source::File(path) => format!("file {}", path.display()),
+            ApplicationSource::Module(name) => format!("module {name}"),
+            ApplicationSource::File(path) => format!("file {}", path.display()),
         };
         (source, target.attribute, target.is_factory)
     }

@@ -11,6 +11,7 @@ mod client;
 mod costs;
 mod gateway;
 mod load;
+mod names;
 mod process_table;
 
 mod explain;

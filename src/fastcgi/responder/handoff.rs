@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::super::handoff::{Message, Note, Received};
+use super::super::handoff::{HandoffReceived, Note, PassedConnection};
 use super::peer::Peer;
 use super::table::Table;
 use super::{Idle, Responder};
@@ -41,15 +41,15 @@ impl Responder {
                 break;
             }
             match handoff.receive() {
-                Received::Nothing => break,
-                Received::Exhausted => self.pause_exhausted(&mut table),
-                Received::Broken(error) => {
+                HandoffReceived::Nothing => break,
+                HandoffReceived::Exhausted => self.pause_exhausted(&mut table),
+                HandoffReceived::Broken(error) => {
                     table.receiving = false;
                     let _ = self.epoll.delete(&handoff.from);
                     self.lose("the channel between workers", error, Idle::Close);
                     break;
                 }
-                Received::Message(message) => {
+                HandoffReceived::Message(message) => {
                     let note = message.note;
                     if note.has(Note::LOOK) {
                         self.look_again(&mut table);
@@ -69,7 +69,9 @@ impl Responder {
 
     /// Takes all that other workers have sent.
     pub(super) fn receive_all(&self, table: &mut Table) {
-        while let Some(Received::Message(message)) = self.handoff.as_ref().map(|it| it.receive()) {
+        while let Some(HandoffReceived::Message(message)) =
+            self.handoff.as_ref().map(|it| it.receive())
+        {
             if let Some(peer) = self.admit(message) {
                 self.insert(table, peer);
             }
@@ -77,7 +79,7 @@ impl Responder {
     }
 
     /// Makes a connection of this responder of what was received.
-    fn admit(&self, message: Message) -> Option<Box<Peer>> {
+    fn admit(&self, message: PassedConnection) -> Option<Box<Peer>> {
         let mut peer = self.adopt(message.socket?);
         peer.used = message.note.has(Note::USED);
         peer.travelled = true;
@@ -92,18 +94,18 @@ impl Responder {
         };
         let look = someone_waits(table);
         match handoff.receive() {
-            Received::Message(Message { socket, note }) => {
+            HandoffReceived::Message(PassedConnection { socket, note }) => {
                 let note = note.with(Note::LOOK, look);
                 let sent = handoff.send(socket.as_ref().map(AsFd::as_fd), note);
                 if sent.is_err() {
                     // Others have filled the channel meanwhile, which woke everybody.
-                    if let Some(peer) = self.admit(Message { socket, note }) {
+                    if let Some(peer) = self.admit(PassedConnection { socket, note }) {
                         self.insert(table, peer);
                     }
                 }
             }
-            Received::Nothing if look => handoff.nudge(),
-            Received::Nothing | Received::Exhausted | Received::Broken(_) => {}
+            HandoffReceived::Nothing if look => handoff.nudge(),
+            HandoffReceived::Nothing | HandoffReceived::Exhausted | HandoffReceived::Broken(_) => {}
         }
     }
 }

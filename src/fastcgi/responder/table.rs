@@ -11,7 +11,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use super::super::handoff::Note;
 use super::super::listener::{Accepted, Listener};
 use super::peer::{Peer, Unread};
-use super::{Idle, Responder, Source};
+use super::{Idle, ReadySource, Responder};
 use crate::gateway::forked;
 
 /// How often deadlines are looked at while there are connections.
@@ -108,7 +108,7 @@ impl Responder {
         if !table.listening {
             table.listening = true;
             for (index, listener) in table.listeners.iter().enumerate() {
-                let event = EpollEvent::new(flags, Source::LISTENER | index as u64);
+                let event = EpollEvent::new(flags, ReadySource::LISTENER | index as u64);
                 self.epoll.add(&listener.socket, event)?;
             }
         }
@@ -118,7 +118,7 @@ impl Responder {
             if room && !table.receiving {
                 table.receiving = true;
                 self.epoll
-                    .add(&handoff.from, EpollEvent::new(flags, Source::HANDOFF))?;
+                    .add(&handoff.from, EpollEvent::new(flags, ReadySource::HANDOFF))?;
             } else if !room && table.receiving {
                 table.receiving = false;
                 let _ = self.epoll.delete(&handoff.from);

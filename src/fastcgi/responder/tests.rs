@@ -13,23 +13,23 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::unistd::gettid;
 
-use crate::fastcgi::handoff::{Note, Received};
+use crate::fastcgi::handoff::{HandoffReceived, Note};
 use crate::fastcgi::{AllowList, Handoff, Responder};
-use rig::{Client, Plan, Socket, Worker, request, until};
+use rig::{ApplicationPlan, Client, ServedWorker, Socket, request, until};
 
 /// A worker `a` that has the listeners and a worker `b` that gets only what `a` hands on.
-fn pair(threads: usize) -> (Socket, Worker, Worker) {
+fn pair(threads: usize) -> (Socket, ServedWorker, ServedWorker) {
     let (socket, handoff) = (Socket::bind(), Handoff::pair().unwrap());
-    let a = Worker::start(Plan {
+    let a = ServedWorker::start(ApplicationPlan {
         listeners: socket.share(),
         handoff: Some(&handoff),
         threads,
-        ..Plan::of("a")
+        ..ApplicationPlan::of("a")
     });
-    let b = Worker::start(Plan {
+    let b = ServedWorker::start(ApplicationPlan {
         handoff: Some(&handoff),
         threads,
-        ..Plan::of("b")
+        ..ApplicationPlan::of("b")
     });
     (socket, a, b)
 }
@@ -112,10 +112,10 @@ fn what_is_partly_read_stays_and_does_not_make_the_watchdog_spin() {
 fn new_connections_are_left_to_who_is_free() {
     let (socket, handoff) = (Socket::bind(), Handoff::pair().unwrap());
     let [a, b] = ["a", "b"].map(|name| {
-        Worker::start(Plan {
+        ServedWorker::start(ApplicationPlan {
             listeners: socket.share(),
             handoff: Some(&handoff),
-            ..Plan::of(name)
+            ..ApplicationPlan::of(name)
         })
     });
     let mut client = socket.connect();
@@ -177,22 +177,22 @@ fn who_shuts_the_doors_tells_the_others_of_those_who_wait() {
         responder.hold(true);
         responder.hold(true);
         let found = match handoff.receive() {
-            Received::Message(message) => Some((message.socket.is_some(), message.note)),
-            Received::Nothing => None,
-            Received::Exhausted | Received::Broken(_) => panic!("no descriptors"),
+            HandoffReceived::Message(message) => Some((message.socket.is_some(), message.note)),
+            HandoffReceived::Nothing => None,
+            HandoffReceived::Exhausted | HandoffReceived::Broken(_) => panic!("no descriptors"),
         };
         assert_eq!(found, expected);
-        assert!(matches!(handoff.receive(), Received::Nothing));
+        assert!(matches!(handoff.receive(), HandoffReceived::Nothing));
     }
 }
 
 #[test]
 fn a_nudge_tells_of_connections_that_another_was_woken_for() {
     let (socket, handoff) = (Socket::bind(), Handoff::pair().unwrap());
-    let worker = Worker::start(Plan {
+    let worker = ServedWorker::start(ApplicationPlan {
         listeners: socket.share(),
         handoff: Some(&handoff),
-        ..Plan::of("a")
+        ..ApplicationPlan::of("a")
     });
     for _ in 0..5 {
         // A worker that dies after it was woken. First in the queue and waiting, so that it alone is woken.
@@ -293,7 +293,7 @@ fn an_idle_worker_does_not_wake_up() {
     drop(client);
     a.until_connections(0);
     // The threads of this test's workers are those that were started by it; others may come and go meanwhile.
-    let switches = |worker: &Worker| -> Vec<String> {
+    let switches = |worker: &ServedWorker| -> Vec<String> {
         let all = worker.tasks.lock().unwrap();
         let of = |task: &i32| fs::read_to_string(format!("/proc/self/task/{task}/status")).unwrap();
         let line = |text: String| {
@@ -318,10 +318,10 @@ fn an_idle_worker_does_not_wake_up() {
 fn a_request_that_came_in_time_and_found_all_threads_busy_is_not_late() {
     let socket = Socket::bind();
     let idle_timeout = Duration::from_millis(100);
-    let a = Worker::start(Plan {
+    let a = ServedWorker::start(ApplicationPlan {
         listeners: socket.share(),
         idle_timeout,
-        ..Plan::of("a")
+        ..ApplicationPlan::of("a")
     });
     let mut clients = kept(&socket, 2);
     clients[0].request("/wait");
@@ -341,10 +341,10 @@ fn a_request_that_came_in_time_and_found_all_threads_busy_is_not_late() {
 #[test]
 fn idle_connections_are_closed_in_time_while_all_threads_are_busy() {
     let socket = Socket::bind();
-    let a = Worker::start(Plan {
+    let a = ServedWorker::start(ApplicationPlan {
         listeners: socket.share(),
         idle_timeout: Duration::from_millis(100),
-        ..Plan::of("a")
+        ..ApplicationPlan::of("a")
     });
     let mut clients = kept(&socket, 2);
     clients[0].request("/wait");
@@ -397,9 +397,9 @@ fn the_request_line_is_that_of_the_open_request() {
         (&[], ""),
     ] {
         let socket = Socket::bind();
-        let a = Worker::start(Plan {
+        let a = ServedWorker::start(ApplicationPlan {
             listeners: socket.share(),
-            ..Plan::of("a")
+            ..ApplicationPlan::of("a")
         });
         let mut client = socket.connect();
         client.write(&rig::request_of(pairs));

@@ -13,7 +13,7 @@ use super::super::connection::Step;
 use super::super::handoff::Note;
 use super::peer::{Peer, Unread};
 use super::table::Table;
-use super::{EVENTS, Idle, Responder, Source};
+use super::{EVENTS, Idle, ReadySource, Responder};
 
 /// How often it is told that all threads are busy, while they are.
 const TOLD: Duration = Duration::from_millis(50);
@@ -22,19 +22,19 @@ const TOLD: Duration = Duration::from_millis(50);
 const SCRATCH: usize = 4 * 1024;
 
 impl Responder {
-    /// Leads without the application until a thread wants the baton.
+    /// Leads without the application until a thread wants leadership.
     pub(super) fn lead_meanwhile(&self, on_full: &dyn Fn()) {
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut scratch = [0; SCRATCH];
         self.begin_meanwhile();
         on_full();
         let mut told = Instant::now();
-        while !self.baton.is_wanted() {
+        while !self.leadership.is_wanted() {
             let until = TOLD.saturating_sub(told.elapsed());
             let timeout = self.upkeep().map_or(until, |timeout| timeout.min(until));
             let count = self.wait(&mut events, Some(timeout));
             for event in &events[..count] {
-                if let Source::Connection(fd) = Source::of(event.data()) {
+                if let ReadySource::Connection(fd) = ReadySource::of(event.data()) {
                     self.move_on(fd, &mut scratch);
                 }
             }

@@ -11,13 +11,13 @@ use super::super::child::Child;
 use super::super::crew::{Birth, Orders, Post, refused};
 use super::super::forks::{expect_fork, forget_fork};
 use super::super::output::Output;
-use super::super::scoreboard::Place;
+use super::super::scoreboard::WorkerSlot;
 use super::super::signals::end_at_once;
 use super::Master;
 use super::fallback::NO_GENERATION;
 use super::generations::Template;
-use super::rules::Budget;
-use super::workers::{State, Worker};
+use super::rules::MessageAllowance;
+use super::workers::{WorkerProcess, WorkerState};
 
 impl Master<'_> {
     /// Makes a worker of this generation; `false` when that cannot be done now.
@@ -42,7 +42,7 @@ impl Master<'_> {
         number: u32,
         now: Instant,
     ) -> io::Result<()> {
-        let (place, memory) = Place::new(self.plan.threads)?;
+        let (place, memory) = WorkerSlot::new(self.plan.threads)?;
         let (ours, theirs) = Channel::pair()?;
         let (output, their_output) = Output::pipe(self.plan.worker_output)?;
         self.plan.identity.give_output(&their_output);
@@ -69,20 +69,20 @@ impl Master<'_> {
                 }
             }
         };
-        self.workers.push(Worker {
+        self.workers.push(WorkerProcess {
             number,
             generation,
             process,
             place,
             channel: ours,
             output,
-            state: State::Starting,
+            state: WorkerState::Starting,
             born: now,
             ready: None,
             retires: None,
             outgrown: None,
             reason: None,
-            budget: Budget::new(now),
+            budget: MessageAllowance::new(now),
             breach: None,
             stopped: None,
             limit: None,
@@ -105,7 +105,7 @@ impl Master<'_> {
         match forked? {
             ForkResult::Parent { child } => Ok(Template {
                 process: Child::forked(child),
-                budget: Budget::new(now),
+                budget: MessageAllowance::new(now),
                 channel: ours,
                 output,
                 born: now,
@@ -126,7 +126,7 @@ impl Master<'_> {
         number: u32,
         channel: Channel,
         output: &std::os::fd::OwnedFd,
-        place: Place,
+        place: WorkerSlot,
     ) -> ! {
         self.leave_master();
         let is_fallback = generation == NO_GENERATION;

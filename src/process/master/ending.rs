@@ -7,7 +7,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::super::channel::Message;
 use super::super::listening::Listening;
-use super::workers::{Limit, State};
+use super::workers::{Limit, WorkerState};
 use super::{Master, Stage};
 
 /// How long processes that were killed may take to be gone.
@@ -33,7 +33,7 @@ impl Master<'_> {
             }
         }
         for worker in &mut self.workers {
-            worker.state = State::Leaving;
+            worker.state = WorkerState::Leaving;
             worker.reason = Some("the gateway ends".to_owned());
             worker.limit = Some((now + self.plan.graceful_timeout, Limit::Abort));
             if worker.channel.send_now(&Message::Finish).is_err() {

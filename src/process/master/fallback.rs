@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::channel::Message;
 use super::super::pool::Backoff;
-use super::workers::{Limit, State, Worker};
+use super::workers::{Limit, WorkerProcess, WorkerState};
 use super::{Master, Stage};
 
 /// In place of a generation's number.
@@ -30,14 +30,14 @@ pub(super) struct Need {
     backoff: Backoff,
 }
 
-impl Worker {
+impl WorkerProcess {
     pub(super) fn is_fallback(&self) -> bool {
         self.generation == NO_GENERATION
     }
 
     /// Whether requests are answered by the application here.
     pub(super) fn serves(&self) -> bool {
-        self.state == State::Ready && !self.is_fallback()
+        self.state == WorkerState::Ready && !self.is_fallback()
     }
 }
 
@@ -62,7 +62,7 @@ impl Master<'_> {
     /// Whether the workers that serve may be all that there will be for now: others cannot be made, or it is not known yet
     /// whether they can.
     pub(super) fn is_in_need(&self) -> bool {
-        let is_tried = |worker: &Worker| worker.state == State::Starting;
+        let is_tried = |worker: &WorkerProcess| worker.state == WorkerState::Starting;
         self.need.since.is_some()
             || self.candidate.is_some()
             || !self.can_make_workers()
@@ -75,7 +75,8 @@ impl Master<'_> {
     }
 
     fn fallback(&self) -> Option<usize> {
-        let answers = |worker: &Worker| worker.is_fallback() && worker.state != State::Leaving;
+        let answers =
+            |worker: &WorkerProcess| worker.is_fallback() && worker.state != WorkerState::Leaving;
         self.workers.iter().position(answers)
     }
 
@@ -91,7 +92,7 @@ impl Master<'_> {
         let mut due = if is_tried { since + patience } else { since };
         // This one may be different.
         for worker in &self.workers {
-            if worker.state == State::Starting {
+            if worker.state == WorkerState::Starting {
                 due = due.max(worker.born + patience);
             }
         }
@@ -154,7 +155,7 @@ impl Master<'_> {
 
     /// It can answer now.
     pub(super) fn fallback_ready(&mut self, index: usize, now: Instant) {
-        self.workers[index].state = State::Ready;
+        self.workers[index].state = WorkerState::Ready;
         self.workers[index].ready = Some(now);
         if self.stage == Stage::Ending {
             self.send_fallback_away(&Message::Finish, now + FAREWELL);
@@ -166,9 +167,9 @@ impl Master<'_> {
         let Some(index) = self.fallback() else { return };
         let worker = &mut self.workers[index];
         match worker.state {
-            State::Starting => worker.limit = Some((limit, Limit::Kill)),
-            State::Ready | State::Leaving => {
-                worker.state = State::Leaving;
+            WorkerState::Starting => worker.limit = Some((limit, Limit::Kill)),
+            WorkerState::Ready | WorkerState::Leaving => {
+                worker.state = WorkerState::Leaving;
                 worker.limit = Some((limit, Limit::Kill));
                 let _ = worker.channel.send_now(message);
             }
@@ -178,11 +179,11 @@ impl Master<'_> {
     /// It has ended.
     pub(super) fn bury_fallback(
         &mut self,
-        worker: &Worker,
+        worker: &WorkerProcess,
         died: super::workers::Died,
         now: Instant,
     ) {
-        if worker.state == State::Leaving {
+        if worker.state == WorkerState::Leaving {
             log::debug!("{} ended: {died}", worker.name());
             return;
         }

@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 use super::super::channel::{Channel, Heard, Message};
 use super::super::child::Child;
 use super::super::output::Output;
-use super::rules::{Breach, Budget, Speaker, judge, plausible_files};
-use super::workers::{AT_ONCE, Died, State, Worker, say};
+use super::rules::{Breach, MessageAllowance, Speaker, judge, plausible_files};
+use super::workers::{AT_ONCE, Died, WorkerProcess, WorkerState, say};
 use super::{Ending, Master, Stage, stamp};
 
 /// How long a template whose time is over may take to write its stacks, and then to be gone.
@@ -39,7 +39,7 @@ pub(super) struct Template {
     pub(super) ready: Option<Instant>,
     pub(super) hung_up: bool,
     /// How much was heard of it lately.
-    pub(super) budget: Budget,
+    pub(super) budget: MessageAllowance,
     /// When it is killed, after it was told to write its stacks.
     pub(super) killed_at: Option<Instant>,
 }
@@ -150,7 +150,7 @@ impl Master<'_> {
             .filter(|worker| worker.generation == number);
         let is_first = self.current.is_none();
         match workers.next().map(|worker| worker.state) {
-            Some(State::Ready) => self.commit(now),
+            Some(WorkerState::Ready) => self.commit(now),
             None if is_first && self.plan.min == 0 => self.commit(now),
             None if self.backoff.until(now).is_none() && !self.make_worker(number, now) => {
                 self.candidate_failed(Died::Exited(1), Some("no worker can be made"));
@@ -247,7 +247,8 @@ impl Master<'_> {
     pub(super) fn tell_trouble(&self) {
         let Some(text) = &self.trouble else { return };
         let serving = self.current.as_ref().map(|current| current.number);
-        let is_old = |worker: &&Worker| worker.is_fallback() || Some(worker.generation) == serving;
+        let is_old =
+            |worker: &&WorkerProcess| worker.is_fallback() || Some(worker.generation) == serving;
         for worker in self.workers.iter().filter(is_old) {
             let _ = worker.channel.send_now(&Message::Trouble(text.clone()));
         }

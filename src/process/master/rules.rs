@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::channel::Message;
-use super::workers::State;
+use super::workers::WorkerState;
 
 /// So many messages, and bytes in them, are heard of one process in this time.
 const WINDOW: Duration = Duration::from_millis(200);
@@ -41,7 +41,7 @@ pub(super) enum Speaker {
     /// A worker that the template was told to make and that is not known yet.
     Unborn,
     /// A worker.
-    Worker(State),
+    WorkerProcess(WorkerState),
     /// A template; whether it has imported the application.
     Template { is_ready: bool },
 }
@@ -51,7 +51,7 @@ pub(super) enum Speaker {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn judge(message: &Message, speaker: Speaker, watches: bool) -> Result<(), Breach> {
-    use Speaker::{Template, Unborn, Worker};
+    use Speaker::{Template, Unborn, WorkerProcess};
     match (message, speaker) {
         (Message::Log(level, _), _) if !(1..=5).contains(level) => {
             Err(Breach("a line of no level"))
@@ -61,14 +61,17 @@ pub(super) fn judge(message: &Message, speaker: Speaker, watches: bool) -> Resul
         (_, Unborn) => Err(Breach("something before it was there")),
         (Message::Forked, _) => Err(Breach("that it was made once more")),
         // It may have been told to leave before its word was heard.
-        (Message::Ready, Worker(State::Starting | State::Leaving)) => Ok(()),
+        (Message::Ready, WorkerProcess(WorkerState::Starting | WorkerState::Leaving)) => Ok(()),
         (Message::Ready, Template { is_ready: false }) => Ok(()),
         (Message::Ready, _) => Err(Breach("that it is ready once more")),
         (Message::CannotLoad(_), _) => Ok(()),
         (Message::Files(_), _) if !watches => Err(Breach("names of files without --reload")),
         (Message::Files(_), _) => Ok(()),
-        (Message::Full, Worker(_)) => Ok(()),
-        (Message::Retire(why) | Message::Outgrown(why) | Message::Leaving(why), Worker(_)) => {
+        (Message::Full, WorkerProcess(_)) => Ok(()),
+        (
+            Message::Retire(why) | Message::Outgrown(why) | Message::Leaving(why),
+            WorkerProcess(_),
+        ) => {
             let is_phrase = why.len() <= PHRASE && !why.contains(char::is_control);
             is_phrase.then_some(()).ok_or(Breach("a reason of no use"))
         }
@@ -105,14 +108,14 @@ pub(super) fn plausible_files(named: &str, watched: usize) -> String {
 
 /// How much was heard of a process lately.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct MessageAllowance {
     since: Instant,
     messages: u32,
     bytes: usize,
     is_spent: bool,
 }
 
-impl Budget {
+impl MessageAllowance {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             since: now,
@@ -147,9 +150,9 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, Speaker, judge, plausible_files};
+    use super::{MessageAllowance, Speaker, judge, plausible_files};
     use crate::process::channel::Message;
-    use crate::process::master::workers::State;
+    use crate::process::master::workers::WorkerState;
     use std::time::{Duration, Instant};
 
     /// Every message in every state: the letters of those that may say it, of an unborn worker, one that starts, that serves,
@@ -181,9 +184,9 @@ mod tests {
         ];
         let speakers = [
             ("u ", Speaker::Unborn),
-            ("s ", Speaker::Worker(State::Starting)),
-            ("r ", Speaker::Worker(State::Ready)),
-            ("l ", Speaker::Worker(State::Leaving)),
+            ("s ", Speaker::WorkerProcess(WorkerState::Starting)),
+            ("r ", Speaker::WorkerProcess(WorkerState::Ready)),
+            ("l ", Speaker::WorkerProcess(WorkerState::Leaving)),
             ("t ", Speaker::Template { is_ready: false }),
             ("T ", Speaker::Template { is_ready: true }),
         ];
@@ -196,7 +199,7 @@ mod tests {
             assert_eq!(found, may, "{message:?}");
         }
         let files = Message::Files(text("/a"));
-        assert!(judge(&files, Speaker::Worker(State::Ready), false).is_err());
+        assert!(judge(&files, Speaker::WorkerProcess(WorkerState::Ready), false).is_err());
     }
 
     #[test]
@@ -212,7 +215,7 @@ mod tests {
     fn who_says_much_is_heard_later() {
         let now = Instant::now();
         for (text, most) in [(1, 1000), (64 * 1024, 16)] {
-            let mut budget = Budget::new(now);
+            let mut budget = MessageAllowance::new(now);
             let line = Message::Log(3, "x".repeat(text));
             let mut heard = 0;
             while !budget.is_spent(now) {

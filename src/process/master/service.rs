@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use super::super::scoreboard::Place;
+use super::super::scoreboard::WorkerSlot;
 use super::Master;
 
 /// How often the status line is told when it has changed.
@@ -112,7 +112,7 @@ impl Master<'_> {
     /// One line on how things are.
     pub(super) fn describe(&self) -> String {
         let ready = self.workers.iter().filter(|worker| worker.serves());
-        let places: Vec<&Place> = ready.map(|worker| &worker.place).collect();
+        let places: Vec<&WorkerSlot> = ready.map(|worker| &worker.place).collect();
         let busy = places.iter().filter(|place| place.idle().is_none()).count();
         let living: u64 = self
             .workers

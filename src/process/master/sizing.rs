@@ -6,7 +6,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 
 use super::super::channel::Message;
-use super::workers::{Limit, State, Worker};
+use super::workers::{Limit, WorkerProcess, WorkerState};
 use super::{Master, TICK};
 
 impl Master<'_> {
@@ -16,11 +16,11 @@ impl Master<'_> {
     }
 
     /// Workers that are to stay.
-    fn fresh(&self) -> impl Iterator<Item = &Worker> {
+    fn fresh(&self) -> impl Iterator<Item = &WorkerProcess> {
         let serving = self.serving();
         self.workers.iter().filter(move |worker| {
             worker.generation == serving
-                && worker.state != State::Leaving
+                && worker.state != WorkerState::Leaving
                 && worker.retires.is_none()
         })
     }
@@ -31,7 +31,9 @@ impl Master<'_> {
             return;
         }
         let fresh = self.fresh().count();
-        let is_free = |worker: &Worker| worker.state == State::Starting || !worker.place.is_full();
+        let is_free = |worker: &WorkerProcess| {
+            worker.state == WorkerState::Starting || !worker.place.is_full()
+        };
         if fresh >= self.pool.wanted() {
             if self.fresh().any(is_free) {
                 self.pool.worker_free();
@@ -66,7 +68,7 @@ impl Master<'_> {
         let timeout = self.plan.idle_timeout;
         let mut idle: Vec<(Duration, u32)> = self
             .fresh()
-            .filter(|worker| worker.state == State::Ready)
+            .filter(|worker| worker.state == WorkerState::Ready)
             .filter_map(|worker| Some((worker.place.idle()?, worker.number)))
             .filter(|(idle, _)| *idle >= timeout)
             .collect();
@@ -109,7 +111,8 @@ impl Master<'_> {
         }
         let told = self.full_until.is_some_and(|until| Instant::now() < until);
         let is_none = fresh.peek().is_none();
-        let free = fresh.any(|worker| worker.state == State::Starting || !worker.place.is_full());
+        let free =
+            fresh.any(|worker| worker.state == WorkerState::Starting || !worker.place.is_full());
         is_none || (told && !free)
     }
 
@@ -132,7 +135,7 @@ impl Master<'_> {
         let starting = self
             .workers
             .iter()
-            .filter(|worker| worker.state == State::Starting && !worker.is_fallback())
+            .filter(|worker| worker.state == WorkerState::Starting && !worker.is_fallback())
             .count();
         let missing = self.pool.wanted().saturating_sub(self.fresh().count());
         let may = self.at_once.saturating_sub(starting);
@@ -153,14 +156,14 @@ impl Master<'_> {
             return;
         }
         let serving = self.serving();
-        let ready = |worker: &&Worker| worker.state == State::Ready;
+        let ready = |worker: &&WorkerProcess| worker.state == WorkerState::Ready;
         let fresh = self.fresh().filter(ready).count();
         let keep = self.pool.wanted().saturating_sub(fresh);
         let mut old: Vec<(u32, String)> = self
             .workers
             .iter()
             .filter(|worker| worker.generation < serving || worker.retires.is_some())
-            .filter(|worker| worker.state != State::Leaving)
+            .filter(|worker| worker.state != WorkerState::Leaving)
             // A candidate's worker is neither old nor fresh.
             .filter(|worker| worker.generation <= serving)
             .map(|worker| {
@@ -190,7 +193,8 @@ impl Master<'_> {
     /// A worker has reached a limit, whatever it does: it is replaced.
     pub(super) fn note_limit(&mut self, index: usize, limit: String) {
         let worker = &mut self.workers[index];
-        if worker.state != State::Leaving && worker.retires.is_none() && !worker.is_fallback() {
+        if worker.state != WorkerState::Leaving && worker.retires.is_none() && !worker.is_fallback()
+        {
             log::info!("{} has reached {limit}: replacing it", worker.name());
             worker.retires = Some(limit);
         }
@@ -200,7 +204,7 @@ impl Master<'_> {
     /// worker is replaced, too; but no one after the other for nothing.
     pub(super) fn note_outgrown(&mut self, index: usize, limit: String) {
         let worker = &mut self.workers[index];
-        if worker.state == State::Leaving || worker.is_fallback() {
+        if worker.state == WorkerState::Leaving || worker.is_fallback() {
             return;
         }
         if worker.generation > self.outgrown_told {
@@ -238,14 +242,14 @@ impl Master<'_> {
         let others = self
             .workers
             .iter()
-            .any(|worker| worker.number != number && worker.state != State::Leaving);
+            .any(|worker| worker.number != number && worker.state != WorkerState::Leaving);
         let limit = now + self.plan.graceful_timeout;
         let found = self
             .workers
             .iter_mut()
             .find(|worker| worker.number == number);
         let Some(worker) = found else { return };
-        worker.state = State::Leaving;
+        worker.state = WorkerState::Leaving;
         worker.reason = Some(reason.to_owned());
         worker.limit = Some((limit, Limit::Abort));
         let message = if others {
@@ -262,6 +266,6 @@ impl Master<'_> {
 fn fresh_ready(master: &Master<'_>) -> usize {
     master
         .fresh()
-        .filter(|worker| worker.state == State::Ready)
+        .filter(|worker| worker.state == WorkerState::Ready)
         .count()
 }

@@ -11,9 +11,9 @@ use nix::unistd::Pid;
 use super::super::channel::{Channel, Heard, Message};
 use super::super::child::Child;
 use super::super::output::Output;
-use super::super::scoreboard::{Place, Running};
+use super::super::scoreboard::{Running, WorkerSlot};
 use super::generations::Generation;
-use super::rules::{Breach, Budget, Speaker, judge, plausible_files};
+use super::rules::{Breach, MessageAllowance, Speaker, judge, plausible_files};
 use super::{Master, Stage};
 
 /// The most messages of one worker that are read before the others have their turn.
@@ -34,7 +34,7 @@ const NEWS: Duration = Duration::from_millis(150);
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum WorkerState {
     /// It imports the application.
     Starting,
     /// It serves.
@@ -45,15 +45,15 @@ pub(super) enum State {
 
 /// A worker.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(super) struct WorkerProcess {
     pub(super) number: u32,
     pub(super) generation: u32,
     /// Not known yet while the template makes it.
     pub(super) process: Option<Child>,
-    pub(super) place: Place,
+    pub(super) place: WorkerSlot,
     pub(super) channel: Channel,
     pub(super) output: Output,
-    pub(super) state: State,
+    pub(super) state: WorkerState,
     pub(super) born: Instant,
     pub(super) ready: Option<Instant>,
     /// Why it is to be replaced, where it is.
@@ -68,7 +68,7 @@ pub(super) struct Worker {
     pub(super) version: u32,
     pub(super) hung_up: bool,
     /// How much was heard of it lately.
-    pub(super) budget: Budget,
+    pub(super) budget: MessageAllowance,
     /// What it did that no worker of ours does: it is killed for it.
     pub(super) breach: Option<Breach>,
     /// Since when it is stopped by a signal.
@@ -86,7 +86,7 @@ pub(super) enum Limit {
     Frozen,
 }
 
-impl Worker {
+impl WorkerProcess {
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let is_heard = !self.hung_up && self.budget.until().is_none();
         let channel = is_heard.then(|| self.channel.as_fd());
@@ -96,7 +96,7 @@ impl Worker {
 
     pub(super) fn deadline(&self, startup: Duration) -> Option<Instant> {
         let limit = self.limit.map(|(at, _)| at);
-        limit.or_else(|| (self.state == State::Starting).then(|| self.born + startup))
+        limit.or_else(|| (self.state == WorkerState::Starting).then(|| self.born + startup))
     }
 
     /// How the log names it.
@@ -179,7 +179,7 @@ impl Master<'_> {
             Heard::Message(message, sender) => {
                 worker.budget.spend(&message);
                 let pid = worker.process.as_ref().map(Child::pid);
-                let speaker = pid.map_or(Speaker::Unborn, |_| Speaker::Worker(worker.state));
+                let speaker = pid.map_or(Speaker::Unborn, |_| Speaker::WorkerProcess(worker.state));
                 let judged = match pid {
                     Some(pid) if pid != sender => Err(Breach("by another process")),
                     _ => judge(&message, speaker, watches),
@@ -220,7 +220,7 @@ impl Master<'_> {
         worker.signal(Signal::SIGKILL);
         worker.hung_up = true;
         worker.breach = Some(breach);
-        worker.state = State::Leaving;
+        worker.state = WorkerState::Leaving;
         worker.limit = Some((now + LAST_WORDS, Limit::Kill));
         let is_current = self.current.as_ref().map(|it| it.number) == Some(worker.generation);
         if is_current && self.stage == Stage::Serving {
@@ -266,8 +266,8 @@ impl Master<'_> {
             Message::Retire(limit) => self.note_limit(index, limit),
             Message::Outgrown(limit) => self.note_outgrown(index, limit),
             Message::Leaving(reason) => {
-                if worker.state != State::Leaving {
-                    worker.state = State::Leaving;
+                if worker.state != WorkerState::Leaving {
+                    worker.state = WorkerState::Leaving;
                     worker.reason = Some(reason);
                     worker.limit = Some((now + self.plan.graceful_timeout, Limit::Abort));
                     // It may be that the sockets are not what they were, and that the next will find that, too.
@@ -300,14 +300,14 @@ impl Master<'_> {
 
     fn worker_ready(&mut self, index: usize, now: Instant) {
         let worker = &mut self.workers[index];
-        if worker.state != State::Starting {
+        if worker.state != WorkerState::Starting {
             return;
         }
         if worker.is_fallback() {
             self.fallback_ready(index, now);
             return;
         }
-        worker.state = State::Ready;
+        worker.state = WorkerState::Ready;
         worker.ready = Some(now);
         // Only this: it may have begun its first request before its word was heard.
         worker.place.begin_idling();
@@ -320,7 +320,7 @@ impl Master<'_> {
     /// Sends the listening sockets to the workers that have others.
     pub(super) fn tell_listeners(&mut self) {
         for worker in &mut self.workers {
-            if worker.state != State::Ready || worker.version == self.version {
+            if worker.state != WorkerState::Ready || worker.version == self.version {
                 continue;
             }
             let Ok(sockets) = self.listening.try_clone() else {
@@ -345,7 +345,7 @@ impl Master<'_> {
     /// When it is to be looked whether workers are frozen, where they have deadlines to keep.
     pub(super) fn next_frozen(&self, now: Instant) -> Option<Instant> {
         let limit = self.plan.request_timeout?;
-        let serves = |worker: &Worker| worker.state == State::Ready;
+        let serves = |worker: &WorkerProcess| worker.state == WorkerState::Ready;
         let is_any = self.workers.iter().any(serves);
         let looks = is_any.then(|| now + limit.max(PUNCTUAL));
         let stopped = self.workers.iter().filter_map(|worker| worker.stopped);
@@ -355,7 +355,7 @@ impl Master<'_> {
 
     /// A signal has stopped a worker, or has it go on.
     fn note_stopped(&mut self, pid: Pid, is_stopped: bool) {
-        let is = |worker: &&mut Worker| worker.process.as_ref().map(Child::pid) == Some(pid);
+        let is = |worker: &&mut WorkerProcess| worker.process.as_ref().map(Child::pid) == Some(pid);
         if let Some(worker) = self.workers.iter_mut().find(is) {
             worker.stopped = is_stopped.then(|| worker.stopped.unwrap_or_else(Instant::now));
             let what = if is_stopped { "is stopped" } else { "goes on" };
@@ -379,7 +379,7 @@ impl Master<'_> {
                     .stopped
                     .is_some_and(|since| now >= since + limit + PUNCTUAL);
             match worker.limit {
-                None if late && worker.state == State::Ready => {
+                None if late && worker.state == WorkerState::Ready => {
                     worker.limit = Some((now + PUNCTUAL, Limit::Frozen));
                 }
                 Some((_, Limit::Frozen)) if !late => worker.limit = None,
@@ -400,7 +400,7 @@ impl Master<'_> {
                 .limit
                 .is_some_and(|(_, limit)| limit == Limit::Frozen)
             {
-                let serving = Worker::serving(&worker.place.running());
+                let serving = WorkerProcess::serving(&worker.place.running());
                 log::error!(
                     "{} does not see to --request-timeout: it is stopped, or the machine is overloaded; killing it{serving}",
                     worker.name()
@@ -409,7 +409,7 @@ impl Master<'_> {
                 worker.limit = Some((now + LAST_WORDS, Limit::Kill));
                 continue;
             }
-            let reason = if worker.state == State::Starting {
+            let reason = if worker.state == WorkerState::Starting {
                 format!("it was not ready within {startup:?} (--startup-timeout)")
             } else {
                 format!(
@@ -424,7 +424,7 @@ impl Master<'_> {
                 worker.limit = Some((now + LAST_WORDS, Limit::Kill));
                 continue;
             }
-            if worker.state == State::Starting && !worker.is_fallback() {
+            if worker.state == WorkerState::Starting && !worker.is_fallback() {
                 failed.get_or_insert(worker.born);
             }
             log::error!("{} has to end: {reason}", worker.name());
@@ -501,15 +501,15 @@ impl Master<'_> {
             self.bury_fallback(&worker, died, now);
             return;
         }
-        let serving = Worker::serving(&running);
-        let expected = worker.state == State::Leaving || self.stage == Stage::Ending;
+        let serving = WorkerProcess::serving(&running);
+        let expected = worker.state == WorkerState::Leaving || self.stage == Stage::Ending;
         if worker.breach.is_some() {
             log::info!("{name} ended: {died} after {age:.1?}{serving}");
         } else if expected && died == Died::Exited(0) {
             let reason = worker.reason.as_deref().or(worker.retires.as_deref());
             let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
             log::info!("{name} ended after {age:.1?} and {requests} requests{reason}");
-        } else if worker.state == State::Starting {
+        } else if worker.state == WorkerState::Starting {
             log::error!("{name} ended: {died} after {age:.1?}, before it was ready");
         } else {
             log::error!("{name} ended: {died} after {age:.1?}{serving}");
@@ -530,7 +530,7 @@ impl Master<'_> {
             if self
                 .workers
                 .iter()
-                .any(|worker| worker.state == State::Ready)
+                .any(|worker| worker.state == WorkerState::Ready)
             {
                 self.crew.worker_died();
             }

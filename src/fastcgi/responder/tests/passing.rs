@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex};
 
 use nix::sys::socket::{setsockopt, sockopt::SndBuf};
 
-use super::rig::{Client, Plan, Socket, Worker, until};
+use super::rig::{ApplicationPlan, Client, ServedWorker, Socket, until};
 use super::{kept, pair};
 use crate::fastcgi::{Handoff, Idle};
 
 /// A worker `a` and its channel, which is full after a few connections.
-fn with_a_small_channel() -> (Socket, Worker) {
+fn with_a_small_channel() -> (Socket, ServedWorker) {
     let (socket, handoff) = (Socket::bind(), Handoff::pair().unwrap());
     setsockopt(&handoff.to, SndBuf, &1).unwrap();
-    let a = Worker::start(Plan {
+    let a = ServedWorker::start(ApplicationPlan {
         listeners: socket.share(),
         handoff: Some(&handoff),
-        ..Plan::of("a")
+        ..ApplicationPlan::of("a")
     });
     (socket, a)
 }
@@ -98,11 +98,11 @@ fn connections_are_passed_on_at_once_and_also_those_that_become_idle_later() {
 fn a_full_channel_is_tried_again_and_meanwhile_requests_are_served() {
     let (socket, handoff) = (Socket::bind(), Handoff::pair().unwrap());
     setsockopt(&handoff.to, SndBuf, &1).unwrap();
-    let plan = || Plan {
+    let plan = || ApplicationPlan {
         handoff: Some(&handoff),
-        ..Plan::of("a")
+        ..ApplicationPlan::of("a")
     };
-    let a = Worker::start(Plan {
+    let a = ServedWorker::start(ApplicationPlan {
         listeners: socket.share(),
         ..plan()
     });
@@ -118,7 +118,7 @@ fn a_full_channel_is_tried_again_and_meanwhile_requests_are_served() {
         a.served.lock().unwrap().len() == 100 + left
     });
     assert_eq!(a.connections(), left);
-    let b = Worker::start(Plan {
+    let b = ServedWorker::start(ApplicationPlan {
         name: "b",
         ..plan()
     });
@@ -175,18 +175,18 @@ fn passing_may_turn_into_closing() {
 #[test]
 fn what_is_received_counts_and_above_the_limit_nothing_is() {
     let (socket, handoff) = (Socket::bind(), Handoff::pair().unwrap());
-    let plan = || Plan {
+    let plan = || ApplicationPlan {
         handoff: Some(&handoff),
-        ..Plan::of("a")
+        ..ApplicationPlan::of("a")
     };
-    let a = Worker::start(Plan {
+    let a = ServedWorker::start(ApplicationPlan {
         listeners: socket.share(),
         ..plan()
     });
     let clients = kept(&socket, 4);
     a.responder.stop(Idle::Pass);
     a.ended();
-    let b = Worker::start(Plan {
+    let b = ServedWorker::start(ApplicationPlan {
         name: "b",
         connections: 2,
         ..plan()
@@ -210,11 +210,11 @@ fn no_request_is_lost_or_served_twice_over_many_generations() {
     for threads in [1, 3] {
         let (socket, handoff) = (Socket::bind(), Handoff::pair().unwrap());
         let start = || {
-            Worker::start(Plan {
+            ServedWorker::start(ApplicationPlan {
                 listeners: socket.share(),
                 handoff: Some(&handoff),
                 threads,
-                ..Plan::of("a")
+                ..ApplicationPlan::of("a")
             })
         };
         let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));

@@ -103,7 +103,7 @@ pub(super) fn limits() -> Limits {
 }
 
 /// How a worker is made.
-pub(super) struct Plan<'a> {
+pub(super) struct ApplicationPlan<'a> {
     pub(super) name: &'static str,
     pub(super) listeners: Vec<Listener>,
     pub(super) handoff: Option<&'a Handoff>,
@@ -112,7 +112,7 @@ pub(super) struct Plan<'a> {
     pub(super) idle_timeout: Duration,
 }
 
-impl Plan<'_> {
+impl ApplicationPlan<'_> {
     pub(super) fn of(name: &'static str) -> Self {
         Self {
             name,
@@ -126,7 +126,7 @@ impl Plan<'_> {
 }
 
 /// A responder with its threads. The application answers with the worker's name.
-pub(super) struct Worker {
+pub(super) struct ServedWorker {
     pub(super) responder: Arc<Responder>,
     pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) gate: Arc<Gate>,
@@ -138,8 +138,8 @@ pub(super) struct Worker {
     pub(super) full: Arc<AtomicUsize>,
 }
 
-impl Worker {
-    pub(super) fn start(plan: Plan<'_>) -> Self {
+impl ServedWorker {
+    pub(super) fn start(plan: ApplicationPlan<'_>) -> Self {
         let limits = Limits {
             connections: plan.connections,
             idle_timeout: plan.idle_timeout,

@@ -2,10 +2,10 @@
 //!
 //! Threads that all poll wake each other up for Python's lock and get in each other's way (measured: 21 us of CPU time a
 //! request instead of 12.5). So one thread at a time leads: it polls and, while requests are short, also runs them, the
-//! others asleep. It passes the baton before a request that is likely to be long, and the watchdog passes it on when
+//! others asleep. It passes leadership before a request that is likely to be long, and the watchdog passes it on when
 //! one that should have been short is not back after a millisecond.
 //!
-//! When no thread is free to take the baton for some 5 ms, the watchdog takes it itself and does what can be done
+//! When no thread is free to take leadership for some 5 ms, the watchdog takes it itself and does what can be done
 //! without the application. The holder is written under the lock only, so there are never two: the watchdog becomes it
 //! only while nobody is and no thread waits to be, and a thread that comes to wait later asks it to yield.
 
@@ -13,10 +13,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 #[derive(Debug)]
-pub(super) struct Baton {
+pub(super) struct Leadership {
     pace: Pace,
-    state: Mutex<State>,
-    /// Somebody may take the baton, or all is over.
+    state: Mutex<LeaderState>,
+    /// Somebody may take leadership, or all is over.
     free: Condvar,
     /// The watchdog has something to watch, or all is over.
     running: Condvar,
@@ -25,25 +25,25 @@ pub(super) struct Baton {
 /// How closely the watchdog watches.
 #[derive(Debug)]
 struct Pace {
-    /// How often it looks: a request is relieved of the baton after one to two of these.
+    /// How often it looks: a request is relieved of leadership after one to two of these.
     tick: Duration,
     /// Ticks without a request after which it sleeps until there is one.
     quiet: u32,
-    /// Ticks for which no thread takes the baton until it does so itself.
+    /// Ticks for which no thread takes leadership until it does so itself.
     stuck: u32,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LeaderState {
     holder: Holder,
     over: bool,
-    /// Threads that wait for the baton.
+    /// Threads that wait for leadership.
     waiting: usize,
     /// Whether a thread ever came for it: before that, nobody is busy.
     begun: bool,
     /// A thread wants it back from the watchdog.
     wanted: bool,
-    /// Counts the times that the baton was given up: a leader knows by it whether it still is one.
+    /// Counts the times that leadership was given up: a leader knows by it whether it still is one.
     turn: u64,
     run: Run,
     watchdog_sleeps: bool,
@@ -68,15 +68,15 @@ enum Run {
     Seen,
 }
 
-impl State {
+impl LeaderState {
     /// Whether all threads are in requests.
     fn is_stuck(&self) -> bool {
         self.begun && self.holder == Holder::Nobody && self.waiting == 0
     }
 }
 
-impl Baton {
-    /// The baton of so many threads.
+impl Leadership {
+    /// leadership of so many threads.
     pub(super) fn new(threads: usize) -> Self {
         let millisecond = Duration::from_millis(1);
         let pace = if threads > 1 {
@@ -86,7 +86,7 @@ impl Baton {
                 stuck: 4,
             }
         } else {
-            // With nobody to give the baton to, relief can wait for the time when the watchdog takes it itself.
+            // With nobody to give leadership to, relief can wait for the time when the watchdog takes it itself.
             Pace {
                 tick: 3 * millisecond,
                 quiet: 7,
@@ -101,8 +101,8 @@ impl Baton {
         }
     }
 
-    /// Waits for the baton, and gives the leader's turn; `None` when there is nothing more to lead. `call` is to have
-    /// the watchdog see that [`Baton::is_wanted`].
+    /// Waits for leadership, and gives the leader's turn; `None` when there is nothing more to lead. `call` is to have
+    /// the watchdog see that [`Leadership::is_wanted`].
     pub(super) fn take(&self, call: impl Fn()) -> Option<u64> {
         let mut state = self.lock();
         state.begun = true;
@@ -122,12 +122,12 @@ impl Baton {
         Some(state.turn)
     }
 
-    /// The leader passes the baton on.
+    /// The leader passes leadership on.
     pub(super) fn pass(&self) {
         self.release(&mut self.lock());
     }
 
-    /// The leader begins to run the application with the baton in hand.
+    /// The leader begins to run the application with leadership in hand.
     pub(super) fn begin_run(&self) {
         let mut state = self.lock();
         state.run = Run::New;
@@ -136,7 +136,7 @@ impl Baton {
         }
     }
 
-    /// The application is back: `false` when the watchdog has passed the baton on since that turn began.
+    /// The application is back: `false` when the watchdog has passed leadership on since that turn began.
     pub(super) fn end_run(&self, turn: u64) -> bool {
         let mut state = self.lock();
         if state.turn != turn {
@@ -153,14 +153,14 @@ impl Baton {
         self.running.notify_all();
     }
 
-    /// Whether the watchdog is to yield the baton.
+    /// Whether the watchdog is to yield leadership.
     pub(super) fn is_wanted(&self) -> bool {
         let state = self.lock();
         state.wanted || state.over
     }
 
-    /// The watchdog's life. `relieve` is called before the baton of a thread in a long request goes to another, `lead`
-    /// with the baton in hand when there is no other: it returns when the baton is wanted.
+    /// The watchdog's life. `relieve` is called before leadership of a thread in a long request goes to another, `lead`
+    /// with leadership in hand when there is no other: it returns when leadership is wanted.
     pub(super) fn watch(&self, relieve: impl Fn(), lead: impl Fn()) {
         let (mut quiet, mut stuck) = (0, 0);
         let mut state = self.lock();
@@ -204,7 +204,7 @@ impl Baton {
         }
     }
 
-    fn release(&self, state: &mut State) {
+    fn release(&self, state: &mut LeaderState) {
         state.holder = Holder::Nobody;
         state.turn += 1;
         state.wanted = false;
@@ -215,12 +215,15 @@ impl Baton {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LeaderState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn wait<'a>(condition: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+fn wait<'a>(
+    condition: &Condvar,
+    state: MutexGuard<'a, LeaderState>,
+) -> MutexGuard<'a, LeaderState> {
     condition
         .wait(state)
         .unwrap_or_else(PoisonError::into_inner)
