@@ -16,6 +16,9 @@ const APP: &str = "hostile.py";
 /// What the log says of a worker that broke the rules.
 const EXPELLED: &str = "is killed and replaced: it wrote";
 
+/// What the log says when such a worker has ended.
+const KILLED: &str = " ended: killed by signal SIGKILL";
+
 /// A process that is none of the gateway's.
 struct Bystander(Child);
 
@@ -99,6 +102,8 @@ fn a_worker_that_breaks_the_rules_is_killed_and_nobody_else() {
     for (number, (raw, fds)) in attacks.iter().enumerate() {
         say(&gateway, raw, *fds);
         gateway.wait_for_count(EXPELLED, number + 1);
+        // Until it has ended it may take a connection with it.
+        gateway.wait_for_count(KILLED, number + 1);
         serves(&gateway);
     }
     // In the place of the first one, at once; the others follow when they may.
