@@ -16,7 +16,8 @@ use super::Rules;
 use super::pairs::{Pairs, write_pair};
 use super::parser::{Event, Fault, Parser, Peek};
 use super::record::{
-    Cut, ProtocolStatus, RecordType, Role, write_cut, write_end_request, write_record,
+    Cut, HEADER_LENGTH, ProtocolStatus, RecordType, Role, write_cut, write_end_request,
+    write_record,
 };
 use super::request::BegunRequest;
 use super::response::{MAX_STDERR, write_end, write_head, write_piece, write_reports};
@@ -58,8 +59,8 @@ enum Phase {
     /// The application has it.
     Answering(BodySource, Box<BegunRequest>),
     /// The request of this id was answered, and a part of the answer has not left. The connection is kept after that if
-    /// there still is a parser.
-    Sending(Option<Parser>, u16),
+    /// there still is a parser and it is not said how to end it.
+    Sending(Option<Parser>, u16, Option<Goodbye>),
     /// Once everything has left, the connection ends.
     Closing(Goodbye),
     /// Nothing can be sent or received any more.
@@ -171,7 +172,10 @@ impl Connection {
         match &self.phase {
             Phase::Ready(..) | Phase::Answering(..) => Step::Ready,
             Phase::Lost => Step::Close,
-            Phase::Sending(parser, _) => Step::Send(parser.is_some() && self.ahead.is_empty()),
+            // The next request waits for its turn; half a header may be that of an abort.
+            Phase::Sending(parser, ..) => {
+                Step::Send(parser.is_some() && self.ahead.len() < HEADER_LENGTH)
+            }
             _ if !self.unsent.is_empty() => Step::Send(false),
             Phase::Between(_) | Phase::Head(..) | Phase::Body(..) => Step::Receive,
             Phase::Closing(Goodbye::Close) => Step::Close,
@@ -229,7 +233,7 @@ impl Connection {
             }
             Phase::Answering(input, request) => Phase::Answering(input, request),
             // It may have shut down its sending side only, and read the rest.
-            Phase::Sending(_, id) => Phase::Sending(None, id),
+            Phase::Sending(_, id, goodbye) => Phase::Sending(None, id, goodbye),
             Phase::Between(_) | Phase::Closing(_) | Phase::Lost => Phase::Lost,
             Phase::Head(_, request) | Phase::Body(_, request) => {
                 log::debug!("the web server closed the connection in the middle of a request");
@@ -283,20 +287,24 @@ impl Connection {
                     Ok((parser, None)) => break self.phase = Phase::Body(parser, request),
                     Err(fault) => self.faulted_with(request, fault),
                 },
-                Phase::Sending(Some(parser), id) => match self.next(parser, &mut input, true) {
-                    Ok((parser, Some(event))) => {
-                        if event == Event::Abort(id) {
-                            self.unsent.abandon();
+                Phase::Sending(Some(parser), id, goodbye) => {
+                    match self.next(parser, &mut input, true) {
+                        Ok((parser, Some(event))) => {
+                            if event == Event::Abort(id) {
+                                self.unsent.abandon();
+                            }
+                            Phase::Sending(Some(parser), id, goodbye)
                         }
-                        Phase::Sending(Some(parser), id)
+                        Ok((parser, None)) => {
+                            break self.phase = Phase::Sending(Some(parser), id, goodbye);
+                        }
+                        Err(fault) => {
+                            log::warn!("{fault}");
+                            Phase::Sending(None, id, goodbye)
+                        }
                     }
-                    Ok((parser, None)) => break self.phase = Phase::Sending(Some(parser), id),
-                    Err(fault) => {
-                        log::warn!("{fault}");
-                        Phase::Sending(None, id)
-                    }
-                },
-                other @ (Phase::Sending(None, _) | Phase::Closing(_) | Phase::Lost) => {
+                }
+                other @ (Phase::Sending(None, ..) | Phase::Closing(_) | Phase::Lost) => {
                     self.phase = other;
                     return;
                 }
@@ -306,7 +314,8 @@ impl Connection {
         self.ahead.extend_from_slice(input);
     }
 
-    /// The next event that is of a request; what is not is answered. With `waits`, none where the next request begins.
+    /// The next event that is of a request; what is not is answered. With `waits`, none where the next request begins; and
+    /// none while too many answers wait for the web server to take them: it could have us keep any number of them.
     fn next<'a>(
         &mut self,
         mut parser: Parser,
@@ -314,7 +323,7 @@ impl Connection {
         waits: bool,
     ) -> Result<(Parser, Option<Event<'a>>), Fault> {
         loop {
-            if waits && is_of_the_next(&parser, input) {
+            if !self.unsent.has_room_for_answers() || waits && is_of_the_next(&parser, input) {
                 return Ok((parser, None));
             }
             let (back, event) = if waits {
@@ -329,7 +338,8 @@ impl Connection {
                 Some(Event::GetValues(names)) => self.answer_values(&names),
                 Some(Event::UnknownManagement(kind)) => {
                     let body = [kind, 0, 0, 0, 0, 0, 0, 0];
-                    write_record(self.unsent.records(), RecordType::UnknownType, 0, &body);
+                    self.unsent
+                        .put_answer(|out| write_record(out, RecordType::UnknownType, 0, &body));
                 }
                 event => return Ok((parser, event)),
             }
@@ -351,16 +361,13 @@ impl Connection {
                 write_pair(&mut values, name, value.as_bytes());
             }
         }
-        write_record(
-            self.unsent.records(),
-            RecordType::GetValuesResult,
-            0,
-            &values,
-        );
+        self.unsent
+            .put_answer(|out| write_record(out, RecordType::GetValuesResult, 0, &values));
     }
 
     fn refuse(&mut self, id: u16, status: ProtocolStatus) {
-        write_end_request(self.unsent.records(), id, 0, status);
+        self.unsent
+            .put_answer(|out| write_end_request(out, id, 0, status));
     }
 
     fn between(&mut self, parser: Parser, event: Event<'_>) -> Phase {
@@ -648,10 +655,15 @@ impl Connection {
         }
     }
 
+    /// Whether nothing is parsed before the web server takes answers: what comes meanwhile is not to be read either.
+    pub(super) fn is_held_up(&self) -> bool {
+        !self.unsent.has_room_for_answers()
+    }
+
     /// Whether more may be read while the application has the request: what it has not consumed stays bounded.
     pub(super) fn has_room(&self) -> bool {
         match &self.phase {
-            Phase::Answering(BodySource::Open(_), request) => {
+            Phase::Answering(BodySource::Open(_), request) if !self.is_held_up() => {
                 request.body.here().len() + self.ahead.len() < AHEAD
             }
             _ => false,
@@ -898,15 +910,20 @@ impl Connection {
         let clean =
             request.body.has_ended() && request.role != Role::Authorizer && self.ahead.is_empty();
         self.rules.close_request(request);
-        self.phase = match input {
-            // What is left of this request's STDIN is passed over as belonging to no open request.
-            BodySource::Open(parser) if ended && keep && !self.unsent.is_empty() => {
-                Phase::Sending(Some(parser), id)
+        let goodbye = match ended {
+            true if keep => None,
+            true if clean => Some(Goodbye::Close),
+            _ => Some(Goodbye::Linger),
+        };
+        self.phase = match (input, goodbye) {
+            // What is left of this request's STDIN is passed over as belonging to no open request; an abort is heard.
+            (BodySource::Open(parser), goodbye) if !self.unsent.is_empty() => {
+                Phase::Sending(Some(parser), id, goodbye)
             }
-            BodySource::Open(parser) if ended && keep => Phase::Between(parser),
-            BodySource::Open(_) if ended && clean => Phase::Closing(Goodbye::Close),
-            BodySource::Failed(InputError::Gone) if self.unsent.is_empty() => Phase::Lost,
-            _ => Phase::Closing(Goodbye::Linger),
+            (BodySource::Open(parser), None) => Phase::Between(parser),
+            (BodySource::Open(_), Some(goodbye)) => Phase::Closing(goodbye),
+            (BodySource::Failed(InputError::Gone), _) if self.unsent.is_empty() => Phase::Lost,
+            (BodySource::Failed(_), _) => Phase::Closing(Goodbye::Linger),
         };
     }
 
@@ -914,7 +931,7 @@ impl Connection {
     pub(super) fn file_ended(&mut self) {
         match &mut self.phase {
             Phase::Answering(_, request) => request.progress.fail(),
-            Phase::Sending(parser, _) => *parser = None,
+            Phase::Sending(parser, ..) => *parser = None,
             Phase::Closing(goodbye) => *goodbye = Goodbye::Linger,
             _ => {}
         }
@@ -934,10 +951,11 @@ impl Connection {
 
     /// Everything that was to be sent has left: goes on.
     pub(super) fn all_sent(&mut self) {
-        if let Phase::Sending(parser, _) = &mut self.phase {
-            self.phase = match parser.take() {
-                Some(parser) => Phase::Between(parser),
-                None => Phase::Closing(Goodbye::Linger),
+        if let Phase::Sending(parser, _, goodbye) = &mut self.phase {
+            self.phase = match (parser.take(), *goodbye) {
+                (Some(parser), None) => Phase::Between(parser),
+                (Some(_), Some(goodbye)) => Phase::Closing(goodbye),
+                (None, _) => Phase::Closing(Goodbye::Linger),
             };
         }
         if matches!(

@@ -206,12 +206,13 @@ impl FastcgiExchange {
         }
     }
 
-    /// Blocks for bytes of the body, bounded by the time limit for a silent web server.
-    fn wait_readable(&self) -> io::Result<()> {
+    /// Blocks until there are bytes of the body (`POLLIN`), or what was to be sent before can be (`POLLOUT`), bounded by the time
+    /// limit for a silent web server.
+    fn wait_ready(&self, events: PollFlags) -> io::Result<()> {
         let until = Instant::now() + self.timeout();
         loop {
             let wait = LOOK.min(until.saturating_duration_since(Instant::now()));
-            if !wait_for(self.link.as_fd(), PollFlags::POLLIN, wait)?.is_empty() {
+            if !wait_for(self.link.as_fd(), events, wait)?.is_empty() {
                 return Ok(());
             }
             // The application may have come to its end meanwhile.
@@ -297,6 +298,11 @@ impl RequestBody for FastcgiExchange {
             match filled? {
                 Filled::Here => return Ok(true),
                 Filled::Ended => return Ok(false),
+                Filled::Wait if connection.is_held_up() => {
+                    drop(connection);
+                    self.wait_ready(PollFlags::POLLOUT)?;
+                    continue;
+                }
                 Filled::Wait => {}
             }
             match self.link.read(&mut wire) {
@@ -304,7 +310,7 @@ impl RequestBody for FastcgiExchange {
                 Got::End => connection.end_of_input(),
                 Got::Nothing => {
                     drop(connection);
-                    self.wait_readable()?;
+                    self.wait_ready(PollFlags::POLLIN)?;
                 }
             }
         }
@@ -349,7 +355,7 @@ impl RequestBody for FastcgiExchange {
                 }
                 Err(Errno::EAGAIN) => {
                     drop(connection);
-                    self.wait_readable()?;
+                    self.wait_ready(PollFlags::POLLIN)?;
                 }
                 Err(Errno::EINTR) => {}
                 Err(_) => connection.end_of_input(),

@@ -55,15 +55,20 @@ pub(super) fn write_piece(
     }
 }
 
-/// Writes what was reported as records of STDERR.
+/// Writes what was reported as records of STDERR; but nothing while the web server has not taken a good part of what was
+/// reported before: the log has it all.
 pub(super) fn write_reports(unsent: &mut Unsent, request: &mut BegunRequest) {
     if request.reports.is_empty() {
         return;
     }
-    for piece in request.reports.chunks(MAX_STDERR) {
-        write_stderr(unsent.records(), request.id, piece);
+    if unsent.has_room_for_reports() {
+        unsent.put_reports(|out| {
+            for piece in request.reports.chunks(MAX_STDERR) {
+                write_stderr(out, request.id, piece);
+            }
+        });
+        request.reported = true;
     }
-    request.reported = true;
     request.reports.clear();
 }
 

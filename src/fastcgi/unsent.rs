@@ -14,6 +14,10 @@ use crate::gateway::KeptBytes;
 /// Records that are put together for one system call.
 const RECORDS: usize = 64;
 
+/// Bytes of answers that wait for a web server to take them, above which it is not listened to any more; and of the
+/// application's reports, above which more of them are in the log only.
+const MAX_BESIDE: usize = 64 * 1024;
+
 /// The queue of what is to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
@@ -21,6 +25,10 @@ pub(super) struct Unsent {
     first: Vec<u8>,
     sent: usize,
     rest: VecDeque<Piece>,
+    /// Bytes put here that are no part of a response, since last there was nothing here: answers to what the web server has
+    /// sent beside its requests, and what was reported on STDERR.
+    answers: usize,
+    reports: usize,
 }
 
 enum Piece {
@@ -111,6 +119,35 @@ impl Unsent {
             Some(Piece::Records(records)) => records,
             _ => unreachable!("put there just now"),
         }
+    }
+
+    /// Puts an answer at the end that is no part of a response. There has to be room for it, but it need not fit.
+    pub(super) fn put_answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.answers += self.put(write);
+    }
+
+    /// Whether no more answers wait than a web server has a reason for. One that asks, and does not read, would otherwise have
+    /// us keep any number of them.
+    pub(super) fn has_room_for_answers(&self) -> bool {
+        self.answers < MAX_BESIDE
+    }
+
+    /// Puts reports of the application at the end. There has to be room for them, but they need not fit.
+    pub(super) fn put_reports(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.reports += self.put(write);
+    }
+
+    /// Whether so little of what was reported waits that more may.
+    pub(super) fn has_room_for_reports(&self) -> bool {
+        self.reports < MAX_BESIDE
+    }
+
+    /// Puts records at the end, and says how many bytes they have.
+    fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let out = self.records();
+        let before = out.len();
+        write(out);
+        out.len() - before
     }
 
     /// Puts the first `length` bytes of an object at the end, as records of STDOUT.
@@ -298,6 +335,9 @@ impl Unsent {
             if done {
                 self.rest.pop_front();
             }
+        }
+        if self.is_empty() {
+            (self.answers, self.reports) = (0, 0);
         }
     }
 

@@ -25,6 +25,7 @@ mod fastcgi_soak;
 mod fastcgi_sockets;
 mod fastcgi_spec;
 mod fastcgi_streaming;
+mod slow_peers;
 
 mod floors;
 mod forks;

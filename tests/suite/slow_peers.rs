@@ -1,0 +1,195 @@
+//! Peers that are slow to take their answers: no application thread waits for them once the application is done, memory
+//! for them is bounded, and all get their bytes.
+
+use std::time::Instant;
+
+use crate::client::{
+    ABORT_REQUEST, Connection, END_REQUEST, GET_VALUES, GET_VALUES_RESULT, Request, STDIN, STDOUT,
+    UNKNOWN_TYPE, fetch, record, wait_until_read,
+};
+use crate::gateway::{DEADLINE, Gateway};
+
+const MIB: usize = 1 << 20;
+
+fn gateway(options: &[&str]) -> Gateway {
+    Gateway::start("slow_peers:application", options)
+}
+
+/// The bytes that the application makes.
+fn pattern(size: usize) -> Vec<u8> {
+    let block: Vec<u8> = (0..251).collect();
+    block.iter().copied().cycle().take(size).collect()
+}
+
+/// A peer that has asked and does not read.
+fn asked(gateway: &Gateway, path: &str) -> Connection {
+    asked_by(gateway, &Request::get(path))
+}
+
+fn asked_by(gateway: &Gateway, request: &Request) -> Connection {
+    let mut connection = Connection::open(gateway.socket());
+    connection.write(&request.bytes());
+    connection
+}
+
+/// The one application thread is free.
+#[track_caller]
+fn plain_is_answered(gateway: &Gateway) {
+    let response = fetch(gateway.socket(), &Request::get("/plain")).expect(200);
+    assert_eq!(response.text(), "plain");
+}
+
+#[track_caller]
+fn is_whole(mut connection: Connection, size: usize) {
+    let response = connection.response(1).expect(200);
+    assert_eq!(response.body.len(), size);
+    assert!(response.body == pattern(size), "other bytes");
+}
+
+/// Writes as long as there is somebody who reads; how much that was, at the most `most` bytes.
+fn write_while_read(connection: &Connection, bytes: &[u8], most: usize) -> usize {
+    use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, poll};
+    use nix::sys::socket::{MsgFlags, send};
+    use std::os::fd::{AsFd, AsRawFd};
+    /// Milliseconds in which somebody who reads has read.
+    const PATIENCE: u16 = 500;
+    let mut written = 0;
+    while written < most {
+        let mut polled = [PollFd::new(connection.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut polled, PATIENCE).unwrap() == 0 {
+            break;
+        }
+        let from = &bytes[written % bytes.len()..];
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        match send(connection.as_fd().as_raw_fd(), from, flags) {
+            Ok(count) => written += count,
+            Err(Errno::EAGAIN) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    written
+}
+
+/// Questions behind a response that is not taken: each would be answered into memory.
+#[test]
+fn questions_of_a_peer_that_does_not_read_wait() {
+    let questions = [
+        ("/list?4000000", record(GET_VALUES, 0, b"", 0)),
+        ("/list?4000000", record(99, 0, b"", 0)),
+        ("/endless", record(99, 0, b"", 0)),
+    ];
+    for (path, question) in questions {
+        let gateway = gateway(&[]);
+        let mut connection = asked_by(&gateway, &Request::get(path).keep());
+        let block = question.repeat(10_000);
+        let most = 8 * MIB;
+        let written = write_while_read(&connection, &block, most);
+        assert!(written < most, "{path}: it reads all, and answers");
+        if path == "/endless" {
+            drop(connection);
+            gateway.wait_for_log("mark: closed endless");
+            continue;
+        }
+        // And goes on once it has been read.
+        let mut writer = connection.writer();
+        let rest = block[written % block.len()..].to_vec();
+        let asked = (written + rest.len()) / question.len();
+        std::thread::spawn(move || writer.write(&rest));
+        let (mut stdout, mut answers, mut ended) = (0, 0, false);
+        while answers < asked || !ended {
+            let record = connection.read_record().expect("the connection lives");
+            match record.kind {
+                STDOUT => stdout += record.content.len(),
+                END_REQUEST => ended = true,
+                GET_VALUES_RESULT | UNKNOWN_TYPE => answers += 1,
+                kind => panic!("a record of type {kind}"),
+            }
+        }
+        assert!(stdout > 4_000_000);
+    }
+}
+
+/// The same, of a peer that is to send a body, which the application waits for.
+#[test]
+fn questions_in_the_place_of_a_body_wait() {
+    let gateway = Gateway::start("fcgi_echo:application", &[]);
+    let request = Request::post("/", &[b'b'; 100_000]).keep();
+    let mut connection = Connection::open(gateway.socket());
+    connection.write(&request.head());
+    // So much that the application is called (--buffer), which then waits for the rest.
+    for _ in 0..2 {
+        connection.record(STDIN, 1, &[b'b'; 40_000], 0);
+    }
+    let question = record(99, 0, b"", 0).repeat(10_000);
+    let most = 8 * MIB;
+    assert!(write_while_read(&connection, &question, most) < most);
+}
+
+/// What an application reports goes to the log; a peer that takes none of it does not make it pile up here.
+#[test]
+fn reports_to_a_peer_that_does_not_read_are_dropped() {
+    let gateway = gateway(&["--threads", "1"]);
+    plain_is_answered(&gateway);
+    let before = gateway.rss_kib();
+    let mut connection = asked(&gateway, "/chatty?8000000");
+    plain_is_answered(&gateway);
+    let grown = gateway.rss_kib().saturating_sub(before);
+    assert!(grown < 5 * 1024, "{grown} KiB");
+    let response = connection.response(1).expect(200);
+    assert_eq!(response.text(), "chatty");
+}
+
+#[test]
+fn two_large_blocks_arrive_whole() {
+    let gateway = gateway(&["--threads", "1"]);
+    is_whole(asked(&gateway, "/two?8000000"), 8_000_000);
+    plain_is_answered(&gateway);
+}
+
+/// An abort is heard while the rest of a response is being sent, whether or not the connection is kept.
+#[test]
+fn an_abort_ends_what_is_left_of_a_response() {
+    for (keep, cut) in [(true, 8), (true, 3), (false, 8), (false, 3)] {
+        let gateway = gateway(&["--threads", "1"]);
+        let size = 8_000_000;
+        let mut request = Request::get(&format!("/list?{size}"));
+        request.keep = keep;
+        let mut connection = asked_by(&gateway, &request);
+        plain_is_answered(&gateway);
+        let abort = record(ABORT_REQUEST, 1, b"", 0);
+        for piece in [&abort[..cut], &abort[cut..]] {
+            connection.write(piece);
+            wait_until_read(&connection);
+        }
+        let response = connection.response(1);
+        assert!(response.end.is_some(), "keep {keep}, cut at {cut}");
+        assert!(response.body.len() < size, "keep {keep}, cut at {cut}");
+        if keep {
+            let next = connection.request(&Request::get("/plain").keep());
+            assert_eq!(next.expect(200).text(), "plain");
+        } else {
+            assert!(connection.read_to_eof().is_empty());
+        }
+    }
+}
+
+/// An iterable that goes on is stopped within a second.
+#[test]
+fn an_abort_and_a_vanished_peer_end_an_iterable_that_goes_on() {
+    let gateway = gateway(&["--threads", "1"]);
+    for (count, aborts) in [(1, true), (2, false)] {
+        let mut connection = asked(&gateway, "/endless");
+        assert_eq!(connection.read_record().unwrap().kind, STDOUT);
+        let asked = Instant::now();
+        if aborts {
+            connection.write(&record(ABORT_REQUEST, 1, b"", 0));
+        } else {
+            drop(connection);
+        }
+        gateway.wait_for_count("mark: closed endless", count);
+        // "Within a second"; what is asserted is only that it did not wait for --io-timeout.
+        assert!(asked.elapsed() < DEADLINE / 2);
+    }
+    plain_is_answered(&gateway);
+}
