@@ -26,8 +26,13 @@ use crate::gateway::{
 const FAST: Duration = Duration::from_micros(50);
 const MAX_OFFERED: usize = 4 * 1024;
 
-/// Bytes that may wait for the sender; above it the application waits for the web server.
+/// Bytes that may wait for the sender; above it the application waits for the web server. Those of one block that the web
+/// server was slow to take are not counted.
 const MAX_QUEUED: usize = 64 * 1024;
+
+/// How long a thread waits for a web server to take a block before it leaves that to the sender: most are done in that time,
+/// and waking up another thread takes as long.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// How often it is looked whether the web server still wants a response that goes on: it "stops within a second".
 const LOOK: Duration = Duration::from_millis(250);
@@ -56,6 +61,8 @@ struct Writing {
     last_block: Option<Instant>,
     /// When it was last looked whether the response is still wanted.
     looked: Option<Instant>,
+    /// Bytes that were put behind a block of which the web server has not taken all.
+    behind: usize,
 }
 
 impl FastcgiExchange {
@@ -70,6 +77,7 @@ impl FastcgiExchange {
             writing: Mutex::new(Writing {
                 last_block: None,
                 looked: None,
+                behind: 0,
             }),
         }))
     }
@@ -118,8 +126,9 @@ impl FastcgiExchange {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends what was put into the connection: all of it, unless this is the end of the response, of which the event loop
-    /// sends what the web server does not take now.
+    /// Sends what was put into the connection. What the web server does not take now is sent by others: by the event loop if
+    /// this is the end of the response, else by the sender, so that the iterable can be asked for more: it may have
+    /// none.
     fn leave<'a>(
         &'a self,
         mut connection: MutexGuard<'a, Connection>,
@@ -129,14 +138,59 @@ impl FastcgiExchange {
             Flushed::All => Ok(()),
             Flushed::Lost => Err(io::ErrorKind::BrokenPipe.into()),
             Flushed::Blocked(_) if ends && self.link.store(&mut connection) => Ok(()),
-            Flushed::Blocked(_) => self.wait_sent(connection, ends),
+            Flushed::Blocked(_) if ends => self.wait_sent(connection, ends),
+            Flushed::Blocked(_) => self.hand_over(connection),
         }
     }
 
-    /// Waits until everything has left.
+    /// Has the sender send what the web server does not take in a moment.
+    fn hand_over<'a>(&'a self, mut connection: MutexGuard<'a, Connection>) -> io::Result<()> {
+        let until = Instant::now() + MOMENT;
+        loop {
+            drop(connection);
+            let wait = until.saturating_duration_since(Instant::now());
+            wait_for(self.link.as_fd(), PollFlags::POLLOUT, wait)?;
+            connection = self.link.lock();
+            match self.link.flush(&mut connection) {
+                Flushed::All => return Ok(()),
+                Flushed::Lost => return Err(io::ErrorKind::BrokenPipe.into()),
+                Flushed::Blocked(_) if Instant::now() < until => {}
+                Flushed::Blocked(_) => break,
+            }
+        }
+        match self.link.state().sender() {
+            Some(sender) => {
+                drop(connection);
+                sender.send_rest(&self.link);
+                Ok(())
+            }
+            None => self.wait_sent(connection, false),
+        }
+    }
+
+    /// Waits until a block can be put behind what is to be sent: there is to be no more of that than one large block, and what
+    /// is small behind it.
     ///
-    /// An iterable that goes on keeps its thread for as long: what it does next belongs into the same thread and context
-    /// (`threading.local`, `contextvars`), and no block may be held back meanwhile.
+    /// So an iterable whose large blocks the web server is slow to take keeps its thread from the second of them on: what it does
+    /// next belongs into the same thread and context (`threading.local`, `contextvars`), no block may be held back
+    /// (PEP 3333, "Buffering and Streaming"), and all that it yields would have to be kept. Of the last block it cannot be
+    /// known that it is the last before the iterable was asked for the next.
+    fn wait_for_room(&self, writing: &mut Writing, block: u64) -> io::Result<()> {
+        let connection = self.link.lock();
+        if !connection.has_unsent() {
+            writing.behind = 0;
+            return Ok(());
+        }
+        let block = usize::try_from(block).unwrap_or(usize::MAX);
+        writing.behind = writing.behind.saturating_add(block);
+        if writing.behind > MAX_QUEUED {
+            self.wait_sent(connection, false)?;
+            writing.behind = 0;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything has left, or, at the end of the response, until there is a place for the rest.
     fn wait_sent<'a>(
         &'a self,
         mut connection: MutexGuard<'a, Connection>,
@@ -144,6 +198,8 @@ impl FastcgiExchange {
     ) -> io::Result<()> {
         let mut until = Instant::now() + self.timeout();
         let mut scratch = vec![0; READ];
+        // The sender need not come to it meanwhile.
+        let _waiter = Waiter::new(&self.link.waited_for);
         loop {
             let reads = connection.has_room() && self.readers.load(Ordering::Relaxed) == 0;
             drop(connection);
@@ -224,15 +280,16 @@ impl FastcgiExchange {
         }
     }
 
-    /// Puts a complete piece behind what is to be sent, and has it leave.
+    /// Puts a complete piece of so many bytes behind what is to be sent, and has it leave.
     fn send_pieces(
         &self,
+        total: u64,
         last: bool,
         admit: impl FnOnce(&mut ResponseProgress) -> io::Result<Portion>,
         put: impl FnOnce(&mut Connection, u16, &Portion) -> io::Result<()>,
     ) -> io::Result<Pushed> {
         let mut writing = self.writing();
-        self.note_block(&mut writing, last);
+        self.note_block(&mut writing, total, last)?;
         let mut connection = self.link.lock();
         let portion = connection.admit(self.turn, admit)?;
         let id = connection.put_head(portion.head.as_ref());
@@ -244,26 +301,29 @@ impl FastcgiExchange {
         portion.result()
     }
 
-    fn note_block(&self, writing: &mut Writing, last: bool) {
+    /// A block of so many bytes comes.
+    fn note_block(&self, writing: &mut Writing, bytes: u64, last: bool) -> io::Result<()> {
         if !last {
             let now = Instant::now();
             writing.last_block = Some(now);
             self.look(writing, now);
+            self.wait_for_room(writing, bytes)?;
         }
+        Ok(())
     }
 }
 
-/// Counts a thread that waits for the body.
-struct Reader<'a>(&'a AtomicUsize);
+/// Counts a thread that waits: for the body, or until everything has left.
+struct Waiter<'a>(&'a AtomicUsize);
 
-impl<'a> Reader<'a> {
-    fn new(readers: &'a AtomicUsize) -> Self {
-        readers.fetch_add(1, Ordering::Relaxed);
-        Self(readers)
+impl<'a> Waiter<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
     }
 }
 
-impl Drop for Reader<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -286,7 +346,7 @@ impl RequestBody for FastcgiExchange {
     }
 
     fn fill(&self) -> io::Result<bool> {
-        let _reader = Reader::new(&self.readers);
+        let _reader = Waiter::new(&self.readers);
         let mut wire = [0; READ];
         loop {
             let mut connection = self.link.lock();
@@ -317,7 +377,7 @@ impl RequestBody for FastcgiExchange {
     }
 
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let _reader = Reader::new(&self.readers);
+        let _reader = Waiter::new(&self.readers);
         loop {
             let mut count = 0;
             self.take(&mut |here| {
@@ -373,8 +433,8 @@ impl ResponseWriter for FastcgiExchange {
 
     fn send(&self, blocks: &[&[u8]], last: bool) -> io::Result<Pushed> {
         let mut writing = self.writing();
-        self.note_block(&mut writing, last);
         let total = blocks.iter().map(|block| block.len() as u64).sum();
+        self.note_block(&mut writing, total, last)?;
         let mut connection = self.link.lock();
         let portion = connection.admit(self.turn, |progress| progress.admit(total, last))?;
         connection.put(&portion, blocks);
@@ -386,7 +446,7 @@ impl ResponseWriter for FastcgiExchange {
         let length = |block: &KeptBytes| (**block).as_ref().len();
         let total = blocks.iter().map(|block| length(block) as u64).sum();
         let admit = |progress: &mut ResponseProgress| progress.admit(total, last);
-        self.send_pieces(last, admit, |connection, id, portion| {
+        self.send_pieces(total, last, admit, |connection, id, portion| {
             let mut bytes = portion.bytes;
             for block in blocks {
                 let wanted = usize::try_from(bytes)
@@ -401,7 +461,7 @@ impl ResponseWriter for FastcgiExchange {
 
     fn send_file(&self, span: FileSpan<'_>) -> io::Result<Pushed> {
         let admit = |progress: &mut ResponseProgress| progress.admit_file(span.length);
-        self.send_pieces(true, admit, |connection, id, portion| {
+        self.send_pieces(span.length, true, admit, |connection, id, portion| {
             let cut = connection.cut_of(self.turn, self.is_for_nginx())?;
             let file = SentFile {
                 file: span.file.try_clone_to_owned()?,
@@ -456,9 +516,7 @@ impl ResponseWriter for FastcgiExchange {
         }
         write_record(connection.unsent().records(), RecordType::Stdout, id, block);
         drop(connection);
-        if !self.link.queued.swap(true, Ordering::AcqRel) {
-            sender.queue(Arc::clone(&self.link));
-        }
+        sender.send_rest(&self.link);
         Ok(true)
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Link {
     state: Arc<ResponderState>,
     /// Whether the sending thread will come to it.
     pub(super) queued: AtomicBool,
+    /// Application threads that wait until everything has left, and send it.
+    pub(super) waited_for: AtomicUsize,
     /// Bytes of the budget for what slow peers have not taken that it has.
     reserved: AtomicUsize,
 }
@@ -62,6 +64,7 @@ impl Link {
             connection: Mutex::new(connection),
             state,
             queued: AtomicBool::new(false),
+            waited_for: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
         })
     }

@@ -40,8 +40,12 @@ impl Sender {
         Ok(sender)
     }
 
-    pub(super) fn queue(&self, link: Arc<Link>) {
-        self.inbox().push(link);
+    /// Sends what is to be sent on a connection whose request the application has.
+    pub(super) fn send_rest(&self, link: &Arc<Link>) {
+        if link.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.inbox().push(Arc::clone(link));
         // Failing means that the counter is full, so that a wake-up is due anyway.
         let _ = self.wake.write(1);
     }
@@ -70,11 +74,16 @@ impl Sender {
     fn send(link: &Link) -> bool {
         loop {
             let mut connection = link.lock();
-            if link.flush(&mut connection) == Flushed::Blocked(false) && connection.is_answering() {
-                return true;
-            }
-            if connection.has_unsent() && connection.is_answering() {
-                continue;
+            // An application thread that waits for it sends it, too.
+            let waited_for = link.waited_for.load(Ordering::Relaxed) > 0;
+            if !waited_for {
+                let flushed = link.flush(&mut connection);
+                if flushed == Flushed::Blocked(false) && connection.is_answering() {
+                    return true;
+                }
+                if connection.has_unsent() && connection.is_answering() {
+                    continue;
+                }
             }
             // Under the lock: who adds something afterwards tells of it.
             link.queued.store(false, Ordering::Release);

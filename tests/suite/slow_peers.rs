@@ -141,6 +141,24 @@ fn reports_to_a_peer_that_does_not_read_are_dropped() {
 }
 
 #[test]
+fn the_last_block_of_an_iterable_holds_no_thread() {
+    let gateway = gateway(&["--threads", "1"]);
+    for kind in ["list", "tuple", "last", "write", "small"] {
+        let size = 8_000_000;
+        let mut connection = asked(&gateway, &format!("/{kind}?{size}"));
+        plain_is_answered(&gateway);
+        if !matches!(kind, "list" | "tuple") {
+            // "Upon completion of the current request": the application's part of it.
+            gateway.wait_for_log(&format!("mark: closed {kind}"));
+        }
+        let body = connection.response(1).expect(200).body;
+        assert!(body[..size] == pattern(size), "{kind}: other bytes");
+        let rest = if kind == "small" { 700 } else { 0 };
+        assert_eq!(body.len(), size + rest, "{kind}");
+    }
+}
+
+#[test]
 fn two_large_blocks_arrive_whole() {
     let gateway = gateway(&["--threads", "1"]);
     is_whole(asked(&gateway, "/two?8000000"), 8_000_000);
