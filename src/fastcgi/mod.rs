@@ -11,6 +11,7 @@
 
 mod allow;
 mod budget;
+mod clock;
 mod connection;
 mod exchange;
 mod handoff;

@@ -22,26 +22,25 @@
 //! - No other process has a copy. One that is killed takes its kept connections with it: the kernel closes them, and the
 //!   web server learns at once that what it has sent there is not answered.
 //! - A new connection or message wakes one of the processes that wait (EPOLLEXCLUSIVE). When that one then cannot take
-//!   it, `handoff::rouse` wakes another.
+//!   it, `Doors::rouse` wakes another.
+//!
+//! Who of those that have something to tell is next, says `table`.
 
-mod handoff;
+mod doors;
+mod patience;
 mod peer;
+mod poller;
 mod table;
 #[cfg(test)]
 mod tests;
-mod upkeep;
-mod watchdog;
+mod waiting;
 
-use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::epoll::EpollEvent;
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::connection::Step;
@@ -49,8 +48,11 @@ use super::exchange::FastcgiExchange;
 use super::leader::Leadership;
 use super::listener::Listener;
 use super::{AllowList, Handoff, Limits, ResponderState, standard};
+use doors::Doors;
+use patience::Patience;
 use peer::Peer;
-use table::Table;
+use poller::Poller;
+use table::{Table, Turn};
 
 /// A mean wall time of requests above which leadership is passed before the application is called.
 const LONG: Duration = Duration::from_micros(200);
@@ -58,51 +60,25 @@ const LONG: Duration = Duration::from_micros(200);
 const EVENTS: usize = 64;
 const SCRATCH: usize = 64 * 1024;
 
+/// How often it is told that all threads are busy, while they are.
+const TOLD: Duration = Duration::from_millis(50);
+
 /// Serves FastCGI connections with the threads that call [`Responder::run`].
 #[derive(Debug)]
 pub struct Responder {
-    state: Arc<ResponderState>,
-    allow: AllowList,
+    poller: Arc<Poller>,
     threads: usize,
     /// Whether threads run Python code at the same time, so that polling alone is what a leader should do.
     parallel: bool,
-    handoff: Option<Handoff>,
-    epoll: Epoll,
-    wake: EventFd,
     leadership: Leadership,
     table: Mutex<Table>,
+    patience: Patience,
     /// Threads that run the application without leadership.
     busy: AtomicUsize,
     /// The registered connection whose request the leader runs, or -1.
     running: AtomicI32,
     /// Running mean of the requests' wall time in nanoseconds.
     mean: AtomicU32,
-    /// New connections that are not to be waited for, and how many those were the last time; 0 after one that was quick.
-    spared: AtomicU32,
-    silent: AtomicU32,
-    /// Whether and how the end has come: one of the constants of `end`.
-    stopping: AtomicU8,
-    /// Why nothing new can be taken any more.
-    lost: OnceLock<String>,
-    on_loss: OnLoss,
-}
-
-/// What is done when nothing new can be taken any more.
-struct OnLoss(Box<dyn Fn(&str) + Send + Sync>);
-
-impl fmt::Debug for OnLoss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnLoss")
-    }
-}
-
-/// The states of [`Responder::stopping`], each of which the later ones override.
-mod end {
-    pub(super) const NOT_YET: u8 = 0;
-    pub(super) const PASS: u8 = 1;
-    pub(super) const CLOSE: u8 = 2;
-    /// A thread has panicked.
-    pub(super) const BROKEN: u8 = 3;
 }
 
 /// What a responder that ends does with idle connections.
@@ -112,30 +88,6 @@ pub enum Idle {
     Pass,
     /// They are closed, those excepted that have a request to be read; and what has connected already is served.
     Close,
-}
-
-/// What an epoll event is about.
-enum ReadySource {
-    Wake,
-    Handoff,
-    Listener(usize),
-    Connection(RawFd),
-}
-
-impl ReadySource {
-    /// The event's 64 bits of data: a connection's are its descriptor.
-    const WAKE: u64 = u64::MAX;
-    const HANDOFF: u64 = u64::MAX - 1;
-    const LISTENER: u64 = 1 << 32;
-
-    fn of(data: u64) -> Self {
-        match RawFd::try_from(data) {
-            Ok(fd) => Self::Connection(fd),
-            Err(_) if data == Self::WAKE => Self::Wake,
-            Err(_) if data == Self::HANDOFF => Self::Handoff,
-            Err(_) => Self::Listener(usize::try_from(data ^ Self::LISTENER).unwrap_or(usize::MAX)),
-        }
-    }
 }
 
 /// The thread that leads, with its buffer and its way to the application.
@@ -183,53 +135,33 @@ impl Responder {
     ) -> nix::Result<Self> {
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         standard::fill();
-        let responder = Self {
-            state: Arc::new(ResponderState::new(limits, open_files)),
-            allow,
+        let state = Arc::new(ResponderState::new(limits, open_files));
+        let poller = Poller::new(state, handoff)?;
+        let mut doors = Doors::new(Arc::clone(&poller), allow, listeners);
+        doors.open()?;
+        Ok(Self {
+            table: Mutex::new(Table::new(Arc::clone(&poller), doors)),
+            poller,
             threads,
             parallel,
-            handoff,
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-            wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             leadership: Leadership::new(threads),
-            table: Mutex::new(Table::new(listeners)),
+            patience: Patience::default(),
             busy: AtomicUsize::new(0),
             running: AtomicI32::new(-1),
             mean: AtomicU32::new(0),
-            spared: AtomicU32::new(0),
-            silent: AtomicU32::new(0),
-            stopping: AtomicU8::new(end::NOT_YET),
-            lost: OnceLock::new(),
-            on_loss: OnLoss(Box::new(|_| {})),
-        };
-        let wake = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, ReadySource::WAKE);
-        responder.epoll.add(&responder.wake, wake)?;
-        responder.open_doors(&mut responder.table())?;
-        Ok(responder)
+        })
     }
 
     /// The same responder, which calls this once when its listeners or its channel have stopped working, because the application
     /// has closed them, or shut them down. It must not wait for the responder, which has begun to drain then.
-    pub fn telling_of_loss(mut self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.on_loss = OnLoss(Box::new(tell));
+    pub fn telling_of_loss(self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.poller.tell_of_loss(tell);
         self
     }
 
     /// Whether it has come to that.
     pub fn is_lost(&self) -> bool {
-        self.lost.get().is_some()
-    }
-
-    /// Something that nothing new can be taken without has stopped working.
-    fn lose(&self, what: &str, error: Errno, idle: Idle) {
-        let text = format!(
-            "{what} does not work any more ({error}): the application has closed or shut down what is not its own \
-             (os.closerange?)"
-        );
-        if self.lost.set(text.clone()).is_ok() {
-            (self.on_loss.0)(&text);
-            self.stop(idle);
-        }
+        self.poller.is_lost()
     }
 
     /// Serves requests until the responder has drained. Every application thread calls this once; `serve` has the
@@ -242,13 +174,13 @@ impl Responder {
             scratch: &mut scratch,
             serve,
         };
-        while let Some(turn) = self.leadership.take(|| self.notify()) {
+        while let Some(turn) = self.leadership.take(|| self.poller.notify()) {
             leader.turn = turn;
             self.lead(&mut leader);
             self.busy.fetch_sub(1, Ordering::AcqRel);
-            if self.stopping().is_some() {
+            if self.poller.stopping().is_some() {
                 // Who leads now may wait for nothing but this.
-                self.notify();
+                self.poller.notify();
             }
         }
     }
@@ -267,7 +199,7 @@ impl Responder {
                 // SAFETY: the descriptor belongs to the connection whose request the leader runs. The leader learns
                 // that it has lost leadership under the lock that is held here, and closes nothing before.
                 let socket = unsafe { BorrowedFd::borrow_raw(running) };
-                let _ = self.epoll.delete(socket);
+                let _ = self.poller.epoll.delete(socket);
             }
         };
         self.leadership
@@ -278,66 +210,45 @@ impl Responder {
     /// [`Responder::run`] returns. [`Idle::Pass`] is for a worker that others outlive, [`Idle::Close`] for the end of
     /// all; the latter may follow the former. May be called from any thread, more than once.
     pub fn stop(&self, idle: Idle) {
-        let idle = match idle {
-            Idle::Pass if self.handoff.is_some() => end::PASS,
-            Idle::Pass | Idle::Close => end::CLOSE,
-        };
-        self.stopping.fetch_max(idle, Ordering::AcqRel);
-        self.notify();
+        self.poller.stop(idle);
     }
 
     /// Ends at once, with nothing answered or passed on: every [`Responder::run`] returns after its request, and
     /// [`Responder::watch`], also where none has begun. For a process that cannot go on.
     pub fn give_up(&self) {
-        self.stopping.store(end::BROKEN, Ordering::Release);
+        self.poller.break_off();
         self.leadership.end();
-        self.notify();
+        self.poller.notify();
     }
 
     /// Whether a responder that was told to stop still has to do with connections beside those whose requests run: some
     /// on which a request has begun, or some to pass on.
     pub fn has_work(&self) -> bool {
-        let table = self.table();
-        let to_pass = self.stopping() == Some(Idle::Pass)
-            && (table.draining.is_none() || !table.waiting.is_empty());
-        to_pass || !table.ready.is_empty() || table.waiting.values().any(|peer| !peer.is_idle())
-    }
-
-    fn stopping(&self) -> Option<Idle> {
-        match self.stopping.load(Ordering::Acquire) {
-            end::NOT_YET => None,
-            end::PASS => Some(Idle::Pass),
-            _ => Some(Idle::Close),
-        }
+        self.table().has_work()
     }
 
     /// While held, nothing new is taken, and kept connections go to other workers when a request comes on them. Running
     /// requests go on. May be called from any thread.
     pub fn hold(&self, held: bool) {
         let mut table = self.table();
-        table.held = held;
-        self.arrange(&mut table);
+        table.doors.held = held;
+        table.arrange();
     }
 
     /// Takes new connections from these listeners from now on, after those that wait at the old ones, which are then
     /// closed. May be called from any thread.
     pub fn replace_listeners(&self, listeners: Vec<Listener>) {
         let mut table = self.table();
-        if table.draining.is_some() {
+        if table.is_draining() {
             return;
         }
-        self.accept_all(&mut table);
-        self.shut_doors(&mut table);
-        table.listeners = listeners;
-        self.arrange(&mut table);
+        table.accept_all();
+        table.doors.shut();
+        table.doors.listeners = listeners;
+        table.arrange();
         drop(table);
         // A pause may have begun, whose end the leader does not know of.
-        self.notify();
-    }
-
-    fn notify(&self) {
-        // Failing means that the counter is full, so that a wake-up is due anyway.
-        let _ = self.wake.write(1);
+        self.poller.notify();
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -347,100 +258,71 @@ impl Responder {
     /// Polls and serves until leadership is lost or all is over.
     fn lead(&self, leader: &mut Leader<'_>) {
         let mut events = [EpollEvent::empty(); EVENTS];
+        let mut count = 0;
         loop {
-            let timeout = self.upkeep();
-            if let Some(peer) = self.take_ready() {
-                if !self.serve(peer, Step::Ready, leader) {
+            let mut table = self.table();
+            table.put(&events[..count]);
+            count = 0;
+            if let Some(turn) = table.next() {
+                drop(table);
+                if !self.take_turn(turn, leader) {
                     return;
                 }
                 continue;
             }
-            if self.is_over() {
+            let timeout = table.upkeep();
+            let is_drained = table.is_drained();
+            drop(table);
+            if self.poller.is_broken() || (is_drained && self.busy.load(Ordering::Acquire) == 0) {
                 self.busy.fetch_add(1, Ordering::AcqRel);
                 self.leadership.end();
                 return;
             }
-            let count = self.wait(&mut events, timeout);
-            let events = &mut events[..count];
-            // Who is here already before who is new: what waits in this process is lost should it be killed, while from the
-            // listeners any other can take it.
-            events.sort_by_key(|event| event.data() >= ReadySource::LISTENER);
-            for event in events {
-                let ready = match ReadySource::of(event.data()) {
-                    ReadySource::Wake => None,
-                    ReadySource::Handoff => self.receive(),
-                    ReadySource::Listener(index) => {
-                        self.welcome(index).and_then(|new| self.greet(new))
-                    }
-                    ReadySource::Connection(fd) => self.take(fd),
-                };
-                let kept = ready.is_none_or(|peer| self.handle(peer, leader));
-                if !kept {
-                    // What else was reported is reported again to who leads now.
-                    return;
-                }
+            count = self.poller.wait(&mut events, timeout);
+        }
+    }
+
+    /// Leads without the application, since all threads are in requests, until one of them wants leadership.
+    fn lead_meanwhile(&self, on_full: &dyn Fn()) {
+        /// For what lingering connections still send.
+        const SCRATCH: usize = 4 * 1024;
+        let mut events = [EpollEvent::empty(); EVENTS];
+        let mut scratch = [0; SCRATCH];
+        self.table().begin_meanwhile(&mut scratch);
+        on_full();
+        let mut told = Instant::now();
+        while !self.leadership.is_wanted() {
+            let until = TOLD.saturating_sub(told.elapsed());
+            let timeout = self.table().upkeep();
+            let timeout = timeout.map_or(until, |timeout| timeout.min(until));
+            let count = self.poller.wait(&mut events, Some(timeout));
+            self.table().move_all_on(&events[..count], &mut scratch);
+            if told.elapsed() >= TOLD {
+                on_full();
+                told = Instant::now();
             }
         }
-    }
-
-    /// Waits for events, and says how many there are.
-    fn wait(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> usize {
-        match self.epoll.wait(events, table::epoll_timeout(timeout)) {
-            Ok(count) => count,
-            Err(Errno::EINTR) => 0,
-            Err(error) => {
-                // The application has closed a descriptor that is not its own. Trying again would keep a processor busy
-                // for ever.
-                log::error!(
-                    "the worker cannot go on, its descriptors are gone (os.closerange?): epoll_wait failed: {error}"
-                );
-                self.stopping.store(end::BROKEN, Ordering::Release);
-                0
-            }
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        match self.stopping.load(Ordering::Acquire) {
-            end::NOT_YET => return false,
-            end::BROKEN => return true,
-            _ if self.busy.load(Ordering::Acquire) > 0 => return false,
-            _ => {}
-        }
-        let table = self.table();
-        table.draining.is_some() && table.waiting.is_empty() && table.ready.is_empty()
-    }
-
-    /// Waits a moment for the request of a new connection, which some web servers send with it and others just after it.
-    ///
-    /// So as a rule no more than one connection was taken from the listener and not read yet, which would be lost should the
-    /// process be killed, and a quick request needs no place in the epoll set. Web servers that connect ahead are not waited for:
-    /// the more of them there are in a row, the less often it is tried.
-    fn greet(&self, peer: Box<Peer>) -> Option<Box<Peer>> {
-        /// Milliseconds.
-        const MOMENT: u8 = 1;
-        const MOST: u32 = 1024;
-        let spared = self.spared.load(Ordering::Relaxed);
-        if spared > 0 {
-            self.spared.store(spared - 1, Ordering::Relaxed);
-            return Some(peer);
-        }
-        let mut fds = [PollFd::new(peer.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, PollTimeout::from(MOMENT)) != Ok(0) {
-            self.silent.store(0, Ordering::Relaxed);
-            return Some(peer);
-        }
-        let silent = (self.silent.load(Ordering::Relaxed) * 2).clamp(16, MOST);
-        self.silent.store(silent, Ordering::Relaxed);
-        self.spared.store(silent, Ordering::Relaxed);
-        self.park(peer);
-        None
+        self.table().end_meanwhile();
     }
 
     /// Does what the connection waits for, and what follows from it. `false`: this thread leads no more.
-    fn handle(&self, mut peer: Box<Peer>, leader: &mut Leader<'_>) -> bool {
-        let step = peer.go_on(leader.scratch);
-        self.serve(peer, step, leader)
+    fn take_turn(&self, turn: Turn, leader: &mut Leader<'_>) -> bool {
+        match turn {
+            Turn::Ready(peer) => self.serve(peer, Step::Ready, leader),
+            Turn::Waited(mut peer) => {
+                let step = peer.go_on(leader.scratch);
+                self.serve(peer, step, leader)
+            }
+            Turn::New(mut peer) => {
+                let mut step = peer.go_on(leader.scratch);
+                if step != Step::Receive || !peer.is_idle() {
+                    self.patience.was_rewarded();
+                } else if self.patience.await_request(&peer) {
+                    step = peer.go_on(leader.scratch);
+                }
+                self.serve(peer, step, leader)
+            }
+        }
     }
 
     /// Has the connection's requests answered, and leaves it to wait or to end. `false`: this thread leads no more.
@@ -449,11 +331,11 @@ impl Responder {
         loop {
             match step {
                 Step::Receive | Step::Send(_) | Step::Linger => {
-                    self.park(peer);
+                    self.table().insert(peer);
                     return leads;
                 }
                 Step::Close => {
-                    self.close(*peer);
+                    self.poller.close(*peer);
                     return leads;
                 }
                 Step::Ready => step = self.call(&mut peer, leader, &mut leads),
@@ -471,7 +353,7 @@ impl Responder {
         }
         let mean = Duration::from_nanos(u64::from(self.mean.load(Ordering::Relaxed)));
         if *leads && (self.parallel || mean > LONG) {
-            peer.unwatch(&self.epoll);
+            peer.unwatch(&self.poller.epoll);
             self.busy.fetch_add(1, Ordering::AcqRel);
             self.leadership.pass();
             *leads = false;

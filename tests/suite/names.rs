@@ -22,7 +22,7 @@ const LINES: [(&str, Option<(&str, &str)>); 12] = [
 ];
 
 /// Types that still are, to be taken apart.
-const SPREAD: [&str; 3] = ["Master", "Responder", "WorkerProcess"];
+const SPREAD: [&str; 2] = ["Master", "WorkerProcess"];
 
 #[test]
 fn no_type_name_stands_for_two_types() {

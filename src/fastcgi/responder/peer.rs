@@ -3,12 +3,13 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, Shutdown, recv};
 
+use super::super::clock::lately;
 use super::super::connection::{Awaits, Connection, Step};
 use super::super::exchange::FastcgiExchange;
 use super::super::limits::LINGER;
@@ -20,7 +21,7 @@ use super::super::{Limits, ResponderState};
 pub(super) struct Peer {
     link: Arc<Link>,
     /// When the connection is closed if nothing happens on it, and what for it waits until then.
-    deadline: Instant,
+    deadline: Duration,
     awaits: Awaits,
     /// For what it is in the epoll set; `None` when it is not.
     interest: Option<EpollFlags>,
@@ -48,7 +49,7 @@ impl Peer {
         turned_away: bool,
     ) -> Box<Self> {
         Box::new(Self {
-            deadline: Instant::now() + state.rules.limits.idle_timeout,
+            deadline: lately() + state.rules.limits.idle_timeout,
             link: Link::new(socket, Arc::clone(state), turned_away),
             awaits: Awaits::Request,
             interest: None,
@@ -94,7 +95,7 @@ impl Peer {
 
     /// Whether its time has passed, and with nothing waiting to be read: what came in time and finds all threads busy is
     /// not late.
-    pub(super) fn is_expired(&self, now: Instant) -> bool {
+    pub(super) fn is_expired(&self, now: Duration) -> bool {
         if now < self.deadline {
             return false;
         }
@@ -103,7 +104,7 @@ impl Peer {
     }
 
     /// It may wait no longer than until then.
-    pub(super) fn hasten(&mut self, latest: Instant) {
+    pub(super) fn hasten(&mut self, latest: Duration) {
         self.deadline = self.deadline.min(latest);
     }
 
@@ -138,7 +139,7 @@ impl Peer {
                 let flushed = link.flush(&mut connection);
                 if let Flushed::All | Flushed::Blocked(true) = flushed {
                     // A slow peer is not a silent one.
-                    self.deadline = Instant::now() + self.limits().io_timeout;
+                    self.deadline = lately() + self.limits().io_timeout;
                 }
                 reads && matches!(flushed, Flushed::Blocked(_))
             }
@@ -195,7 +196,7 @@ impl Peer {
         let step = connection.step();
         if step == Step::Linger {
             self.lingering = true;
-            self.deadline = Instant::now() + LINGER;
+            self.deadline = lately() + LINGER;
             if !self.link.shut_down(Shutdown::Write) {
                 return Step::Close;
             }
@@ -214,7 +215,7 @@ impl Peer {
             Awaits::Head => limits.header_timeout,
             Awaits::Progress => limits.io_timeout,
         };
-        self.deadline = Instant::now() + wait;
+        self.deadline = lately() + wait;
         self.awaits = awaits;
     }
 

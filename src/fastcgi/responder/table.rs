@@ -1,314 +1,464 @@
-//! What a responder watches: the connections that wait, and its doors, the listeners and the handoff channel.
+//! What a responder watches, under one lock: the connections that wait, in which order those that have something to tell
+//! have their turn, the doors, deadlines, and the end.
+//!
+//! # Who is next
+//!
+//! Who has waited longest. What the kernel reports is put in a queue in the order in which it became ready, and nothing
+//! more is asked for before the queue is empty: so nobody is served twice before everybody else that waits was once. The queue
+//! is the responder's and not a thread's: whoever leads next goes on with it. How long somebody waits at a door cannot be seen.
+//! Who was passed on by another worker has waited there already, for as long as all its threads are busy, and so goes first.
+//! Who has just connected takes turns with those that are here: nothing is accepted ahead, as it would be lost should this
+//! process be killed, while from the listeners any other can take it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::{OwnedFd, RawFd};
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::EpollEvent;
 
+use super::super::clock::lately;
+use super::super::connection::Step;
 use super::super::handoff::Note;
-use super::super::listener::{Accepted, Listener};
-use super::peer::{Peer, Unread};
-use super::{Idle, ReadySource, Responder};
-use crate::gateway::forked;
+use super::Idle;
+use super::doors::{Arrival, Doors, PAUSE};
+use super::peer::{DRAIN_GRACE, Peer, Unread};
+use super::poller::{Poller, ReadySource};
+use super::waiting::Waiting;
 
 /// How often deadlines are looked at while there are connections.
-pub(super) const SWEEP: Duration = Duration::from_secs(1);
+const SWEEP: Duration = Duration::from_secs(1);
 
-/// How long nothing is taken after the process ran out of descriptors or connections.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
+/// How often deadlines are looked at while the responder drains.
+const DRAIN_SWEEP: Duration = Duration::from_millis(100);
 
-/// How often the same trouble with new connections is told.
-const COMPLAINT: Duration = Duration::from_secs(10);
+/// How soon what the handoff channel had no room for is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Idle connections that are taken from the channel at once before others have their turn.
+const BATCH: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Connections that wait for an event, by descriptor.
-    pub(super) waiting: BTreeMap<RawFd, Box<Peer>>,
+    poller: Arc<Poller>,
+    pub(super) doors: Doors,
+    /// Connections that wait for an event.
+    pub(super) waiting: Waiting,
+    /// What has something to tell, in the order of its turns.
+    queue: VecDeque<ReadySource>,
     /// Connections whose requests are ready and have not found a thread.
-    pub(super) ready: VecDeque<Box<Peer>>,
-    pub(super) listeners: Vec<Listener>,
-    /// Whether the listeners are in the epoll set.
-    listening: bool,
-    /// Whether the handoff channel is.
-    pub(super) receiving: bool,
-    /// Until when the doors are shut, for want of descriptors or connections.
-    pub(super) paused: Option<Instant>,
-    /// Whether they are shut by order.
-    pub(super) held: bool,
-    /// Whether they are because all threads are busy: the watchdog leads.
-    pub(super) full: bool,
+    ready: VecDeque<Box<Peer>>,
     /// Connections that wait outside the epoll set, since the watchdog can do nothing for them.
     pub(super) benched: Vec<RawFd>,
     /// When to try again what the channel had no room for.
     pub(super) retry: Option<Instant>,
-    /// When trouble with new connections was last told.
-    complained: Option<Instant>,
     /// What is done with connections that become idle now that the end has begun.
-    pub(super) draining: Option<Idle>,
-    pub(super) next_sweep: Instant,
+    draining: Option<Idle>,
+    pub(super) next_sweep: Duration,
+}
+
+/// A connection whose turn it is.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// It has something to tell, or room for what is to be sent.
+    Waited(Box<Peer>),
+    /// It has just been taken from a listener.
+    New(Box<Peer>),
+    /// Its request is ready.
+    Ready(Box<Peer>),
 }
 
 impl Table {
-    pub(super) fn new(listeners: Vec<Listener>) -> Self {
+    pub(super) fn new(poller: Arc<Poller>, doors: Doors) -> Self {
         Self {
-            waiting: BTreeMap::new(),
+            poller,
+            doors,
+            waiting: Waiting::default(),
+            queue: VecDeque::new(),
             ready: VecDeque::new(),
-            listeners,
-            listening: false,
-            receiving: false,
-            paused: None,
-            held: false,
-            full: false,
             benched: Vec::new(),
             retry: None,
-            complained: None,
             draining: None,
-            next_sweep: Instant::now() + SWEEP,
+            next_sweep: lately() + SWEEP,
         }
     }
 
-    /// Tells of trouble with new connections, unless some was told lately.
-    pub(super) fn complain(&mut self, trouble: &str) {
-        let now = Instant::now();
-        if self.complained.is_none_or(|last| now >= last + COMPLAINT) {
-            self.complained = Some(now);
-            log::error!("{trouble}");
-        }
-    }
-}
+    // ---- Turns -----------------------------------------------------------------------------------------------------
 
-impl Responder {
-    /// Opens or shuts the doors as the table says. What nobody comes to take here is then left to others.
-    pub(super) fn arrange(&self, table: &mut Table) {
-        let shut = table.paused.is_some() || table.held || table.full || table.draining.is_some();
-        if shut {
-            if self.shut_doors(table) {
-                self.rouse(table);
-            }
-        } else if let Err(error) = self.open_doors(table) {
-            // What epoll_ctl(2) says of a descriptor that is closed, and of one that is a file's by now.
-            if matches!(error, Errno::EBADF | Errno::EPERM | Errno::EINVAL) {
-                self.lose("a listening socket", error, Idle::Pass);
-                self.abandon_listeners(table);
-                return;
-            }
-            table.complain(&format!("the listeners could not be watched: {error}"));
-            self.shut_doors(table);
-            table.paused = Some(Instant::now() + PAUSE);
-        }
-    }
-
-    /// Puts the listeners into the epoll set, and the handoff channel where there is room for more connections. With
-    /// EPOLLEXCLUSIVE a new connection wakes one of the processes that share a listener, the one that slept last.
-    pub(super) fn open_doors(&self, table: &mut Table) -> nix::Result<()> {
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-        if !table.listening {
-            table.listening = true;
-            for (index, listener) in table.listeners.iter().enumerate() {
-                let event = EpollEvent::new(flags, ReadySource::LISTENER | index as u64);
-                self.epoll.add(&listener.socket, event)?;
+    /// These events were reported.
+    pub(super) fn put(&mut self, events: &[EpollEvent]) {
+        for event in events {
+            match ReadySource::of(event.data()) {
+                ReadySource::Wake => {}
+                ReadySource::Handoff => self.queue.push_front(ReadySource::Handoff),
+                source => self.queue.push_back(source),
             }
         }
-        if let Some(handoff) = &self.handoff {
-            let room =
-                self.state.open.load(Ordering::Relaxed) < self.state.rules.limits.connections;
-            if room && !table.receiving {
-                table.receiving = true;
-                self.epoll
-                    .add(&handoff.from, EpollEvent::new(flags, ReadySource::HANDOFF))?;
-            } else if !room && table.receiving {
-                table.receiving = false;
-                let _ = self.epoll.delete(&handoff.from);
-                self.rouse(table);
+    }
+
+    /// Whose turn it is; nothing when the kernel is to be asked.
+    pub(super) fn next(&mut self) -> Option<Turn> {
+        self.look_at_end();
+        if let Some(peer) = self.ready.pop_front() {
+            return Some(Turn::Ready(peer));
+        }
+        while let Some(source) = self.queue.pop_front() {
+            let turn = match source {
+                ReadySource::Wake => None,
+                ReadySource::Connection(fd) => self.take(fd).map(Turn::Waited),
+                ReadySource::Handoff => self.receive().map(Turn::Waited),
+                ReadySource::Listener(index) => self.doors.welcome(index).map(Turn::New),
+            };
+            self.collect();
+            if turn.is_some() {
+                self.put_back(source);
+                return turn;
             }
         }
-        Ok(())
+        None
     }
 
-    /// Takes the doors out of the epoll set: by hand also where they are closed afterwards, as other processes have them
-    /// open. Whether any was in it.
-    pub(super) fn shut_doors(&self, table: &mut Table) -> bool {
-        let open = table.listening || table.receiving;
-        if table.listening {
-            table.listening = false;
-            for listener in &table.listeners {
-                let _ = self.epoll.delete(&listener.socket);
-            }
-        }
-        if let Some(handoff) = self.handoff.as_ref().filter(|_| table.receiving) {
-            table.receiving = false;
-            let _ = self.epoll.delete(&handoff.from);
-        }
-        open
-    }
-
-    /// Takes the listeners out of the epoll set and puts them back, upon which the kernel looks whether anybody waits.
-    pub(super) fn look_again(&self, table: &mut Table) {
-        if table.listening && self.shut_doors(table) {
-            self.arrange(table);
-        }
-    }
-
-    /// Takes nothing new for a moment.
-    pub(super) fn pause(&self, table: &mut Table) {
-        if table.paused.replace(Instant::now() + PAUSE).is_none() {
-            self.arrange(table);
-        }
-    }
-
-    /// Takes one new connection for the leader.
-    pub(super) fn welcome(&self, index: usize) -> Option<Box<Peer>> {
-        /// What the kernel goes on reporting of a closed descriptor cannot be taken out of the epoll set.
-        const STUCK: Duration = Duration::from_millis(1);
-        if self.is_lost() {
-            std::thread::sleep(STUCK);
-        }
-        let mut table = self.table();
-        if !table.listening {
-            return None;
-        }
-        match self.accept(&mut table, index) {
-            Ok(accepted) => accepted,
-            Err(Some(error)) => {
-                self.lose("a listening socket", error, Idle::Pass);
-                self.abandon_listeners(&mut table);
-                None
-            }
-            Err(None) => None,
-        }
-    }
-
-    /// Has nothing to do with the listeners any more. Their numbers may be those of other files by now, so that they are not
-    /// closed.
-    fn abandon_listeners(&self, table: &mut Table) {
-        self.shut_doors(table);
-        self.rouse(table);
-        for listener in table.listeners.drain(..) {
-            listener.abandon();
-        }
-    }
-
-    /// Takes one new connection: `Err` when there is none to be had at the moment, or, with an error, never again.
-    pub(super) fn accept(
-        &self,
-        table: &mut Table,
-        index: usize,
-    ) -> Result<Option<Box<Peer>>, Option<Errno>> {
-        let listener = table.listeners.get(index).ok_or(None)?;
-        let socket = match listener.accept(&self.allow) {
-            Accepted::Socket(socket) => socket,
-            Accepted::Refused => return Ok(None),
-            Accepted::Nothing => return Err(None),
-            Accepted::Exhausted => {
-                self.pause_exhausted(table);
-                return Err(None);
-            }
-            Accepted::Failed(error) => {
-                table.complain(&format!("a connection could not be taken: {error}"));
-                self.pause(table);
-                return Err(None);
-            }
-            Accepted::Broken(error) => return Err(Some(error)),
+    /// Others may wait at the door through which somebody has just come. Where nobody else has to wait for that, the
+    /// kernel knows without a try.
+    fn put_back(&mut self, door: ReadySource) {
+        let is_connection = |source: &ReadySource| matches!(source, ReadySource::Connection(_));
+        let Some(first) = self.queue.iter().position(is_connection) else {
+            return;
         };
-        let open = self.state.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let limit = self.state.rules.limits.connections;
-        if open > limit {
-            table.complain(
-                "all connections are in use (--max-connections): further requests are answered with 503; raise it, or \
-                 lower the web server's keep-alive",
-            );
+        match door {
+            ReadySource::Handoff => self.queue.push_front(door),
+            ReadySource::Listener(_) => self.queue.insert(first + 1, door),
+            ReadySource::Connection(_) | ReadySource::Wake => {}
         }
-        if open >= limit + self.state.turned_away {
-            self.pause(table);
-        }
-        Ok(Some(Peer::new(socket, &self.state, open > limit)))
-    }
-
-    /// Takes all who have connected, to wait for their requests.
-    pub(super) fn accept_all(&self, table: &mut Table) {
-        for index in 0..table.listeners.len() {
-            while let Ok(accepted) = self.accept(table, index) {
-                if let Some(connection) = accepted {
-                    self.insert(table, connection);
-                }
-            }
-        }
-    }
-
-    pub(super) fn pause_exhausted(&self, table: &mut Table) {
-        table.complain(
-            "no new connection can be taken: the process or the system has no descriptors or memory left; raise the limit \
-             of open files (ulimit -n, LimitNOFILE=) or lower --max-connections",
-        );
-        self.pause(table);
     }
 
     /// Takes a connection that has something to tell out of those that wait.
-    pub(super) fn take(&self, fd: RawFd) -> Option<Box<Peer>> {
-        let mut table = self.table();
-        let peer = table.waiting.remove(&fd)?;
-        let held = table.held && table.draining.is_none();
+    fn take(&mut self, fd: RawFd) -> Option<Box<Peer>> {
+        let peer = self.waiting.remove(fd)?;
+        let held = self.doors.held && self.draining.is_none();
         if held && peer.may_travel() && peer.unread() == Unread::Bytes {
-            return self.send_on(peer, Note::READABLE).err();
+            return self.poller.send_on(peer, Note::READABLE).err();
         }
         Some(peer)
     }
 
-    /// Takes a connection whose request is ready and has not found a thread before.
-    pub(super) fn take_ready(&self) -> Option<Box<Peer>> {
-        self.table().ready.pop_front()
+    /// Takes what other workers have sent: idle connections to wait here, and up to one on which something has come.
+    fn receive(&mut self) -> Option<Box<Peer>> {
+        for _ in 0..BATCH {
+            match self.doors.receive()? {
+                Arrival::Readable(peer) => return Some(peer),
+                Arrival::Idle(peer) => self.insert(peer),
+                Arrival::Nudge => {}
+            }
+        }
+        None
     }
 
-    /// Leaves the connection to wait for its next event.
-    pub(super) fn park(&self, peer: Box<Peer>) {
-        // The lock is held until the connection is in the table, so that whoever leads finds it there on its event.
-        self.insert(&mut self.table(), peer);
-    }
-
-    /// Does what [`Responder::park`] does.
-    pub(super) fn insert(&self, table: &mut Table, mut peer: Box<Peer>) {
-        let left = match table.draining {
-            Some(idle) if peer.is_idle() => self.dismiss(table, peer, idle),
+    /// Has the connection wait for its next event.
+    pub(super) fn insert(&mut self, mut peer: Box<Peer>) {
+        let left = match self.draining {
+            Some(idle) if peer.is_idle() => self.dismiss(peer, idle),
             Some(_) => {
-                self.hasten(&mut peer);
+                hasten(&mut peer);
                 Some(peer)
             }
             None => Some(peer),
         };
         if let Some(peer) = left {
-            self.watch_one(table, peer);
+            self.watch(peer);
         }
-    }
-
-    /// A connection of new socket, which this responder has from here on.
-    pub(super) fn adopt(&self, socket: OwnedFd) -> Box<Peer> {
-        self.state.open.fetch_add(1, Ordering::Relaxed);
-        Peer::new(socket, &self.state, false)
     }
 
     /// Puts the connection among those that wait, and into the epoll set.
-    pub(super) fn watch_one(&self, table: &mut Table, mut peer: Box<Peer>) {
-        if let Err(error) = peer.watch(&self.epoll) {
-            table.complain(&format!("a connection could not be watched: {error}"));
-            return self.close(*peer);
+    fn watch(&mut self, mut peer: Box<Peer>) {
+        if let Err(error) = peer.watch(&self.poller.epoll) {
+            self.doors
+                .complain(&format!("a connection could not be watched: {error}"));
+            return self.poller.close(*peer);
         }
-        table.waiting.insert(peer.fd(), peer);
+        self.waiting.insert(peer);
     }
 
-    /// Closes the connection.
-    pub(super) fn close(&self, peer: Peer) {
-        peer.close(&self.epoll, forked::has_forked());
+    fn insert_all(&mut self, all: VecDeque<Box<Peer>>) {
+        for peer in all {
+            self.insert(peer);
+        }
+    }
+
+    /// Opens or shuts the doors as is due.
+    pub(super) fn arrange(&mut self) {
+        self.doors.arrange();
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        let returned = self.doors.take_returned();
+        self.insert_all(returned);
+    }
+
+    /// Takes all who have connected, to wait for their requests.
+    pub(super) fn accept_all(&mut self) {
+        let all = self.doors.accept_all();
+        self.insert_all(all);
+    }
+
+    /// Whether there is anything to do with connections beside those whose requests run: some on which a request has
+    /// begun, or some to pass on.
+    pub(super) fn has_work(&self) -> bool {
+        let to_pass = self.poller.stopping() == Some(Idle::Pass)
+            && (self.draining.is_none() || !self.waiting.is_empty());
+        to_pass || !self.ready.is_empty() || self.waiting.iter().any(|peer| !peer.is_idle())
+    }
+
+    /// Whether the end has begun and nothing is left to do.
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_draining() && self.waiting.is_empty() && self.ready.is_empty()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    // ---- Deadlines and the end -------------------------------------------------------------------------------------
+
+    /// Begins the end where it was said, and arranges the doors.
+    fn look_at_end(&mut self) {
+        let stopping = self.poller.stopping();
+        // A request may still come on an idle connection for as long as the web server does not see it closed, so that at
+        // the end of all they stay until there is a thread.
+        let waits = self.doors.full && stopping == Some(Idle::Close);
+        if let Some(idle) = stopping.filter(|_| self.draining != stopping && !waits) {
+            self.drain(idle);
+        }
+        if waits && !self.doors.listeners.is_empty() {
+            // But nobody else comes in: a balancer is to find the port closed, and to turn to other hosts.
+            self.accept_all();
+            self.doors.listeners.clear();
+        }
+        self.arrange();
+    }
+
+    /// Does what is due before a wait for events, and says how long that may be.
+    pub(super) fn upkeep(&mut self) -> Option<Duration> {
+        self.look_at_end();
+        if self.waiting.is_empty() && self.doors.paused.is_none() {
+            let open = self.poller.state.open.load(Ordering::Relaxed);
+            return (open > 0).then_some(SWEEP);
+        }
+        let sweep = if self.is_draining() {
+            DRAIN_SWEEP
+        } else {
+            SWEEP
+        };
+        if self.doors.paused.is_some() || self.retry.is_some() {
+            let now = Instant::now();
+            if self.doors.paused.is_some_and(|until| now >= until) {
+                self.doors.end_pause(now);
+                self.collect();
+            }
+            if self.retry.is_some_and(|at| now >= at) {
+                self.retry = None;
+                self.send_on_again();
+            }
+        }
+        let now = lately();
+        if now >= self.next_sweep {
+            self.next_sweep = now + sweep;
+            self.sweep(now);
+        }
+        Some(match (self.retry, self.doors.paused) {
+            (Some(_), _) => RETRY,
+            (None, Some(_)) => PAUSE,
+            (None, None) => sweep,
+        })
+    }
+
+    /// Ends the connections whose time has come.
+    fn sweep(&mut self, now: Duration) {
+        for fd in self.waiting.those(|peer| peer.is_expired(now)) {
+            let Some(mut peer) = self.waiting.remove(fd) else {
+                continue;
+            };
+            match peer.expire(self.is_draining()) {
+                Step::Receive | Step::Send(_) | Step::Linger => self.insert(peer),
+                Step::Ready | Step::Close => self.poller.close(*peer),
+            }
+        }
+    }
+
+    /// Begins the end: closes the listeners, at the end of all after taking what has connected already, and parts with the
+    /// idle connections. From now on `insert` does so with those that become idle.
+    fn drain(&mut self, idle: Idle) {
+        self.draining = Some(idle);
+        self.doors.closed = true;
+        self.next_sweep = lately() + DRAIN_SWEEP;
+        self.arrange();
+        if idle == Idle::Close {
+            self.accept_all();
+            let sent = self.doors.receive_all();
+            self.insert_all(sent);
+        }
+        self.doors.paused = None;
+        self.doors.listeners.clear();
+        self.waiting.iter_mut().for_each(hasten);
+        self.dismiss_idle(idle);
+    }
+
+    fn dismiss_idle(&mut self, idle: Idle) {
+        for fd in self.waiting.those(Peer::is_idle) {
+            let Some(peer) = self.waiting.remove(fd) else {
+                continue;
+            };
+            if let Some(left) = self.dismiss(peer, idle) {
+                let full = idle == Idle::Pass && left.may_travel();
+                self.waiting.insert(left);
+                if full {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Parts with an idle connection of a draining responder; gives it back when it has to stay for now.
+    fn dismiss(&mut self, mut peer: Box<Peer>, idle: Idle) -> Option<Box<Peer>> {
+        match idle {
+            Idle::Pass => {
+                let left = self.poller.send_on(peer, Note::NOTHING).err();
+                if left.is_some() {
+                    self.retry_soon();
+                }
+                left
+            }
+            Idle::Close if peer.used => {
+                if peer.unread() == Unread::Bytes {
+                    return Some(peer);
+                }
+                self.poller.close(*peer);
+                None
+            }
+            Idle::Close => {
+                peer.hasten(lately() + DRAIN_GRACE);
+                Some(peer)
+            }
+        }
+    }
+
+    /// Has the leader try again in a moment what the channel had no room for.
+    fn retry_soon(&mut self) {
+        if self.poller.handoff.is_some() && self.retry.is_none() {
+            self.retry = Some(Instant::now() + RETRY);
+            // The leader may have begun a longer wait.
+            self.poller.notify();
+        }
+    }
+
+    fn send_on_again(&mut self) {
+        match self.draining {
+            Some(Idle::Pass) => self.dismiss_idle(Idle::Pass),
+            Some(Idle::Close) => {}
+            None => self.move_benched(),
+        }
+    }
+
+    // ---- While all threads are in requests -------------------------------------------------------------------------
+    //
+    // The watchdog leads then. It keeps the doors shut, so that other processes get what is new, and gives other workers the
+    // kept connections on which something comes. What it can do nothing for it takes out of the epoll set, where it would
+    // be reported over and over, until a thread leads again.
+
+    /// All threads are in requests from here on. `scratch`: for what lingering connections still send.
+    pub(super) fn begin_meanwhile(&mut self, scratch: &mut [u8]) {
+        self.doors.full = true;
+        self.arrange();
+        // Who came first is passed on first.
+        for source in std::mem::take(&mut self.queue) {
+            if let ReadySource::Connection(fd) = source {
+                self.move_on(fd, scratch);
+            }
+        }
+    }
+
+    /// A thread is free again.
+    pub(super) fn end_meanwhile(&mut self) {
+        self.doors.full = false;
+        for fd in std::mem::take(&mut self.benched) {
+            // It may be gone, and another in its place.
+            if let Some(peer) = self.waiting.remove(fd) {
+                self.watch(peer);
+            }
+        }
+        self.arrange();
+    }
+
+    /// Does for those that have something to tell what can be done without the application.
+    pub(super) fn move_all_on(&mut self, events: &[EpollEvent], scratch: &mut [u8]) {
+        for event in events {
+            if let ReadySource::Connection(fd) = ReadySource::of(event.data()) {
+                self.move_on(fd, scratch);
+            }
+        }
+    }
+
+    fn move_on(&mut self, fd: RawFd, scratch: &mut [u8]) {
+        let Some(mut peer) = self.waiting.remove(fd) else {
+            return;
+        };
+        if peer.needs_no_application() {
+            return match peer.go_on(scratch) {
+                Step::Close => self.poller.close(*peer),
+                Step::Receive | Step::Send(_) | Step::Linger => self.insert(peer),
+                Step::Ready => self.ready.push_back(peer),
+            };
+        }
+        if !peer.may_travel() {
+            return self.bench(peer);
+        }
+        match peer.unread() {
+            Unread::End => self.poller.close(*peer),
+            Unread::Nothing => self.watch(peer),
+            // At the end of all nobody may be left to take it.
+            Unread::Bytes if self.poller.stopping() == Some(Idle::Close) => self.bench(peer),
+            Unread::Bytes => {
+                if let Err(peer) = self.poller.send_on(peer, Note::READABLE) {
+                    self.bench(peer);
+                    self.retry_soon();
+                }
+            }
+        }
+    }
+
+    /// Has the connection wait outside the epoll set.
+    fn bench(&mut self, mut peer: Box<Peer>) {
+        peer.unwatch(&self.poller.epoll);
+        self.benched.push(peer.fd());
+        self.waiting.insert(peer);
+    }
+
+    /// Tries again to give away what the channel had no room for.
+    fn move_benched(&mut self) {
+        for fd in std::mem::take(&mut self.benched) {
+            let Some(peer) = self.waiting.remove(fd) else {
+                continue;
+            };
+            let left = if self.retry.is_none() {
+                self.poller.send_on(peer, Note::READABLE).err()
+            } else {
+                Some(peer)
+            };
+            if let Some(peer) = left {
+                if peer.may_travel() {
+                    self.retry_soon();
+                }
+                self.bench(peer);
+            }
+        }
     }
 }
 
-/// The timeout in the kernel's milliseconds, rounded up: a wait that ends too early would be begun again at once.
-pub(super) fn epoll_timeout(timeout: Option<Duration>) -> EpollTimeout {
-    let Some(timeout) = timeout else {
-        return EpollTimeout::NONE;
-    };
-    let up = Duration::from_millis(1) - Duration::from_nanos(1);
-    EpollTimeout::try_from(timeout.saturating_add(up)).unwrap_or(EpollTimeout::MAX)
+/// A draining responder does not wait long for requests that have begun and are not whole.
+fn hasten(peer: &mut Peer) {
+    if peer.is_unfinished() {
+        peer.hasten(lately() + DRAIN_GRACE);
+    }
 }

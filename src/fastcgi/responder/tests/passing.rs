@@ -34,7 +34,7 @@ fn a_draining_worker_passes_its_idle_connections_on() {
         b.until_connections(25);
         until("those that were used are known as such", || {
             let table = b.responder.table();
-            let used = table.waiting.values().filter(|it| it.used).count();
+            let used = table.waiting.iter().filter(|it| it.used).count();
             (table.waiting.len(), used) == (25, 20)
         });
         for client in &mut clients {
@@ -59,7 +59,7 @@ fn what_waits_at_the_listener_is_left_to_the_others_or_served_at_the_end_of_all(
         // At the end of all what has connected stays until there is a thread.
         if idle == Idle::Pass {
             until("the drain begins while all are busy", || {
-                a.responder.table().listeners.is_empty()
+                a.responder.table().doors.listeners.is_empty()
             });
             b.responder.replace_listeners(socket.share());
         }
@@ -192,7 +192,7 @@ fn what_is_received_counts_and_above_the_limit_nothing_is() {
         ..plan()
     });
     b.until_connections(2);
-    assert!(!b.responder.table().receiving);
+    assert!(!b.responder.table().doors.is_receiving());
     std::thread::scope(|scope| {
         for mut client in clients {
             // Only two are there at a time, but each that ends makes room.

@@ -196,7 +196,7 @@ impl ServedWorker {
     }
 
     pub(super) fn connections(&self) -> usize {
-        self.responder.state.open.load(Ordering::SeqCst)
+        self.responder.poller.state.open.load(Ordering::SeqCst)
     }
 
     /// Waits until so many connections are open here.
@@ -219,7 +219,7 @@ impl ServedWorker {
             until("a thread ends", || thread.is_finished());
             thread.join().unwrap();
         }
-        assert_eq!(self.responder.state.open.load(Ordering::SeqCst), 0);
+        assert_eq!(self.responder.poller.state.open.load(Ordering::SeqCst), 0);
         let served = self.served.lock().unwrap();
         served.clone()
     }
