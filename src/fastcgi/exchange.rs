@@ -13,9 +13,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::uio::readv;
 
 use super::connection::{Answered, Connection, Filled};
+use super::content::SentFile;
 use super::link::{Flushed, Got, Link};
 use super::record::{RecordType, write_record};
-use super::unsent::SentFile;
 use crate::gateway::{
     Exchange, FileSpan, KeptBytes, Page, Portion, Pushed, RequestBody, ResponseProgress,
     ResponseWriter, Variables,
@@ -36,6 +36,9 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 /// How often it is looked whether the web server still wants a response that goes on: it "stops within a second".
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether there is a place by now for the rest of a response: others' are moved to files meanwhile.
+const LOOK_FOR_PLACE: Duration = Duration::from_millis(10);
 
 /// Bytes of a body that are read straight to where they are wanted: fewer are not worth a call of their own.
 const MIN_DIRECT: usize = 4096;
@@ -205,7 +208,8 @@ impl FastcgiExchange {
             drop(connection);
             let mut events = PollFlags::POLLOUT;
             events.set(PollFlags::POLLIN, reads);
-            let wait = LOOK.min(until.saturating_duration_since(Instant::now()));
+            let often = if ends { LOOK_FOR_PLACE } else { LOOK };
+            let wait = often.min(until.saturating_duration_since(Instant::now()));
             let ready = wait_for(self.link.as_fd(), events, wait)?;
             connection = self.link.lock();
             if ready.contains(PollFlags::POLLIN) && self.readers.load(Ordering::Relaxed) == 0 {
@@ -221,12 +225,8 @@ impl FastcgiExchange {
             match self.link.flush(&mut connection) {
                 Flushed::All => return Ok(()),
                 Flushed::Lost => return Err(io::ErrorKind::BrokenPipe.into()),
-                Flushed::Blocked(true) => {
-                    until = Instant::now() + self.timeout();
-                    if ends && self.link.store(&mut connection) {
-                        return Ok(());
-                    }
-                }
+                Flushed::Blocked(_) if ends && self.link.store(&mut connection) => return Ok(()),
+                Flushed::Blocked(true) => until = Instant::now() + self.timeout(),
                 Flushed::Blocked(false) if Instant::now() >= until => {
                     connection.lose();
                     return Err(timed_out(self.timeout()));

@@ -20,6 +20,9 @@ use crate::gateway::{Page, forked};
 /// Bytes of a file that are read at once where the kernel cannot send them.
 const PIECE: usize = 64 * 1024;
 
+/// Bytes that are sent on one connection before the others have their turn.
+const FAIR: usize = 1024 * 1024;
+
 /// A connection and its socket.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -30,8 +33,9 @@ pub(super) struct Link {
     pub(super) queued: AtomicBool,
     /// Application threads that wait until everything has left, and send it.
     pub(super) waited_for: AtomicUsize,
-    /// Bytes of the budget for what slow peers have not taken that it has.
+    /// Bytes that it has of the budget for what slow peers have not taken, and beyond that while it is moved to a file.
     reserved: AtomicUsize,
+    moving: AtomicUsize,
 }
 
 /// How far sending went.
@@ -66,6 +70,7 @@ impl Link {
             queued: AtomicBool::new(false),
             waited_for: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
+            moving: AtomicUsize::new(0),
         })
     }
 
@@ -95,10 +100,10 @@ impl Link {
         }
     }
 
-    /// Sends what is to be sent, as far as that goes without a wait.
+    /// Sends what is to be sent, as far as that goes without a wait, and no more than is fair to others at once.
     pub(super) fn flush(&self, connection: &mut Connection) -> Flushed {
         let mut headers = Headers::new();
-        let mut some = false;
+        let mut all = 0;
         loop {
             let sent = match self.send_next(connection, &mut headers) {
                 Ok(Some(sent)) => sent,
@@ -107,7 +112,7 @@ impl Link {
                     return Flushed::All;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Flushed::Blocked(some);
+                    return Flushed::Blocked(all > 0);
                 }
                 Err(error) => {
                     let subject = connection.unsent().subject();
@@ -123,8 +128,11 @@ impl Link {
                     return Flushed::Lost;
                 }
             };
-            some = true;
+            all += sent;
             connection.unsent().advance(sent);
+            if all > FAIR && connection.has_unsent() {
+                return Flushed::Blocked(true);
+            }
         }
     }
 
@@ -182,26 +190,58 @@ impl Link {
         Ok(sent)
     }
 
-    /// Has the event loop send what is left, in memory if there is room for it and else in a file. `false` when there is
-    /// no place for it either.
-    pub(super) fn store(&self, connection: &mut Connection) -> bool {
-        let unsent = connection.unsent();
-        let memory = unsent.memory();
-        if self.state.unsent.reserve(memory) {
-            self.reserved.fetch_add(memory, Ordering::Relaxed);
+    /// Whether there is a place for what is left, so that the event loop can send it: in memory, or else in a file, to which it
+    /// is moved meanwhile.
+    pub(super) fn store(self: &Arc<Self>, connection: &mut Connection) -> bool {
+        let budget = &self.state.unsent;
+        let memory = connection.unsent().memory();
+        let more = memory.saturating_sub(self.reserved.load(Ordering::Relaxed));
+        if more == 0 || self.is_moving() {
             return true;
         }
-        let spilled = self.state.unsent.file().and_then(|file| unsent.spill(file));
-        if let Err(error) = &spilled {
-            self.state.unsent.complain(error);
+        if budget.reserve(more) {
+            self.reserved.fetch_add(more, Ordering::Relaxed);
+            return true;
         }
-        spilled.is_ok()
+        if connection.unsent().in_memory().is_empty() {
+            // Records alone: no more than a head, a few small blocks and what is bounded otherwise.
+            return true;
+        }
+        let Some(spiller) = self.state.spiller() else {
+            return false;
+        };
+        let moves = budget.reserve_moving(more);
+        if moves {
+            self.moving.store(more, Ordering::Relaxed);
+            spiller.move_soon(Arc::clone(self));
+        }
+        moves
+    }
+
+    /// Whether what is left is being moved to a file, and still wanted there.
+    pub(super) fn is_moving(&self) -> bool {
+        self.moving.load(Ordering::Relaxed) > 0
+    }
+
+    /// It was moved, or is not to be any more.
+    pub(super) fn end_moving(&self) {
+        let moving = self.moving.swap(0, Ordering::Relaxed);
+        self.state.unsent.release_moving(moving);
+    }
+
+    /// Forgets what is left, for others that may have it.
+    pub(super) fn give_up(&self) {
+        self.lock().lose();
+        self.release();
     }
 
     fn release(&self) {
         if self.reserved.load(Ordering::Relaxed) > 0 {
             let reserved = self.reserved.swap(0, Ordering::Relaxed);
             self.state.unsent.release(reserved);
+        }
+        if self.is_moving() {
+            self.end_moving();
         }
     }
 

@@ -1,8 +1,10 @@
 //! The FastCGI 1.0 protocol from the application's side, and a responder that serves it on many connections.
 //!
 //! From the wire inwards: `record` and `pairs` are the specification's units, `parser` turns bytes into events, `request` is
-//! what came of them, `response` the records of an answer, `unsent` what is to leave, and `connection` the phases in which the two stand to each other; none of
-//! these does I/O. `link` is a connection with its socket, `exchange` a request as the application core uses it,
+//! what came of them, `response` the records of an answer, `unsent` what is to leave, `content` the large part of that, and
+//! `connection` the phases in which the two stand to each other; none of these does I/O. `link` is a connection with its
+//! socket, `exchange` a request as the application core uses it, `sender` and `spiller` are threads that send and keep what web
+//! servers are slow to take,
 //! `responder` polls all connections and `leader` says which thread does, `handoff` is how responders of one service give
 //! each other connections. This floor has never heard of Python.
 //!
@@ -13,6 +15,7 @@ mod allow;
 mod budget;
 mod clock;
 mod connection;
+mod content;
 mod exchange;
 mod handoff;
 mod leader;
@@ -26,6 +29,7 @@ mod request;
 mod responder;
 mod response;
 mod sender;
+mod spiller;
 mod standard;
 mod unsent;
 
@@ -45,6 +49,7 @@ use budget::Budget;
 use record::Role;
 use request::BegunRequest;
 use sender::Sender;
+use spiller::Spiller;
 
 /// What all connections of a responder share.
 #[derive(Debug)]
@@ -58,6 +63,8 @@ struct ResponderState {
     unsent: Budget,
     /// Started by the first generator that yields fast enough; `None` where no thread is to be had.
     sender: OnceLock<Option<Arc<Sender>>>,
+    /// Started by the first response that there is no memory for, likewise.
+    spiller: OnceLock<Option<Arc<Spiller>>>,
 }
 
 impl ResponderState {
@@ -69,11 +76,18 @@ impl ResponderState {
             rules: Arc::new(Rules::new(limits)),
             open: AtomicUsize::new(0),
             sender: OnceLock::new(),
+            spiller: OnceLock::new(),
         }
     }
 
     fn sender(&self) -> Option<&Sender> {
         self.sender.get_or_init(|| Sender::start().ok()).as_deref()
+    }
+
+    fn spiller(&self) -> Option<&Spiller> {
+        self.spiller
+            .get_or_init(|| Spiller::start().ok())
+            .as_deref()
     }
 }
 

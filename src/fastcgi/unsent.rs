@@ -3,12 +3,17 @@
 //!
 //! What is put in here is always whole records, so that whatever comes behind it begins at a record's boundary.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IoSlice, Seek, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::IoSlice;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use super::record::{HEADER_LENGTH, Header, MAX_CONTENT, RecordType, write_record};
+use super::content::{Content, ContentSource, MemoryPart, SentFile, header, limited};
+use super::record::{HEADER_LENGTH, MAX_CONTENT, RecordType, write_record};
 use crate::gateway::KeptBytes;
 
 /// Records that are put together for one system call.
@@ -35,8 +40,6 @@ enum Piece {
     Records(Vec<u8>),
     /// STDOUT records that are made as they leave.
     Content(Content),
-    /// Records in a file, from this offset on, and how many bytes of them.
-    Spilled(OwnedFd, u64, u64),
 }
 
 impl fmt::Debug for Piece {
@@ -44,43 +47,8 @@ impl fmt::Debug for Piece {
         match self {
             Self::Records(bytes) => write!(f, "Records({})", bytes.len()),
             Self::Content(content) => write!(f, "Content({})", content.left),
-            Self::Spilled(_, _, left) => write!(f, "Spilled({left})"),
         }
     }
-}
-
-/// Content that becomes STDOUT records of this request.
-struct Content {
-    id: u16,
-    source: ContentSource,
-    /// Where in the source the next byte is, and how many are left from there on.
-    at: u64,
-    left: u64,
-    /// The record that has begun to leave.
-    record: Option<OpenRecord>,
-}
-
-enum ContentSource {
-    Bytes(KeptBytes),
-    File(SentFile),
-}
-
-/// A file that is sent.
-pub(super) struct SentFile {
-    pub(super) file: OwnedFd,
-    /// Of which request, for messages.
-    pub(super) subject: String,
-    /// What leaves in place of the response's end when the file ends before the length that was told; `None` where none was
-    /// and the file's end is that of the response.
-    pub(super) cut: Option<Vec<u8>>,
-}
-
-/// A record that has begun to leave: bytes of its header and of its content that have not.
-#[derive(Clone, Copy)]
-struct OpenRecord {
-    header: [u8; HEADER_LENGTH],
-    header_left: usize,
-    content_left: usize,
 }
 
 /// What leaves next.
@@ -153,7 +121,8 @@ impl Unsent {
     /// Puts the first `length` bytes of an object at the end, as records of STDOUT.
     pub(super) fn push_kept(&mut self, id: u16, bytes: KeptBytes, length: usize) {
         let length = length.min((*bytes).as_ref().len());
-        self.push_content(id, ContentSource::Bytes(bytes), 0, length as u64);
+        let bytes = ContentSource::Bytes(Arc::new(bytes));
+        self.push_content(id, bytes, 0, length as u64);
     }
 
     /// Puts a part of a file at the end, as records of STDOUT: so many bytes, or, where no length was told, all to its end.
@@ -168,9 +137,9 @@ impl Unsent {
             match piece {
                 Piece::Content(content) => match &content.source {
                     ContentSource::File(file) => Some(&file.subject),
-                    ContentSource::Bytes(_) => None,
+                    ContentSource::Bytes(_) | ContentSource::Moved(_) => None,
                 },
-                _ => None,
+                Piece::Records(_) => None,
             }
         }
         self.rest.iter().find_map(subject).unwrap_or_default()
@@ -192,11 +161,7 @@ impl Unsent {
     pub(super) fn memory(&self) -> usize {
         let piece = |piece: &Piece| match piece {
             Piece::Records(bytes) => bytes.capacity(),
-            Piece::Content(content) => match &content.source {
-                ContentSource::Bytes(bytes) => (**bytes).as_ref().len(),
-                ContentSource::File(_) => 0,
-            },
-            Piece::Spilled(..) => 0,
+            Piece::Content(content) => size_of::<Piece>() + content.memory(),
         };
         let held = self.first.capacity() * usize::from(self.sent < self.first.len());
         held + self.rest.iter().map(piece).sum::<usize>()
@@ -222,21 +187,15 @@ impl Unsent {
         for piece in self.rest.iter().take(RECORDS) {
             match piece {
                 Piece::Records(bytes) => slices.push(IoSlice::new(bytes)),
-                Piece::Spilled(file, at, left) => {
-                    if slices.is_empty() {
-                        return Next::File(file.as_fd(), *at, limited(*left));
-                    }
-                    break;
-                }
                 Piece::Content(content) => {
                     if let Some(record) = &content.record {
                         if record.header_left > 0 {
                             let from = HEADER_LENGTH - record.header_left;
                             slices.push(IoSlice::new(&record.header[from..]));
-                        } else if let (ContentSource::File(sent), true) =
-                            (&content.source, slices.is_empty())
+                        } else if let (Some(file), true) =
+                            (content.source.file(), slices.is_empty())
                         {
-                            return Next::File(sent.file.as_fd(), content.at, record.content_left);
+                            return Next::File(file, content.at, record.content_left);
                         }
                     }
                     let ContentSource::Bytes(bytes) = &content.source else {
@@ -245,7 +204,7 @@ impl Unsent {
                         }
                         break;
                     };
-                    let whole = (**bytes).as_ref();
+                    let whole = (***bytes).as_ref();
                     let mut at = usize::try_from(content.at).unwrap_or(usize::MAX);
                     let mut left = limited(content.left);
                     if let Some(record) = &content.record {
@@ -279,14 +238,13 @@ impl Unsent {
         for piece in self.rest.iter().take(RECORDS) {
             let content = match piece {
                 Piece::Records(_) => continue,
-                Piece::Spilled(..) => return,
                 Piece::Content(content) => content,
             };
             let begun = content
                 .record
                 .map_or(0, |record| record.content_left as u64);
             let mut left = content.left - begun;
-            if matches!(content.source, ContentSource::File(_)) {
+            if content.source.file().is_some() {
                 if content.record.is_none() {
                     headers.push(header(content.id, left));
                 }
@@ -320,13 +278,6 @@ impl Unsent {
                     self.rest.pop_front();
                     continue;
                 }
-                Piece::Spilled(_, at, left) => {
-                    let taken = count.min(limited(*left));
-                    *at += taken as u64;
-                    *left -= taken as u64;
-                    count -= taken;
-                    *left == 0
-                }
                 Piece::Content(content) => {
                     count = content.advance(count);
                     content.left == 0
@@ -345,14 +296,8 @@ impl Unsent {
     /// looked at before.
     pub(super) fn file_at_record(&self) -> Option<(BorrowedFd<'_>, u64, usize)> {
         self.rest.iter().find_map(|piece| match piece {
-            Piece::Content(content) => match (&content.source, content.record) {
-                (ContentSource::File(sent), None) => {
-                    let length = limited(content.left.min(MAX_CONTENT as u64));
-                    Some((sent.file.as_fd(), content.at, length))
-                }
-                _ => None,
-            },
-            _ => None,
+            Piece::Content(content) => content.file_at_record(),
+            Piece::Records(_) => None,
         })
     }
 
@@ -362,10 +307,8 @@ impl Unsent {
     /// When it has come to its end, and more was promised by the response's length: the response is cut there.
     pub(super) fn file_gave(&mut self, bytes: &[u8]) -> Result<(), FileEnded> {
         let is_it = |piece: &Piece| match piece {
-            Piece::Content(content) => {
-                matches!(content.source, ContentSource::File(_)) && content.record.is_none()
-            }
-            _ => false,
+            Piece::Content(content) => content.file_at_record().is_some(),
+            Piece::Records(_) => false,
         };
         let Some(index) = self.rest.iter().position(is_it) else {
             return Ok(());
@@ -377,7 +320,7 @@ impl Unsent {
         if bytes.is_empty() {
             let cut = match &mut content.source {
                 ContentSource::File(file) => file.cut.take(),
-                ContentSource::Bytes(_) => None,
+                ContentSource::Bytes(_) | ContentSource::Moved(_) => None,
             };
             let Some(cut) = cut else {
                 self.rest.remove(index);
@@ -402,260 +345,43 @@ impl Unsent {
     pub(super) fn abandon(&mut self) {
         for piece in &mut self.rest {
             if let Piece::Content(content) = piece {
-                content.left = content
-                    .record
-                    .map_or(0, |record| record.content_left as u64);
+                content.abandon();
             }
         }
         self.rest.retain(|piece| match piece {
             Piece::Content(content) => content.left > 0 || content.record.is_some(),
-            _ => true,
+            Piece::Records(_) => true,
         });
     }
 
-    /// Writes all that lies in memory to `file`, from its start on, and keeps that instead.
-    ///
-    /// # Errors
-    /// When it cannot be written: everything is as it was.
-    pub(super) fn spill(&mut self, mut file: std::fs::File) -> io::Result<()> {
-        let mut written = 0u64;
-        let mut copy = Self::default();
-        // Files are sent from where they are: what is in front of the first of them moves.
-        let count = self
-            .rest
-            .iter()
-            .take_while(|piece| match piece {
-                Piece::Records(_) => true,
-                Piece::Content(content) => matches!(content.source, ContentSource::Bytes(_)),
-                Piece::Spilled(..) => false,
-            })
-            .count();
-        let mut write = |bytes: &[u8]| -> io::Result<()> {
-            written += bytes.len() as u64;
-            file.write_all(bytes)
+    /// What lies in memory and can be moved to a file: the content. Records are small.
+    pub(super) fn in_memory(&self) -> Vec<MemoryPart> {
+        let part = |piece: &Piece| match piece {
+            Piece::Content(content) => content.in_memory(),
+            Piece::Records(_) => None,
         };
-        write(&self.first[self.sent..])?;
-        for piece in self.rest.iter().take(count) {
-            match piece {
-                Piece::Records(bytes) => write(bytes)?,
-                Piece::Content(content) => content.write_all(&mut write)?,
-                Piece::Spilled(..) => {}
-            }
-        }
-        file.rewind()?;
-        if written > 0 {
-            copy.rest.push_back(Piece::Spilled(file.into(), 0, written));
-        }
-        copy.rest.extend(self.rest.drain(..).skip(count));
-        *self = copy;
-        Ok(())
-    }
-}
-
-impl Content {
-    /// So many bytes of its records have left; gives back what is not of them.
-    fn advance(&mut self, mut count: usize) -> usize {
-        while count > 0 && self.left > 0 {
-            let record = self.record.get_or_insert_with(|| OpenRecord {
-                header: header(self.id, self.left),
-                header_left: HEADER_LENGTH,
-                content_left: limited(self.left.min(MAX_CONTENT as u64)),
-            });
-            let taken = count.min(record.header_left);
-            record.header_left -= taken;
-            count -= taken;
-            let taken = count.min(record.content_left);
-            record.content_left -= taken;
-            count -= taken;
-            self.at += taken as u64;
-            self.left -= taken as u64;
-            if record.header_left == 0 && record.content_left == 0 {
-                self.record = None;
-            }
-        }
-        count
+        self.rest.iter().filter_map(part).collect()
     }
 
-    /// Writes its records; of a file, nothing.
-    fn write_all(&self, write: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let ContentSource::Bytes(bytes) = &self.source else {
-            return Ok(());
-        };
-        let from = usize::try_from(self.at).unwrap_or(usize::MAX);
-        let mut content = &(**bytes).as_ref()[from..from + limited(self.left)];
-        if let Some(record) = &self.record {
-            write(&record.header[HEADER_LENGTH - record.header_left..])?;
-            let (piece, rest) = content.split_at(record.content_left);
-            write(piece)?;
-            content = rest;
-        }
-        for piece in content.chunks(MAX_CONTENT) {
-            write(&header(self.id, piece.len() as u64))?;
-            write(piece)?;
-        }
-        Ok(())
-    }
-}
-
-/// The header of the next record of so many bytes of content or less.
-fn header(id: u16, left: u64) -> [u8; HEADER_LENGTH] {
-    let length = left.min(MAX_CONTENT as u64);
-    let length = u16::try_from(length).expect("MAX_CONTENT fits a record");
-    Header::new(RecordType::Stdout, id, length).bytes()
-}
-
-fn limited(count: u64) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::FileExt;
-
-    use super::super::record::{MAX_CONTENT, RecordType, write_record};
-    use super::{Headers, Next, SentFile, Unsent};
-    use proptest::prelude::{any, prop, prop_assert_eq, proptest};
-
-    /// Sends everything in steps of these sizes, over and over.
-    fn drain(unsent: &mut Unsent, steps: &[usize]) -> Vec<u8> {
-        let (mut out, mut headers) = (Vec::new(), Headers::new());
-        for step in steps.iter().cycle() {
-            let taken = match unsent.next(&mut headers) {
-                Next::Nothing => break,
-                Next::Bytes(slices) => {
-                    let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-                    let taken = all.len().min(*step);
-                    out.extend_from_slice(&all[..taken]);
-                    taken
+    /// These parts of what lay in memory were written to `file`, from these offsets on: what of them has not left meanwhile
+    /// leaves from there.
+    pub(super) fn move_to(&mut self, file: &Arc<OwnedFd>, parts: &[(MemoryPart, u64)]) {
+        let mut parts = parts.iter();
+        let mut moved: VecDeque<Piece> = VecDeque::with_capacity(self.rest.len());
+        for mut piece in self.rest.drain(..) {
+            if let Piece::Content(content) = &mut piece {
+                if matches!(content.source, ContentSource::Bytes(_)) {
+                    // In their order, and those in front may have left.
+                    parts.any(|(part, offset)| content.move_to(file, part, *offset));
                 }
-                Next::File(file, at, most) => {
-                    let mut piece = vec![0; most.min(*step)];
-                    let file: std::fs::File = file.try_clone_to_owned().unwrap().into();
-                    let taken = file.read_at(&mut piece, at).unwrap();
-                    out.extend_from_slice(&piece[..taken]);
-                    taken
-                }
-            };
-            unsent.advance(taken);
-        }
-        assert!(unsent.is_empty());
-        out
-    }
-
-    fn stdout(out: &mut Vec<u8>, bytes: &[u8]) {
-        for piece in bytes.chunks(MAX_CONTENT) {
-            write_record(out, RecordType::Stdout, 1, piece);
-        }
-    }
-
-    fn some(length: usize) -> Vec<u8> {
-        (0..=250).cycle().take(length).collect()
-    }
-
-    /// A queue of all kinds of pieces of these lengths, and the bytes that it is to give.
-    fn queue(lengths: &[(u8, usize)], file: &std::fs::File) -> (Unsent, Vec<u8>) {
-        let (mut unsent, mut expected) = (Unsent::default(), Vec::new());
-        for &(kind, length) in lengths {
-            let bytes = some(length);
-            match kind % 3 {
-                0 => {
-                    write_record(
-                        unsent.records(),
-                        RecordType::Stderr,
-                        1,
-                        &bytes[..length % 60_000],
-                    );
-                    write_record(
-                        &mut expected,
-                        RecordType::Stderr,
-                        1,
-                        &bytes[..length % 60_000],
-                    );
-                }
-                1 => {
-                    unsent.push_kept(1, Box::new(bytes.clone()), length);
-                    stdout(&mut expected, &bytes);
-                }
-                _ => {
-                    unsent.push_file(1, sent(file, true), 0, length as u64);
-                    stdout(&mut expected, &bytes);
+                if let Some(Piece::Content(before)) = moved.back_mut() {
+                    if before.join(content) {
+                        continue;
+                    }
                 }
             }
+            moved.push_back(piece);
         }
-        (unsent, expected)
-    }
-
-    fn file() -> std::fs::File {
-        let file = tempfile::tempfile().unwrap();
-        file.write_all_at(&some(300_000), 0).unwrap();
-        file
-    }
-
-    fn sent(file: &std::fs::File, told: bool) -> SentFile {
-        SentFile {
-            file: file.try_clone().unwrap().into(),
-            subject: String::new(),
-            cut: told.then(|| b"cut".to_vec()),
-        }
-    }
-
-    #[test]
-    fn a_file_that_ends_early_ends_the_response_only_where_no_length_was_told() {
-        let file = file();
-        for told in [false, true] {
-            let mut unsent = Unsent::default();
-            unsent.push_file(1, sent(&file, told), 299_990, 500);
-            unsent.records().extend_from_slice(b"end");
-            let (_, at, length) = unsent.file_at_record().unwrap();
-            assert_eq!(
-                (at, length),
-                (299_990, if told { 500 } else { MAX_CONTENT })
-            );
-            let last = &some(300_000)[299_990..];
-            unsent.file_gave(last).unwrap();
-            assert_eq!(unsent.file_gave(&[]).is_err(), told);
-            let mut expected = Vec::new();
-            stdout(&mut expected, last);
-            expected.extend_from_slice(if told { b"cut" } else { b"end" });
-            assert_eq!(drain(&mut unsent, &[7]), expected);
-        }
-    }
-
-    #[test]
-    fn an_abandoned_response_ends_with_a_whole_record() {
-        let (mut unsent, expected) = queue(&[(1, 200_000), (0, 10)], &file());
-        unsent.advance(100);
-        unsent.abandon();
-        let mut all = expected[..100].to_vec();
-        all.extend(drain(&mut unsent, &[33]));
-        let mut end = Vec::new();
-        stdout(&mut end, &some(MAX_CONTENT));
-        write_record(&mut end, RecordType::Stderr, 1, &some(10));
-        assert_eq!(all, end);
-    }
-
-    proptest! {
-        #[test]
-        fn any_pieces_leave_as_their_records_in_steps_of_any_size(
-            lengths in prop::collection::vec((any::<u8>(), 0usize..200_000), 0..6),
-            steps in prop::collection::vec(1usize..150_000, 1..6),
-            before in 0usize..300_000,
-            spills in any::<bool>(),
-        ) {
-            let (mut unsent, expected) = queue(&lengths, &file());
-            let mut out = Vec::new();
-            let mut headers = Headers::new();
-            if let Next::Bytes(slices) = unsent.next(&mut headers) {
-                let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-                let count = all.len().min(before);
-                out.extend_from_slice(&all[..count]);
-                unsent.advance(count);
-            }
-            if spills {
-                unsent.spill(tempfile::tempfile().unwrap()).unwrap();
-            }
-            out.extend(drain(&mut unsent, &steps));
-            prop_assert_eq!(out, expected);
-        }
+        self.rest = moved;
     }
 }

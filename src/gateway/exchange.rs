@@ -25,7 +25,7 @@ pub struct FileSpan<'a> {
 }
 
 /// Bytes that the transport may keep until the peer has taken them, without a copy.
-pub type KeptBytes = Box<dyn AsRef<[u8]> + Send>;
+pub type KeptBytes = Box<dyn AsRef<[u8]> + Send + Sync>;
 
 /// What became of bytes that the application wanted to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

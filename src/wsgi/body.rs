@@ -54,6 +54,8 @@ struct KeptBlock {
 // SAFETY: a bytes object does not change and does not move, and it lives for as long as the reference in `block`, so its
 // bytes may be read by any thread, with or without Python's lock.
 unsafe impl Send for KeptBlock {}
+// SAFETY: as above; nothing in it changes.
+unsafe impl Sync for KeptBlock {}
 
 impl AsRef<[u8]> for KeptBlock {
     fn as_ref(&self) -> &[u8] {

@@ -211,3 +211,93 @@ fn an_abort_and_a_vanished_peer_end_an_iterable_that_goes_on() {
     }
     plain_is_answered(&gateway);
 }
+
+/// How much the worker's memory has grown, once what can be moved to files is there: asked between plain requests.
+#[track_caller]
+fn grows_by_less_than(gateway: &Gateway, before: u64, most: u64) {
+    gateway.wait_for(&format!("memory has grown by less than {most} KiB"), || {
+        plain_is_answered(gateway);
+        (gateway.rss_kib() < before + most).then_some(())
+    });
+}
+
+/// Beyond `--max-unsent` the rest of responses is in files: of many that are not taken, and of one that is larger by itself.
+#[test]
+fn what_is_more_than_max_unsent_is_in_a_file() {
+    let gateway = gateway(&["--threads", "1", "--max-unsent", "2M"]);
+    plain_is_answered(&gateway);
+    let before = gateway.rss_kib();
+    let size = 4_000_000;
+    let kinds = ["list", "tuple", "shared", "last"];
+    let peers: Vec<Connection> = (0..20)
+        .map(|peer| asked(&gateway, &format!("/{}?{size}", kinds[peer % kinds.len()])))
+        .collect();
+    grows_by_less_than(&gateway, before, 24 * 1024);
+    for peer in peers {
+        is_whole(peer, size);
+    }
+    plain_is_answered(&gateway);
+}
+
+/// And so is that of a response that has failed; where there is no place it is cut sooner.
+#[test]
+fn the_rest_of_a_failed_response_counts() {
+    let gateway = gateway(&["--threads", "1", "--max-unsent", "2M"]);
+    plain_is_answered(&gateway);
+    let before = gateway.rss_kib();
+    let peers: Vec<Connection> = (0..20)
+        .map(|_| asked(&gateway, "/failing?4000000"))
+        .collect();
+    grows_by_less_than(&gateway, before, 24 * 1024);
+    for mut peer in peers {
+        let taken = peer.read_to_eof();
+        assert!(taken.len() < 4_100_000);
+        assert!(
+            !taken
+                .windows(8)
+                .any(|head| head[..5] == [1, END_REQUEST, 0, 1, 0]),
+            "a clean end"
+        );
+    }
+    plain_is_answered(&gateway);
+}
+
+/// A disk that is full: one response waits in memory for a place, the next one's thread for its peer. Said once.
+#[test]
+fn a_full_disk_makes_threads_wait() {
+    // Blocks of 512 bytes; the signal that goes with it is ignored by Python.
+    let gateway = Gateway::builder("slow_peers:application")
+        .args(["--threads", "1", "--max-unsent", "1M"])
+        .shell("ulimit -f 1000; exec \"$@\"")
+        .start();
+    let first = asked(&gateway, "/list?40000000");
+    plain_is_answered(&gateway);
+    gateway.wait_for_log("cannot be put into a temporary file");
+    let second = asked(&gateway, "/list?3000000");
+    let third = asked(&gateway, "/list?3000000");
+    let mut plain = asked(&gateway, "/plain");
+    is_whole(second, 3_000_000);
+    is_whole(third, 3_000_000);
+    assert_eq!(plain.response(1).expect(200).text(), "plain");
+    is_whole(first, 40_000_000);
+    let told = gateway
+        .log()
+        .matches("cannot be put into a temporary file")
+        .count();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn a_tmpdir_that_cannot_be_used_is_named_once() {
+    let gateway = Gateway::builder("slow_peers:application")
+        .args(["--threads", "1", "--max-unsent", "1M"])
+        .env("TMPDIR", "/nonexistent/folder")
+        .start();
+    for _ in 0..3 {
+        let peer = asked(&gateway, "/list?3000000");
+        plain_is_answered(&gateway);
+        gateway.wait_for_log("TMPDIR=/nonexistent/folder");
+        is_whole(peer, 3_000_000);
+    }
+    assert_eq!(gateway.log().matches("/nonexistent/folder").count(), 1);
+}

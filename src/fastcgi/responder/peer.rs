@@ -168,7 +168,13 @@ impl Peer {
         let variables = exchange.into_variables();
         let mut connection = link.lock();
         connection.finish(variables, is_nginx);
-        self.settle(&mut connection)
+        let step = self.settle(&mut connection);
+        if connection.has_unsent() && !link.store(&mut connection) {
+            // Of a response that has failed, or the application's thread would have waited. Less of it is no loss.
+            connection.unsent().abandon();
+            return self.settle(&mut connection);
+        }
+        step
     }
 
     /// Ends what it waits for, since the time is over. `ending`: the responder is about to end.
@@ -268,6 +274,7 @@ impl Peer {
         if elsewhere || self.travelled || self.is_shared() {
             self.unwatch(epoll);
             self.link.shut_down(Shutdown::Both);
+            self.link.give_up();
         }
     }
 }
