@@ -101,7 +101,8 @@ pub(super) struct FileEnded;
 
 impl Unsent {
     pub(super) fn is_empty(&self) -> bool {
-        self.sent == self.first.len() && self.rest.is_empty()
+        let is_nothing = |piece: &Piece| matches!(piece, Piece::Records(bytes) if bytes.is_empty());
+        self.sent == self.first.len() && self.rest.iter().all(is_nothing)
     }
 
     /// The place at the end of the queue for more records: whole ones.
@@ -129,7 +130,7 @@ impl Unsent {
     /// Whether no more answers wait than a web server has a reason for. One that asks, and does not read, would otherwise have
     /// us keep any number of them.
     pub(super) fn has_room_for_answers(&self) -> bool {
-        self.answers < MAX_BESIDE
+        self.answers < MAX_BESIDE || self.is_empty()
     }
 
     /// Puts reports of the application at the end. There has to be room for them, but they need not fit.
@@ -139,11 +140,14 @@ impl Unsent {
 
     /// Whether so little of what was reported waits that more may.
     pub(super) fn has_room_for_reports(&self) -> bool {
-        self.reports < MAX_BESIDE
+        self.reports < MAX_BESIDE || self.is_empty()
     }
 
     /// Puts records at the end, and says how many bytes they have.
     fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        if self.is_empty() {
+            (self.answers, self.reports) = (0, 0);
+        }
         let out = self.records();
         let before = out.len();
         write(out);
@@ -221,6 +225,8 @@ impl Unsent {
         }
         for piece in self.rest.iter().take(RECORDS) {
             match piece {
+                // A place that was asked for and not used.
+                Piece::Records(bytes) if bytes.is_empty() => {}
                 Piece::Records(bytes) => slices.push(IoSlice::new(bytes)),
                 Piece::Spilled(file, at, left) => {
                     if slices.is_empty() {
@@ -335,9 +341,6 @@ impl Unsent {
             if done {
                 self.rest.pop_front();
             }
-        }
-        if self.is_empty() {
-            (self.answers, self.reports) = (0, 0);
         }
     }
 
@@ -512,14 +515,17 @@ fn limited(count: u64) -> usize {
 mod tests {
     use std::os::unix::fs::FileExt;
 
-    use super::super::record::{MAX_CONTENT, RecordType, write_record};
-    use super::{Headers, Next, SentFile, Unsent};
+    use super::super::record::{HEADER_LENGTH, MAX_CONTENT, RecordType, write_record};
+    use super::{Headers, MAX_BESIDE, Next, SentFile, Unsent};
     use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
     /// Sends everything in steps of these sizes, over and over.
     fn drain(unsent: &mut Unsent, steps: &[usize]) -> Vec<u8> {
         let (mut out, mut headers) = (Vec::new(), Headers::new());
         for step in steps.iter().cycle() {
+            if unsent.is_empty() {
+                break;
+            }
             let taken = match unsent.next(&mut headers) {
                 Next::Nothing => break,
                 Next::Bytes(slices) => {
@@ -536,6 +542,7 @@ mod tests {
                     taken
                 }
             };
+            assert!(taken > 0, "something is to be sent, and there is nothing");
             unsent.advance(taken);
         }
         assert!(unsent.is_empty());
@@ -622,6 +629,19 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_have_left_do_not_count_when_the_rest_is_abandoned() {
+        let mut unsent = Unsent::default();
+        let answers = MAX_BESIDE - HEADER_LENGTH;
+        unsent.put_answer(|out| write_record(out, RecordType::UnknownType, 0, &some(answers)));
+        unsent.push_kept(1, Box::new(some(100)), 100);
+        assert!(!unsent.has_room_for_answers());
+        unsent.advance(MAX_BESIDE);
+        assert!(!unsent.has_room_for_answers());
+        unsent.abandon();
+        assert!(unsent.is_empty() && unsent.has_room_for_answers());
+    }
+
+    #[test]
     fn an_abandoned_response_ends_with_a_whole_record() {
         let (mut unsent, expected) = queue(&[(1, 200_000), (0, 10)], &file());
         unsent.advance(100);
@@ -632,6 +652,17 @@ mod tests {
         stdout(&mut end, &some(MAX_CONTENT));
         write_record(&mut end, RecordType::Stderr, 1, &some(10));
         assert_eq!(all, end);
+    }
+
+    #[test]
+    fn a_place_for_records_that_is_not_used_is_nothing_to_send() {
+        let mut unsent = Unsent::default();
+        unsent.push_kept(1, Box::new(*b"kept"), 4);
+        let _ = unsent.records();
+        let length = HEADER_LENGTH + 4;
+        assert_eq!(drain(&mut unsent, &[length]).len(), length);
+        let _ = unsent.records();
+        assert!(unsent.is_empty());
     }
 
     proptest! {
