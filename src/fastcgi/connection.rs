@@ -41,6 +41,8 @@ pub(super) struct Connection {
     rules: Arc<Rules>,
     /// Whether the responder was full when it came: its request gets a 503 page.
     turned_away: bool,
+    /// Whether the web server has closed its side.
+    has_ended: bool,
     /// Counts requests: whoever still has one that has ended can tell by it.
     turn: u64,
 }
@@ -81,8 +83,12 @@ pub(super) enum InputError {
     Malformed,
     /// It is larger than `--max-body`.
     TooLarge,
-    /// The web server has closed its side, or the connection is lost.
+    /// The web server has closed its side.
     Gone,
+    /// The connection is lost: nothing can be sent either, as a record may have been cut anywhere.
+    Lost,
+    /// The response was broken off, and nothing may stand behind the break.
+    Broken,
     /// The request was answered in the application's place.
     Answered,
 }
@@ -145,6 +151,18 @@ pub enum Answered {
     TooLate,
 }
 
+/// Bytes that a connection holds.
+#[cfg(test)]
+#[derive(Debug)]
+struct Held {
+    /// Of what was read and is not parsed.
+    ahead: usize,
+    /// Of a request's body.
+    body: usize,
+    /// Of what is to be sent.
+    unsent: usize,
+}
+
 impl Connection {
     pub(super) fn new(rules: Arc<Rules>, turned_away: bool) -> Self {
         Self {
@@ -153,6 +171,7 @@ impl Connection {
             unsent: Unsent::default(),
             rules,
             turned_away,
+            has_ended: false,
             turn: 0,
         }
     }
@@ -195,6 +214,23 @@ impl Connection {
         }
     }
 
+    /// Bytes that it holds.
+    #[cfg(test)]
+    fn held(&self) -> Held {
+        let body = match &self.phase {
+            Phase::Head(_, request)
+            | Phase::Body(_, request)
+            | Phase::Ready(_, request)
+            | Phase::Answering(_, request) => request.body.held(),
+            _ => 0,
+        };
+        Held {
+            ahead: self.ahead.len(),
+            body,
+            unsent: self.unsent.memory(),
+        }
+    }
+
     // ---- What the web server sends ---------------------------------------------------------------------------------
 
     /// Takes in what was read.
@@ -225,13 +261,14 @@ impl Connection {
 
     /// The web server has closed its side.
     pub(super) fn end_of_input(&mut self) {
+        self.has_ended = true;
+        if matches!(self.phase, Phase::Ready(..) | Phase::Answering(..)) {
+            // What has come of the body is still read.
+            return self.read_ahead();
+        }
         self.ahead.clear();
         self.phase = match std::mem::replace(&mut self.phase, Phase::Lost) {
-            Phase::Ready(_, request) => Phase::Ready(BodySource::Failed(InputError::Gone), request),
-            Phase::Answering(BodySource::Open(_), request) => {
-                Phase::Answering(BodySource::Failed(InputError::Gone), request)
-            }
-            Phase::Answering(input, request) => Phase::Answering(input, request),
+            same @ (Phase::Ready(..) | Phase::Answering(..)) => same,
             // It may have shut down its sending side only, and read the rest.
             Phase::Sending(_, id, goodbye) => Phase::Sending(None, id, goodbye),
             Phase::Between(_) | Phase::Closing(_) | Phase::Lost => Phase::Lost,
@@ -250,7 +287,7 @@ impl Connection {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Lost) {
             Phase::Answering(_, mut request) => {
                 request.progress.fail();
-                Phase::Answering(BodySource::Failed(InputError::Gone), request)
+                Phase::Answering(BodySource::Failed(InputError::Lost), request)
             }
             _ => Phase::Lost,
         };
@@ -323,7 +360,7 @@ impl Connection {
         waits: bool,
     ) -> Result<(Parser, Option<Event<'a>>), Fault> {
         loop {
-            if !self.unsent.has_room_for_answers() || waits && is_of_the_next(&parser, input) {
+            if !self.unsent.has_room_for_answers() || waits && parser.may_begin_request(input) {
                 return Ok((parser, None));
             }
             let (back, event) = if waits {
@@ -642,7 +679,11 @@ impl Connection {
             Some(InputError::Answered) => {
                 Err(io::Error::new(io::ErrorKind::ConnectionAborted, ANSWERED))
             }
-            Some(InputError::Gone) => Err(cut_short(
+            Some(InputError::Broken) => Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the response was cut, and the request has ended with it",
+            )),
+            Some(InputError::Gone | InputError::Lost) => Err(cut_short(
                 "the web server closed the connection in the middle of the request's body",
             )),
         }
@@ -663,7 +704,9 @@ impl Connection {
     /// Whether more may be read while the application has the request: what it has not consumed stays bounded.
     pub(super) fn has_room(&self) -> bool {
         match &self.phase {
-            Phase::Answering(BodySource::Open(_), request) if !self.is_held_up() => {
+            Phase::Answering(BodySource::Open(_), request)
+                if !self.is_held_up() && !self.has_ended =>
+            {
                 request.body.here().len() + self.ahead.len() < AHEAD
             }
             _ => false,
@@ -686,6 +729,9 @@ impl Connection {
                 unreachable!("looked at just now");
             };
             let input_now = match self.next(parser, &mut input, waits) {
+                Ok((_, None)) if self.has_ended && !self.is_held_up() => {
+                    BodySource::Failed(InputError::Gone)
+                }
                 Ok((parser, None)) => {
                     self.phase = Phase::Answering(BodySource::Open(parser), request);
                     break;
@@ -700,7 +746,12 @@ impl Connection {
                 }
             };
             if request.aborted {
-                request.progress.fail();
+                if request.progress.has_ended() {
+                    // Its END_REQUEST is on its way, and there is but one.
+                    self.unsent.abandon();
+                } else {
+                    request.progress.fail();
+                }
             }
             self.phase = Phase::Answering(input_now, request);
         }
@@ -893,7 +944,10 @@ impl Connection {
         let (id, keep) = (request.id, request.keep);
         let answered = matches!(input, BodySource::Failed(InputError::Answered));
         let mut ended = request.progress.has_ended() || answered;
-        if request.aborted && !ended {
+        let mut is_broken = false;
+        if let BodySource::Failed(InputError::Lost | InputError::Broken) = input {
+            // Nothing may be put behind what has left.
+        } else if request.aborted && !ended {
             self.unsent.abandon();
             self.refuse(id, ProtocolStatus::RequestComplete);
             ended = true;
@@ -906,7 +960,13 @@ impl Connection {
                 Cut::of(request.role, owed, is_nginx),
             );
             ended = owed == Some(0) && request.role != Role::Authorizer;
+            is_broken = !ended;
         }
+        let input = match input {
+            BodySource::Open(_) if self.has_ended => BodySource::Failed(InputError::Gone),
+            BodySource::Open(_) if is_broken => BodySource::Failed(InputError::Broken),
+            input => input,
+        };
         let clean =
             request.body.has_ended() && request.role != Role::Authorizer && self.ahead.is_empty();
         self.rules.close_request(request);
@@ -922,15 +982,23 @@ impl Connection {
             }
             (BodySource::Open(parser), None) => Phase::Between(parser),
             (BodySource::Open(_), Some(goodbye)) => Phase::Closing(goodbye),
+            (BodySource::Failed(InputError::Lost), _) => Phase::Lost,
             (BodySource::Failed(InputError::Gone), _) if self.unsent.is_empty() => Phase::Lost,
             (BodySource::Failed(_), _) => Phase::Closing(Goodbye::Linger),
         };
+        if matches!(self.phase, Phase::Sending(..)) {
+            // There may be an abort.
+            self.resume();
+        }
     }
 
     /// The file of a response has ended before it should have, and a cut is what is sent in its place.
     pub(super) fn file_ended(&mut self) {
         match &mut self.phase {
-            Phase::Answering(_, request) => request.progress.fail(),
+            Phase::Answering(input, request) => {
+                request.progress.fail();
+                *input = BodySource::Failed(InputError::Broken);
+            }
             Phase::Sending(parser, ..) => *parser = None,
             Phase::Closing(goodbye) => *goodbye = Goodbye::Linger,
             _ => {}
@@ -964,14 +1032,6 @@ impl Connection {
         ) {
             self.resume();
         }
-    }
-}
-
-/// Whether the next request begins in what was read, as far as can be told; it has to wait for the end of the one before.
-fn is_of_the_next(parser: &Parser, input: &[u8]) -> bool {
-    match parser.peek(input) {
-        Peek::Record(kind, ..) => kind == RecordType::BeginRequest,
-        Peek::Unknown => parser.is_between_records(),
     }
 }
 

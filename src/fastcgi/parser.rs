@@ -135,6 +135,23 @@ impl Parser {
         }
     }
 
+    /// Whether the record in which the stream is, or else the next one, begins a request; also where too little of it is here
+    /// to tell.
+    pub fn may_begin_request(&self, input: &[u8]) -> bool {
+        match self.state {
+            ParserState::Header(have) => {
+                let kind = match have {
+                    0 | 1 => input.get(1 - have),
+                    _ => self.header.get(1),
+                };
+                kind.is_none_or(|kind| RecordType::from(*kind) == RecordType::BeginRequest)
+            }
+            ParserState::Content(header, _) | ParserState::Padding(header, _) => {
+                header.kind == RecordType::BeginRequest
+            }
+        }
+    }
+
     /// How many bytes of that request's STDIN content come next without a header in between: a large body may be read
     /// straight to where it belongs, then told to [`Parser::skip_stdin`].
     pub fn stdin_content_left(&self, id: u16) -> usize {

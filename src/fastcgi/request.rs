@@ -46,6 +46,12 @@ impl StdinStream {
         &self.bytes[self.used..]
     }
 
+    /// Bytes of memory that are used, consumed ones included.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn consume(&mut self, count: usize) {
         self.used += count;
     }
@@ -90,8 +96,9 @@ impl StdinStream {
     }
 
     pub(super) fn push(&mut self, piece: &[u8]) {
-        if self.used == self.bytes.len() {
-            self.bytes.clear();
+        // Not before the consumed part is the larger one: then each byte is moved once at the most.
+        if self.used >= self.here().len() {
+            self.bytes.drain(..self.used);
             self.used = 0;
         }
         let wanted = self.count(piece.len());

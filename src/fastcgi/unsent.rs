@@ -69,7 +69,8 @@ pub(super) struct FileEnded;
 
 impl Unsent {
     pub(super) fn is_empty(&self) -> bool {
-        self.sent == self.first.len() && self.rest.is_empty()
+        let is_nothing = |piece: &Piece| matches!(piece, Piece::Records(bytes) if bytes.is_empty());
+        self.sent == self.first.len() && self.rest.iter().all(is_nothing)
     }
 
     /// The place at the end of the queue for more records: whole ones.
@@ -97,7 +98,7 @@ impl Unsent {
     /// Whether no more answers wait than a web server has a reason for. One that asks, and does not read, would otherwise have
     /// us keep any number of them.
     pub(super) fn has_room_for_answers(&self) -> bool {
-        self.answers < MAX_BESIDE
+        self.answers < MAX_BESIDE || self.is_empty()
     }
 
     /// Puts reports of the application at the end. There has to be room for them, but they need not fit.
@@ -107,11 +108,14 @@ impl Unsent {
 
     /// Whether so little of what was reported waits that more may.
     pub(super) fn has_room_for_reports(&self) -> bool {
-        self.reports < MAX_BESIDE
+        self.reports < MAX_BESIDE || self.is_empty()
     }
 
     /// Puts records at the end, and says how many bytes they have.
     fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        if self.is_empty() {
+            (self.answers, self.reports) = (0, 0);
+        }
         let out = self.records();
         let before = out.len();
         write(out);
@@ -186,6 +190,8 @@ impl Unsent {
         }
         for piece in self.rest.iter().take(RECORDS) {
             match piece {
+                // A place that was asked for and not used.
+                Piece::Records(bytes) if bytes.is_empty() => {}
                 Piece::Records(bytes) => slices.push(IoSlice::new(bytes)),
                 Piece::Content(content) => {
                     if let Some(record) = &content.record {
@@ -286,9 +292,6 @@ impl Unsent {
             if done {
                 self.rest.pop_front();
             }
-        }
-        if self.is_empty() {
-            (self.answers, self.reports) = (0, 0);
         }
     }
 

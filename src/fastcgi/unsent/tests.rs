@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::FileExt;
 
-use super::super::record::{MAX_CONTENT, RecordType, write_record};
-use super::{Headers, Next, SentFile, Unsent};
+use super::super::record::{HEADER_LENGTH, MAX_CONTENT, RecordType, write_record};
+use super::{Headers, MAX_BESIDE, Next, SentFile, Unsent};
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use std::sync::Arc;
 
@@ -11,6 +11,9 @@ use std::sync::Arc;
 fn drain(unsent: &mut Unsent, steps: &[usize]) -> Vec<u8> {
     let (mut out, mut headers) = (Vec::new(), Headers::new());
     for step in steps.iter().cycle() {
+        if unsent.is_empty() {
+            break;
+        }
         let taken = match unsent.next(&mut headers) {
             Next::Nothing => break,
             Next::Bytes(slices) => {
@@ -27,6 +30,7 @@ fn drain(unsent: &mut Unsent, steps: &[usize]) -> Vec<u8> {
                 taken
             }
         };
+        assert!(taken > 0, "something is to be sent, and there is nothing");
         unsent.advance(taken);
     }
     assert!(unsent.is_empty());
@@ -110,6 +114,30 @@ fn a_file_that_ends_early_ends_the_response_only_where_no_length_was_told() {
         expected.extend_from_slice(if told { b"cut" } else { b"end" });
         assert_eq!(drain(&mut unsent, &[7]), expected);
     }
+}
+
+#[test]
+fn answers_that_have_left_do_not_count_when_the_rest_is_abandoned() {
+    let mut unsent = Unsent::default();
+    let answers = MAX_BESIDE - HEADER_LENGTH;
+    unsent.put_answer(|out| write_record(out, RecordType::UnknownType, 0, &some(answers)));
+    unsent.push_kept(1, Box::new(some(100)), 100);
+    assert!(!unsent.has_room_for_answers());
+    unsent.advance(MAX_BESIDE);
+    assert!(!unsent.has_room_for_answers());
+    unsent.abandon();
+    assert!(unsent.is_empty() && unsent.has_room_for_answers());
+}
+
+#[test]
+fn a_place_for_records_that_is_not_used_is_nothing_to_send() {
+    let mut unsent = Unsent::default();
+    unsent.push_kept(1, Box::new(*b"kept"), 4);
+    let _ = unsent.records();
+    let length = HEADER_LENGTH + 4;
+    assert_eq!(drain(&mut unsent, &[length]).len(), length);
+    let _ = unsent.records();
+    assert!(unsent.is_empty());
 }
 
 #[test]
