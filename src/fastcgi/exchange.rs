@@ -1,30 +1,22 @@
 //! A request that the application has, as the core uses it: the calls of the seam, which may wait where the connection
 //! does not.
 
+mod body;
+mod writer;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::uio::readv;
 
-use super::connection::{Answered, Connection, Filled};
-use super::content::SentFile;
+use super::connection::{Answered, Connection};
 use super::link::{Flushed, Got, Link};
-use super::record::{RecordType, write_record};
-use crate::gateway::{
-    Exchange, FileSpan, KeptBytes, Page, Portion, Pushed, RequestBody, ResponseProgress,
-    ResponseWriter, Variables,
-};
-
-/// A block that follows the one before it within this time, and is no larger than this, goes through the sender: a
-/// system call for each would be most of the work.
-const FAST: Duration = Duration::from_micros(50);
-const MAX_OFFERED: usize = 4 * 1024;
+use crate::gateway::{Exchange, Page, Portion, Pushed, ResponseProgress, Variables};
 
 /// Bytes that may wait for the sender; above it the application waits for the web server. Those of one block that the web
 /// server was slow to take are not counted.
@@ -39,9 +31,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// How often it is looked whether there is a place by now for the rest of a response: others' are moved to files meanwhile.
 const LOOK_FOR_PLACE: Duration = Duration::from_millis(10);
-
-/// Bytes of a body that are read straight to where they are wanted: fewer are not worth a call of their own.
-const MIN_DIRECT: usize = 4096;
 
 /// Bytes that are read at once while the application has the request.
 const READ: usize = 32 * 1024;
@@ -326,213 +315,6 @@ impl<'a> Waiter<'a> {
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl RequestBody for FastcgiExchange {
-    fn remaining(&self) -> Option<u64> {
-        let mut connection = self.link.lock();
-        connection
-            .request(self.turn)
-            .map_or(Some(0), |request| request.body.remaining())
-    }
-
-    fn take(&self, work: &mut dyn FnMut(&[u8]) -> usize) -> io::Result<()> {
-        let mut connection = self.link.lock();
-        let request = connection.request(self.turn)?;
-        let count = work(request.body.here());
-        request.body.consume(count);
-        Ok(())
-    }
-
-    fn fill(&self) -> io::Result<bool> {
-        let _reader = Waiter::new(&self.readers);
-        let mut wire = [0; READ];
-        loop {
-            let mut connection = self.link.lock();
-            let filled = connection.fill(self.turn);
-            if connection.has_unsent() {
-                // The answer to a question in the middle of the body.
-                self.link.flush(&mut connection);
-            }
-            match filled? {
-                Filled::Here => return Ok(true),
-                Filled::Ended => return Ok(false),
-                Filled::Wait if connection.is_held_up() => {
-                    drop(connection);
-                    self.wait_ready(PollFlags::POLLOUT)?;
-                    continue;
-                }
-                Filled::Wait => {}
-            }
-            match self.link.read(&mut wire) {
-                Got::Bytes(count) => connection.push_ahead(&wire[..count]),
-                Got::End => connection.end_of_input(),
-                Got::Nothing => {
-                    drop(connection);
-                    self.wait_ready(PollFlags::POLLIN)?;
-                }
-            }
-        }
-    }
-
-    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let _reader = Waiter::new(&self.readers);
-        loop {
-            let mut count = 0;
-            self.take(&mut |here| {
-                count = here.len().min(into.len());
-                into[..count].copy_from_slice(&here[..count]);
-                count
-            })?;
-            if count > 0 || into.is_empty() {
-                return Ok(count);
-            }
-            let mut connection = self.link.lock();
-            connection.request(self.turn)?;
-            let direct = connection.direct().min(into.len());
-            if direct < MIN_DIRECT {
-                drop(connection);
-                if !self.fill()? {
-                    return Ok(0);
-                }
-                continue;
-            }
-            // The middle of a large record: straight to where it belongs, and the next header with it.
-            let mut next = [0; 64];
-            let mut pieces = [
-                io::IoSliceMut::new(&mut into[..direct]),
-                io::IoSliceMut::new(&mut next),
-            ];
-            match readv(&*self.link, &mut pieces) {
-                Ok(0) => connection.end_of_input(),
-                Ok(count) => {
-                    let content = count.min(direct);
-                    connection.count_direct(content);
-                    connection.push_ahead(&next[..count - content]);
-                    connection.read_ahead();
-                    return Ok(content);
-                }
-                Err(Errno::EAGAIN) => {
-                    drop(connection);
-                    self.wait_ready(PollFlags::POLLIN)?;
-                }
-                Err(Errno::EINTR) => {}
-                Err(_) => connection.end_of_input(),
-            }
-        }
-    }
-}
-
-impl ResponseWriter for FastcgiExchange {
-    fn progress(&self, work: &mut dyn FnMut(&mut ResponseProgress)) {
-        if let Ok(request) = self.link.lock().request(self.turn) {
-            work(&mut request.progress);
-        }
-    }
-
-    fn send(&self, blocks: &[&[u8]], last: bool) -> io::Result<Pushed> {
-        let mut writing = self.writing();
-        let total = blocks.iter().map(|block| block.len() as u64).sum();
-        self.note_block(&mut writing, total, last)?;
-        let mut connection = self.link.lock();
-        let portion = connection.admit(self.turn, |progress| progress.admit(total, last))?;
-        connection.put(&portion, blocks);
-        self.leave(connection, portion.ends)?;
-        portion.result()
-    }
-
-    fn send_kept(&self, blocks: Vec<KeptBytes>, last: bool) -> io::Result<Pushed> {
-        let length = |block: &KeptBytes| (**block).as_ref().len();
-        let total = blocks.iter().map(|block| length(block) as u64).sum();
-        let admit = |progress: &mut ResponseProgress| progress.admit(total, last);
-        self.send_pieces(total, last, admit, |connection, id, portion| {
-            let mut bytes = portion.bytes;
-            for block in blocks {
-                let wanted = usize::try_from(bytes)
-                    .unwrap_or(usize::MAX)
-                    .min(length(&block));
-                connection.unsent().push_kept(id, block, wanted);
-                bytes -= wanted as u64;
-            }
-            Ok(())
-        })
-    }
-
-    fn send_file(&self, span: FileSpan<'_>) -> io::Result<Pushed> {
-        let admit = |progress: &mut ResponseProgress| progress.admit_file(span.length);
-        self.send_pieces(span.length, true, admit, |connection, id, portion| {
-            let cut = connection.cut_of(self.turn, self.is_for_nginx())?;
-            let file = SentFile {
-                file: span.file.try_clone_to_owned()?,
-                subject: self.subject(),
-                cut: portion.tells_its_end.then_some(cut),
-            };
-            connection
-                .unsent()
-                .push_file(id, file, span.offset, portion.bytes);
-            Ok(())
-        })
-    }
-
-    fn offer(&self, block: &[u8]) -> io::Result<bool> {
-        // Another thread may be in the middle of a piece, and wait.
-        let mut writing = match self.writing.try_lock() {
-            Ok(writing) => writing,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(false),
-        };
-        let now = Instant::now();
-        let before = writing.last_block.replace(now);
-        let slow = before.is_none_or(|before| now.duration_since(before) > FAST);
-        if slow || block.len() > MAX_OFFERED {
-            return Ok(false);
-        }
-        self.look(&mut writing, now);
-        let Some(sender) = self.link.state().sender() else {
-            return Ok(false);
-        };
-        let mut connection = self.link.lock();
-        let request = connection.request(self.turn)?;
-        if request.aborted {
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
-        if request.progress.has_failed() {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if !request.reports.is_empty() {
-            return Ok(false);
-        }
-        let id = request.id;
-        if connection.unsent().memory() >= MAX_QUEUED {
-            return Ok(false);
-        }
-        if !connection
-            .request(self.turn)?
-            .progress
-            .admit_whole(block.len() as u64)
-        {
-            return Ok(false);
-        }
-        write_record(connection.unsent().records(), RecordType::Stdout, id, block);
-        drop(connection);
-        sender.send_rest(&self.link);
-        Ok(true)
-    }
-
-    fn report(&self, text: &[u8]) {
-        let mut connection = self.link.lock();
-        connection.report(text);
-        if connection.has_many_reports() {
-            connection.put_reports();
-            self.link.flush(&mut connection);
-        }
-    }
-
-    fn flush_reports(&self) {
-        let mut connection = self.link.lock();
-        connection.put_reports();
-        self.link.flush(&mut connection);
     }
 }
 

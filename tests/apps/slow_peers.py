@@ -1,6 +1,7 @@
 """Responses of every kind, of as many bytes as the query says, for peers that are in no hurry. /plain is what others ask for
 meanwhile. What is left of the log's reader to wait for is written to sys.stderr."""
 
+import os
 import sys
 
 PATTERN = bytes(range(251)) * 4178
@@ -54,6 +55,10 @@ def application(environ, start_response):
         start_response("200 OK", headers)
         return [b"plain"]
     if kind == "file":
+        start_response("200 OK", headers)
+        return environ["wsgi.file_wrapper"](open(query, "rb"))
+    if kind == "sized":
+        headers.append(("Content-Length", str(os.path.getsize(query))))
         start_response("200 OK", headers)
         return environ["wsgi.file_wrapper"](open(query, "rb"))
     size = int(query or 0)

@@ -18,7 +18,9 @@ fn gateway(options: &[&str]) -> Gateway {
 /// The bytes that the application makes.
 fn pattern(size: usize) -> Vec<u8> {
     let block: Vec<u8> = (0..251).collect();
-    block.iter().copied().cycle().take(size).collect()
+    let mut whole = block.repeat(size / block.len() + 1);
+    whole.truncate(size);
+    whole
 }
 
 /// A peer that has asked and does not read.
@@ -300,4 +302,121 @@ fn a_tmpdir_that_cannot_be_used_is_named_once() {
         is_whole(peer, 3_000_000);
     }
     assert_eq!(gateway.log().matches("/nonexistent/folder").count(), 1);
+}
+
+/// Peers of every kind at once, more of them than there is memory for: the figures of a busy site, in a smaller shape.
+#[test]
+fn many_slow_peers_share_one_thread() {
+    let options = ["--threads", "1", "--max-unsent", "8M"];
+    let gateway = gateway(&options);
+    plain_is_answered(&gateway);
+    let before = gateway.rss_kib();
+    let file = gateway.folder().join("file");
+    std::fs::write(&file, pattern(2 * MIB)).unwrap();
+    let file = format!("/file?{}", file.display());
+    let kinds = [
+        (60, format!("/list?{MIB}"), MIB),
+        (4, format!("/list?{}", 20 * MIB), 20 * MIB),
+        (4, format!("/shared?{}", 20 * MIB), 20 * MIB),
+        (60, file, 2 * MIB),
+    ];
+    let mut peers = Vec::new();
+    for (count, path, size) in &kinds {
+        peers.extend((0..*count).map(|_| (asked(&gateway, path), *size)));
+        plain_is_answered(&gateway);
+    }
+    // Of 220 MiB that were made; 20 are the application's own, and not all that is free goes back to the system.
+    grows_by_less_than(&gateway, before, 100 * 1024);
+    for (peer, size) in peers {
+        is_whole(peer, size);
+    }
+    plain_is_answered(&gateway);
+}
+
+/// What is answered is sent whole by a worker that is to end, whatever the reason.
+#[test]
+fn slow_peers_outlive_the_reason_for_a_workers_end() {
+    let size = 6_000_000;
+    let start = |options: &[&str]| {
+        let gateway = Gateway::start("slow_peers:application", options);
+        let peer = asked(&gateway, &format!("/list?{size}"));
+        (gateway, peer)
+    };
+    let options = ["--threads", "1", "--max-unsent", "1M"];
+    let (gateway, peer) = start(&options);
+    plain_is_answered(&gateway);
+    assert!(gateway.reload());
+    is_whole(peer, size);
+    let peer = asked(&gateway, &format!("/last?{size}"));
+    plain_is_answered(&gateway);
+    gateway.begin_to_terminate();
+    gateway.wait_for_log("told to end");
+    is_whole(peer, size);
+    assert_eq!(gateway.wait().code, 0);
+
+    let limit = ["--max-requests", "2"];
+    let (gateway, peer) = start(&[&options[..], &limit].concat());
+    let worker = gateway.worker();
+    // The second is the worker's last, and the third another's.
+    plain_is_answered(&gateway);
+    plain_is_answered(&gateway);
+    is_whole(peer, size);
+    gateway.wait_for("the worker has ended", || {
+        (!gateway.workers().contains(&worker)).then_some(())
+    });
+}
+
+/// Nobody waits for ever: after `--graceful-timeout` the rest is not sent.
+#[test]
+fn the_graceful_timeout_ends_slow_peers() {
+    let gateway = gateway(&["--threads", "1", "--graceful-timeout", "300ms"]);
+    let mut peer = asked(&gateway, "/list?6000000");
+    plain_is_answered(&gateway);
+    let exit = gateway.terminate();
+    let taken = peer.read_to_eof().len();
+    assert!(taken < 6_000_000);
+    assert!(exit.log.contains("--graceful-timeout"), "{}", exit.log);
+}
+
+/// Lengths are what they are for a peer in a hurry.
+#[test]
+fn lengths_of_slow_responses() {
+    let gateway = gateway(&["--threads", "1", "--max-unsent", "1M"]);
+    let size = 6_000_000;
+    let cut = asked(&gateway, &format!("/cut?{size}"));
+    let file = gateway.folder().join("file");
+    std::fs::write(&file, pattern(size)).unwrap();
+    let mut shrinks = asked(&gateway, &format!("/sized?{}", file.display()));
+    plain_is_answered(&gateway);
+    is_whole(cut, size / 2);
+    gateway.wait_for_log("longer than its Content-Length");
+    let head = Request::get(&format!("/list?{size}")).param("REQUEST_METHOD", "HEAD");
+    let response = fetch(gateway.socket(), &head).expect(200);
+    assert_eq!(response.body.len(), 0);
+    assert_eq!(response.header("Content-Length"), Some("6000000"));
+
+    std::fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(4_000_000)
+        .unwrap();
+    let taken = shrinks.read_to_eof();
+    assert!((4_000_000..4_100_000).contains(&taken.len()));
+    gateway.wait_for_log("has become shorter");
+    plain_is_answered(&gateway);
+}
+
+/// The next request of a kept connection has its turn when the response before it has left.
+#[test]
+fn a_request_behind_a_slow_response_is_answered_after_it() {
+    let gateway = gateway(&["--threads", "1", "--max-unsent", "1M"]);
+    let mut wire = Request::get("/list?6000000").keep().bytes();
+    wire.extend(Request::get("/plain").keep().id(2).bytes());
+    let mut connection = Connection::open(gateway.socket());
+    connection.write(&wire);
+    plain_is_answered(&gateway);
+    let first = connection.response(1).expect(200);
+    assert!(first.body == pattern(6_000_000));
+    assert_eq!(connection.response(2).expect(200).text(), "plain");
 }

@@ -40,6 +40,7 @@ mod nginx;
 mod oracle;
 mod requests;
 mod sites;
+mod slow_clients;
 mod small;
 mod systemd;
 mod unspoken;
