@@ -107,9 +107,14 @@ impl Handoff {
     /// Has a worker that waits look at the listeners. A connection wakes only one of the workers that wait (see
     /// EPOLLEXCLUSIVE in epoll_ctl(2)); when that one dies before it came to take it, the others have to be told.
     pub fn nudge(&self) {
-        if let Err(error) = self.send(None, Note::LOOK) {
+        self.wake(true);
+    }
+
+    /// Wakes a worker that waits; with `look` to look at the listeners.
+    pub(super) fn wake(&self, look: bool) {
+        if let Err(error) = self.send(None, Note::NOTHING.with(Note::LOOK, look)) {
             // A full channel has woken everybody already.
-            log::debug!("the other workers could not be told to look at the listeners: {error}");
+            log::debug!("the other workers could not be told to look who waits: {error}");
         }
     }
 

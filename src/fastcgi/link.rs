@@ -105,6 +105,10 @@ impl Link {
         let mut headers = Headers::new();
         let mut all = 0;
         loop {
+            if !connection.has_unsent() {
+                self.release();
+                return Flushed::All;
+            }
             let sent = match self.send_next(connection, &mut headers) {
                 Ok(Some(sent)) => sent,
                 Ok(None) => {
@@ -146,13 +150,16 @@ impl Link {
         let socket = self.socket.as_raw_fd();
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         loop {
-            let sent = match connection.unsent().next(headers) {
-                Next::Nothing => return Ok(None),
-                Next::Bytes(slices) => match slices.as_slice() {
-                    [one] => send(socket, one, flags),
-                    several => sendmsg::<()>(socket, several, &[], flags, None),
+            let sent = match connection.unsent().only_records() {
+                Some(records) => send(socket, records, flags),
+                None => match connection.unsent().next(headers) {
+                    Next::Nothing => return Ok(None),
+                    Next::Bytes(slices) => match slices.as_slice() {
+                        [one] => send(socket, one, flags),
+                        several => sendmsg::<()>(socket, several, &[], flags, None),
+                    },
+                    Next::File(file, at, most) => self.send_file(file, at, most)?,
                 },
-                Next::File(file, at, most) => self.send_file(file, at, most)?,
             };
             match sent {
                 Ok(sent) => return Ok(Some(sent)),

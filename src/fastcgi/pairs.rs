@@ -17,6 +17,11 @@ impl<'a> Pairs<'a> {
         Self { rest: block }
     }
 
+    /// How many bytes of the block are behind the pair that came last.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     fn pair(&mut self) -> Option<(&'a [u8], &'a [u8])> {
         let name = self.length()?;
         let value = self.length()?;

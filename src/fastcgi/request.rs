@@ -169,23 +169,31 @@ impl BegunRequest {
 
     /// Reads the variables out of the whole PARAMS stream: `false` when a pair runs past its end.
     pub(super) fn end_params(&mut self) -> bool {
-        for pair in Pairs::of(&self.params) {
+        let mut pairs = Pairs::of(&self.params);
+        // Where a name comes twice, the later one holds.
+        let (mut announced, mut is_head) = (None, false);
+        while let Some(pair) = pairs.next() {
             let Ok((name, value)) = pair else {
+                self.variables.clear();
                 return false;
             };
-            self.variables.push(name, value);
+            match name {
+                b"CONTENT_LENGTH" => announced = gateway::Request::content_length(Some(value)),
+                b"REQUEST_METHOD" => is_head = value == b"HEAD",
+                _ => {}
+            }
+            // The two are what lies between this pair's lengths and what is left.
+            let start = self.params.len() - pairs.left() - value.len() - name.len();
+            self.variables.place(start, name.len(), value.len());
         }
-        self.params.clear();
+        self.variables.hold(&mut self.params);
         if self.role == Role::Authorizer {
             // Section 6.3: an Authorizer gets no STDIN; FCGI_ROLE is how the application tells (as in section 3.4).
             self.variables.push(b"FCGI_ROLE", b"AUTHORIZER");
             self.body.end();
         } else {
-            let announced = self.variables.get(b"CONTENT_LENGTH");
-            self.body
-                .announce(gateway::Request::content_length(announced));
+            self.body.announce(announced);
         }
-        let is_head = self.variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
         self.progress = ResponseProgress::new(is_head);
         true
     }

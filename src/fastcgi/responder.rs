@@ -135,8 +135,7 @@ impl Responder {
     ) -> nix::Result<Self> {
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         standard::fill();
-        let state = Arc::new(ResponderState::new(limits, open_files));
-        let poller = Poller::new(state, handoff)?;
+        let poller = Poller::new(ResponderState::new(limits, open_files), handoff)?;
         let mut doors = Doors::new(Arc::clone(&poller), allow, listeners);
         doors.open()?;
         Ok(Self {
@@ -232,7 +231,7 @@ impl Responder {
     pub fn hold(&self, held: bool) {
         let mut table = self.table();
         table.doors.held = held;
-        table.arrange();
+        table.doors.arrange();
     }
 
     /// Takes new connections from these listeners from now on, after those that wait at the old ones, which are then
@@ -245,7 +244,7 @@ impl Responder {
         table.accept_all();
         table.doors.shut();
         table.doors.listeners = listeners;
-        table.arrange();
+        table.doors.arrange();
         drop(table);
         // A pause may have begun, whose end the leader does not know of.
         self.poller.notify();
@@ -258,11 +257,12 @@ impl Responder {
     /// Polls and serves until leadership is lost or all is over.
     fn lead(&self, leader: &mut Leader<'_>) {
         let mut events = [EpollEvent::empty(); EVENTS];
-        let mut count = 0;
+        let mut reported = None;
         loop {
             let mut table = self.table();
-            table.put(&events[..count]);
-            count = 0;
+            if let Some(count) = reported.take() {
+                table.put(&events[..count]);
+            }
             if let Some(turn) = table.next() {
                 drop(table);
                 if !self.take_turn(turn, leader) {
@@ -270,7 +270,7 @@ impl Responder {
                 }
                 continue;
             }
-            let timeout = table.upkeep();
+            let timeout = table.upkeep_of_leader();
             let is_drained = table.is_drained();
             drop(table);
             if self.poller.is_broken() || (is_drained && self.busy.load(Ordering::Acquire) == 0) {
@@ -278,7 +278,7 @@ impl Responder {
                 self.leadership.end();
                 return;
             }
-            count = self.poller.wait(&mut events, timeout);
+            reported = Some(self.poller.wait(&mut events, timeout));
         }
     }
 
@@ -339,6 +339,14 @@ impl Responder {
                     return leads;
                 }
                 Step::Ready => step = self.call(&mut peer, leader, &mut leads),
+            }
+            if step == Step::Ready {
+                // Its next request was sent ahead, and others may have waited longer.
+                self.table().postpone(peer);
+                if !leads {
+                    self.poller.notify();
+                }
+                return leads;
             }
         }
     }

@@ -73,6 +73,12 @@ impl Unsent {
         self.sent == self.first.len() && self.rest.iter().all(is_nothing)
     }
 
+    /// All that is to be sent, where that is records in memory: of most responses it is.
+    pub(super) fn only_records(&self) -> Option<&[u8]> {
+        let is_all = self.sent < self.first.len() && self.rest.is_empty();
+        is_all.then(|| &self.first[self.sent..])
+    }
+
     /// The place at the end of the queue for more records: whole ones.
     pub(super) fn records(&mut self) -> &mut Vec<u8> {
         if self.rest.is_empty() {

@@ -35,6 +35,18 @@ impl Variables {
         });
     }
 
+    /// Notes that a pair lies in a block of bytes at `start`, the name and the value directly behind it, with these lengths in
+    /// bytes. The block has to be given to [`Variables::hold`] before the pairs are looked at.
+    pub fn place(&mut self, start: usize, name: usize, value: usize) {
+        self.pairs.push(Pair { start, name, value });
+    }
+
+    /// Takes the block in which the pairs were placed, for an empty one.
+    pub fn hold(&mut self, block: &mut Vec<u8>) {
+        std::mem::swap(&mut self.bytes, block);
+        block.clear();
+    }
+
     /// The pairs in the order sent, repeated names included.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.pairs.iter().map(|pair| self.pair(pair))
@@ -81,6 +93,17 @@ mod tests {
         assert_eq!(variables.get(b"X"), Some(&b""[..]));
         assert_eq!(variables.get(b"SCRIPT"), None);
         assert_eq!(variables.iter().count(), 3);
+        variables.clear();
+        let mut block = b"..PATH_INFO/a".to_vec();
+        variables.place(2, 9, 2);
+        variables.place(13, 0, 0);
+        variables.hold(&mut block);
+        variables.push(b"X", b"1");
+        let pairs: Vec<_> = variables.iter().collect();
+        assert_eq!(
+            pairs,
+            [(&b"PATH_INFO"[..], &b"/a"[..]), (b"", b""), (b"X", b"1")]
+        );
         variables.clear();
         assert!(variables.is_empty());
     }

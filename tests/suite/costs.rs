@@ -1,7 +1,15 @@
 //! Requests at the edge of `--max-params` that make the most work of their bytes. None may cost more than its bytes do: where
 //! the cost were their square, the answer would take minutes, and the client's deadline passes long before.
 
-use crate::client::{Request, fetch};
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::client::{Connection, Request, fetch};
 use crate::gateway::Gateway;
 
 /// Bytes of variables.
@@ -112,4 +120,55 @@ fn nor_does_its_explanation() {
         let request = request.param("QUERY_STRING", format!("format={format}"));
         fetch(gateway.socket(), &request).expect(200);
     }
+}
+
+/// What the system does for a request on a kept connection is all that it has to do: nothing is armed anew, no clock is asked of
+/// the kernel, and nobody else is woken.
+#[test]
+fn a_request_on_a_kept_connection_is_three_system_calls() {
+    const TIMES: usize = 50;
+    let builder = Gateway::builder("hello:app");
+    let listener = UnixListener::bind(builder.socket_path()).unwrap();
+    // As a web server starts it: no other process, and no thread that looks after this one.
+    let gateway = builder.auto_door().stdin(OwnedFd::from(listener)).start();
+    let mut connection = Connection::open(gateway.socket());
+    let request = get().keep();
+    for _ in 0..3 {
+        connection.request(&request).expect(200);
+    }
+    let calls = gateway.folder().join("calls");
+    let mut strace = Command::new("strace")
+        .args(["-p", &gateway.pid().to_string(), "-o"])
+        .arg(&calls)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("strace is needed: run scripts/test, which installs it");
+    let mut told = BufReader::new(strace.stderr.take().unwrap());
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    assert!(line.contains("attached"), "{line}");
+    for _ in 0..TIMES {
+        connection.request(&request).expect(200);
+    }
+    kill(
+        Pid::from_raw(strace.id().try_into().unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    strace.wait().unwrap();
+    let text = std::fs::read_to_string(calls).unwrap();
+    let names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| Some(line.split_once('(')?.0))
+        .skip_while(|name| *name != "recvfrom")
+        .collect();
+    let expected = ["recvfrom", "sendto", "epoll_wait"];
+    let counted = &names[..3 * TIMES - 1];
+    assert!(
+        counted
+            .iter()
+            .zip(expected.iter().cycle())
+            .all(|(name, expected)| name == expected),
+        "{names:?}"
+    );
 }

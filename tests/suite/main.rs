@@ -15,6 +15,7 @@ mod names;
 mod process_table;
 
 mod explain;
+mod fairness;
 mod fastcgi_aborts;
 mod fastcgi_client_check;
 mod fastcgi_cuts;

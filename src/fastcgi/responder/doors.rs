@@ -2,7 +2,7 @@
 //! are open.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -42,8 +42,8 @@ pub(super) struct Doors {
     pub(super) full: bool,
     /// Whether they are for good: the end has begun.
     pub(super) closed: bool,
-    /// Connections that were to stay in the channel and found no room there any more.
-    returned: VecDeque<Box<Peer>>,
+    /// Messages that were sent only to wake others since the channel was seen empty.
+    roused: u32,
     /// When trouble with new connections was last told.
     complained: Option<Instant>,
 }
@@ -71,7 +71,7 @@ impl Doors {
             held: false,
             full: false,
             closed: false,
-            returned: VecDeque::new(),
+            roused: 0,
             complained: None,
         }
     }
@@ -330,40 +330,33 @@ impl Doors {
         Peer::new(socket, state, false)
     }
 
-    /// Wakes another worker for what this one may have been woken for and does not come to take. A message that waits in
-    /// the channel is put behind the others for that: so no more of them come about by this.
+    /// Wakes another worker for what this one may have been woken for and does not come to take. What waits in the channel
+    /// stays where it is there: who was passed on first is served first.
     fn rouse(&mut self) {
+        /// Messages for no more than this. While some are unread nobody is asleep who could read them.
+        const MOST: u32 = 4;
         let Some(handoff) = &self.poller.handoff else {
             return;
         };
-        let look = self.someone_waits();
-        match handoff.receive() {
-            HandoffReceived::Message(PassedConnection { socket, note }) => {
-                let note = note.with(Note::LOOK, look);
-                let sent = handoff.send(socket.as_ref().map(AsFd::as_fd), note);
-                if sent.is_err() {
-                    // Others have filled the channel meanwhile, which woke everybody.
-                    let admitted = self.admit(PassedConnection { socket, note });
-                    self.returned.extend(admitted);
-                }
-            }
-            HandoffReceived::Nothing if look => handoff.nudge(),
-            HandoffReceived::Nothing | HandoffReceived::Exhausted | HandoffReceived::Broken(_) => {}
+        let is_empty = !is_readable(handoff.from.as_fd());
+        let someone_waits = self.someone_waits();
+        if is_empty {
+            self.roused = 0;
         }
-    }
-
-    /// The connections that could not be left to others.
-    pub(super) fn take_returned(&mut self) -> VecDeque<Box<Peer>> {
-        std::mem::take(&mut self.returned)
+        if (someone_waits || !is_empty) && self.roused < MOST {
+            self.roused += 1;
+            handoff.wake(someone_waits);
+        }
     }
 
     /// Whether anybody has connected to a listener and was not taken yet.
     fn someone_waits(&self) -> bool {
-        let polled = self
-            .listeners
-            .iter()
-            .map(|listener| PollFd::new(listener.socket.as_fd(), PollFlags::POLLIN));
-        let mut polled: Vec<PollFd<'_>> = polled.collect();
-        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        let mut sockets = self.listeners.iter().map(|it| it.socket.as_fd());
+        sockets.any(is_readable)
     }
+}
+
+fn is_readable(socket: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }

@@ -88,6 +88,11 @@ impl Peer {
         self.lingering || connection.awaits() == Awaits::Head
     }
 
+    /// Whether its request only waits for the application.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.lingering && self.link.lock().step() == Step::Ready
+    }
+
     /// Whether it needs no application: something is to be sent, or its close is awaited.
     pub(super) fn needs_no_application(&self) -> bool {
         self.lingering || matches!(self.link.lock().step(), Step::Send(_))
@@ -164,10 +169,9 @@ impl Peer {
     pub(super) fn finish(&mut self, exchange: Arc<FastcgiExchange>) -> Step {
         self.used = true;
         let link = Arc::clone(&self.link);
-        let is_nginx = link.lock().is_cut() && exchange.is_for_nginx();
-        let variables = exchange.into_variables();
         let mut connection = link.lock();
-        connection.finish(variables, is_nginx);
+        let is_nginx = connection.is_cut() && exchange.is_for_nginx();
+        connection.finish(exchange.into_variables(), is_nginx);
         let step = self.settle(&mut connection);
         if connection.has_unsent() && !link.store(&mut connection) {
             // Of a response that has failed, or the application's thread would have waited. Less of it is no loss.

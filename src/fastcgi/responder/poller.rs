@@ -79,15 +79,12 @@ impl Poller {
     ///
     /// # Errors
     /// When the kernel gives no epoll instance or event descriptor.
-    pub(super) fn new(
-        state: Arc<ResponderState>,
-        handoff: Option<Handoff>,
-    ) -> nix::Result<Arc<Self>> {
+    pub(super) fn new(state: ResponderState, handoff: Option<Handoff>) -> nix::Result<Arc<Self>> {
         let poller = Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             handoff,
-            state,
+            state: Arc::new(state),
             stopping: AtomicU8::new(end::NOT_YET),
             lost: OnceLock::new(),
             on_loss: OnceLock::new(),

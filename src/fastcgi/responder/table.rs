@@ -6,9 +6,9 @@
 //! Who has waited longest. What the kernel reports is put in a queue in the order in which it became ready, and nothing
 //! more is asked for before the queue is empty: so nobody is served twice before everybody else that waits was once. The queue
 //! is the responder's and not a thread's: whoever leads next goes on with it. How long somebody waits at a door cannot be seen.
-//! Who was passed on by another worker has waited there already, for as long as all its threads are busy, and so goes first.
-//! Who has just connected takes turns with those that are here: nothing is accepted ahead, as it would be lost should this
-//! process be killed, while from the listeners any other can take it.
+//! Who was passed on, for all threads of a worker were busy, has waited already, and so goes before those that have become
+//! ready here since. Who has just connected takes turns with the others: nothing is accepted ahead, as it would be lost
+//! should this process be killed, while from the listeners any other can take it.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -47,6 +47,8 @@ pub(super) struct Table {
     pub(super) waiting: Waiting,
     /// What has something to tell, in the order of its turns.
     queue: VecDeque<ReadySource>,
+    /// Connections that wait, with a request that is ready, for the others that have something to tell.
+    postponed: Vec<RawFd>,
     /// Connections whose requests are ready and have not found a thread.
     ready: VecDeque<Box<Peer>>,
     /// Connections that wait outside the epoll set, since the watchdog can do nothing for them.
@@ -76,6 +78,7 @@ impl Table {
             doors,
             waiting: Waiting::default(),
             queue: VecDeque::new(),
+            postponed: Vec::new(),
             ready: VecDeque::new(),
             benched: Vec::new(),
             retry: None,
@@ -88,13 +91,28 @@ impl Table {
 
     /// These events were reported.
     pub(super) fn put(&mut self, events: &[EpollEvent]) {
-        for event in events {
-            match ReadySource::of(event.data()) {
-                ReadySource::Wake => {}
-                ReadySource::Handoff => self.queue.push_front(ReadySource::Handoff),
-                source => self.queue.push_back(source),
+        let sources = || events.iter().map(|event| ReadySource::of(event.data()));
+        for source in sources() {
+            match source {
+                ReadySource::Connection(_) => self.queue.push_back(source),
+                ReadySource::Handoff => self.queue.push_front(source),
+                ReadySource::Listener(_) | ReadySource::Wake => {}
             }
         }
+        let postponed = self.postponed.drain(..).map(ReadySource::Connection);
+        self.queue.extend(postponed);
+        for source in sources() {
+            if matches!(source, ReadySource::Listener(_)) {
+                let at = self.behind_first().unwrap_or(self.queue.len());
+                self.queue.insert(at, source);
+            }
+        }
+    }
+
+    /// The place behind the first that is no listener: where a listener's turn is.
+    fn behind_first(&self) -> Option<usize> {
+        let is_other = |source: &ReadySource| !matches!(source, ReadySource::Listener(_));
+        self.queue.iter().position(is_other).map(|at| at + 1)
     }
 
     /// Whose turn it is; nothing when the kernel is to be asked.
@@ -110,7 +128,6 @@ impl Table {
                 ReadySource::Handoff => self.receive().map(Turn::Waited),
                 ReadySource::Listener(index) => self.doors.welcome(index).map(Turn::New),
             };
-            self.collect();
             if turn.is_some() {
                 self.put_back(source);
                 return turn;
@@ -123,13 +140,17 @@ impl Table {
     /// kernel knows without a try.
     fn put_back(&mut self, door: ReadySource) {
         let is_connection = |source: &ReadySource| matches!(source, ReadySource::Connection(_));
-        let Some(first) = self.queue.iter().position(is_connection) else {
-            return;
+        let at = match door {
+            ReadySource::Handoff if self.queue.is_empty() => None,
+            ReadySource::Handoff => {
+                let first = self.queue.iter().position(is_connection);
+                first.or(Some(self.queue.len()))
+            }
+            ReadySource::Listener(_) => self.behind_first(),
+            ReadySource::Connection(_) | ReadySource::Wake => None,
         };
-        match door {
-            ReadySource::Handoff => self.queue.push_front(door),
-            ReadySource::Listener(_) => self.queue.insert(first + 1, door),
-            ReadySource::Connection(_) | ReadySource::Wake => {}
+        if let Some(at) = at {
+            self.queue.insert(at, door);
         }
     }
 
@@ -170,6 +191,13 @@ impl Table {
         }
     }
 
+    /// Puts a connection whose next request is ready behind the others that have something to tell, those included that the
+    /// kernel has not told of yet.
+    pub(super) fn postpone(&mut self, peer: Box<Peer>) {
+        self.postponed.push(peer.fd());
+        self.insert(peer);
+    }
+
     /// Puts the connection among those that wait, and into the epoll set.
     fn watch(&mut self, mut peer: Box<Peer>) {
         if let Err(error) = peer.watch(&self.poller.epoll) {
@@ -184,17 +212,6 @@ impl Table {
         for peer in all {
             self.insert(peer);
         }
-    }
-
-    /// Opens or shuts the doors as is due.
-    pub(super) fn arrange(&mut self) {
-        self.doors.arrange();
-        self.collect();
-    }
-
-    fn collect(&mut self) {
-        let returned = self.doors.take_returned();
-        self.insert_all(returned);
     }
 
     /// Takes all who have connected, to wait for their requests.
@@ -236,7 +253,17 @@ impl Table {
             self.accept_all();
             self.doors.listeners.clear();
         }
-        self.arrange();
+        self.doors.arrange();
+    }
+
+    /// As [`Table::upkeep`], for a leader with the application.
+    pub(super) fn upkeep_of_leader(&mut self) -> Option<Duration> {
+        let timeout = self.upkeep();
+        if self.postponed.is_empty() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        }
     }
 
     /// Does what is due before a wait for events, and says how long that may be.
@@ -255,7 +282,6 @@ impl Table {
             let now = Instant::now();
             if self.doors.paused.is_some_and(|until| now >= until) {
                 self.doors.end_pause(now);
-                self.collect();
             }
             if self.retry.is_some_and(|at| now >= at) {
                 self.retry = None;
@@ -293,7 +319,7 @@ impl Table {
         self.draining = Some(idle);
         self.doors.closed = true;
         self.next_sweep = lately() + DRAIN_SWEEP;
-        self.arrange();
+        self.doors.arrange();
         if idle == Idle::Close {
             self.accept_all();
             let sent = self.doors.receive_all();
@@ -370,8 +396,10 @@ impl Table {
     /// All threads are in requests from here on. `scratch`: for what lingering connections still send.
     pub(super) fn begin_meanwhile(&mut self, scratch: &mut [u8]) {
         self.doors.full = true;
-        self.arrange();
+        self.doors.arrange();
         // Who came first is passed on first.
+        let postponed = self.postponed.drain(..).map(ReadySource::Connection);
+        self.queue.extend(postponed);
         for source in std::mem::take(&mut self.queue) {
             if let ReadySource::Connection(fd) = source {
                 self.move_on(fd, scratch);
@@ -388,7 +416,7 @@ impl Table {
                 self.watch(peer);
             }
         }
-        self.arrange();
+        self.doors.arrange();
     }
 
     /// Does for those that have something to tell what can be done without the application.
@@ -404,6 +432,9 @@ impl Table {
         let Some(mut peer) = self.waiting.remove(fd) else {
             return;
         };
+        if peer.is_ready() {
+            return self.ready.push_back(peer);
+        }
         if peer.needs_no_application() {
             return match peer.go_on(scratch) {
                 Step::Close => self.poller.close(*peer),
