@@ -6,6 +6,8 @@
 //!
 //! One request at a time (section 3.3 allows more; we answer MPXS_CONNS 0 and CANT_MPX_CONN).
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod model;
 #[cfg(test)]
 mod tests;
 
@@ -152,7 +154,7 @@ pub enum Answered {
 }
 
 /// Bytes that a connection holds.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[derive(Debug)]
 struct Held {
     /// Of what was read and is not parsed.
@@ -215,7 +217,7 @@ impl Connection {
     }
 
     /// Bytes that it holds.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn held(&self) -> Held {
         let body = match &self.phase {
             Phase::Head(_, request)

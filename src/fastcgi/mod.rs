@@ -36,6 +36,9 @@ mod unsent;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+#[cfg(fuzzing)]
+pub use connection::model::drive as drive_connection;
+
 pub use allow::AllowList;
 pub use connection::Answered;
 pub use exchange::FastcgiExchange;

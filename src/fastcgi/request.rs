@@ -47,7 +47,7 @@ impl StdinStream {
     }
 
     /// Bytes of memory that are used, consumed ones included.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
         self.bytes.len()
     }

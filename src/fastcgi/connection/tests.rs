@@ -8,8 +8,9 @@ use super::super::pairs::write_pair;
 use super::super::record::{RecordType, write_record};
 use super::super::unsent::{Headers, Next};
 use super::super::{Limits, Rules};
-use super::{Connection, Filled, Step};
+use super::{Connection, Filled, Step, model};
 use crate::gateway::Head;
+use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
 fn connection() -> Connection {
     let time = Duration::from_secs(1);
@@ -131,6 +132,14 @@ fn nothing_is_parsed_behind_an_error() {
     }
     assert!(answer(&mut connection).is_none());
     assert!(matches!(connection.step(), Step::Close | Step::Linger));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_script_holds(script in prop::collection::vec(any::<u8>(), 0..300)) {
+        model::drive(&script);
+    }
 }
 
 /// A connection whose application has this request.
