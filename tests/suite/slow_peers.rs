@@ -420,3 +420,25 @@ fn a_request_behind_a_slow_response_is_answered_after_it() {
     assert!(first.body == pattern(6_000_000));
     assert_eq!(connection.response(2).expect(200).text(), "plain");
 }
+
+/// A peer that takes nothing is not waited for longer because it says something now and then.
+#[test]
+fn a_peer_that_only_talks_is_given_up() {
+    for keep in [true, false] {
+        let gateway = gateway(&["--threads", "1", "--io-timeout", "300ms"]);
+        let mut request = Request::get("/list?6000000");
+        request.keep = keep;
+        let mut connection = asked_by(&gateway, &request);
+        plain_is_answered(&gateway);
+        let deadline = Instant::now() + DEADLINE;
+        while !connection.reset {
+            assert!(
+                Instant::now() < deadline,
+                "keep {keep}: it is still waited for"
+            );
+            connection.write(&record(STDIN, 7, b"?", 0));
+            // As often as it takes to never be silent for long.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}

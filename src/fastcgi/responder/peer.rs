@@ -138,10 +138,14 @@ impl Peer {
                 Got::Bytes(_) | Got::Nothing => Step::Linger,
             };
         }
+        let mut takes_nothing_until = None;
         let reads = match connection.step() {
             Step::Receive => true,
             Step::Send(reads) => {
                 let flushed = link.flush(&mut connection);
+                if flushed == Flushed::Blocked(false) {
+                    takes_nothing_until = Some(self.deadline);
+                }
                 if let Flushed::All | Flushed::Blocked(true) = flushed {
                     // A slow peer is not a silent one.
                     self.deadline = lately() + self.limits().io_timeout;
@@ -157,7 +161,12 @@ impl Peer {
                 Got::End => connection.end_of_input(),
             }
         }
-        self.settle(&mut connection)
+        let step = self.settle(&mut connection);
+        if let (Some(deadline), Step::Send(_)) = (takes_nothing_until, step) {
+            // What it sends meanwhile does not make it a peer that takes what is sent to it.
+            self.deadline = deadline;
+        }
+        step
     }
 
     /// The request of the connection, for the application.
