@@ -126,7 +126,7 @@ impl Rules {
         /// More than the requests that are open at one time on a busy worker; the rest of a burst is freed.
         const SPARE: usize = 32;
         if !request.log_line.is_empty() {
-            connection::log_report(&request.log_line);
+            request::log_report(&request.log_line);
         }
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE {

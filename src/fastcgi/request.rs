@@ -4,6 +4,9 @@ use super::pairs::Pairs;
 use super::record::Role;
 use crate::gateway::{self, ResponseProgress, Variables};
 
+/// The most text that waits in the log for the end of its line.
+const MAX_LINE: usize = 8 * 1024;
+
 /// An open request. Its buffers outlive it and serve the next one, on whichever connection.
 #[derive(Debug)]
 pub(super) struct BegunRequest {
@@ -207,4 +210,30 @@ impl BegunRequest {
     pub(super) fn can_begin(&self, buffer: usize) -> bool {
         self.body.is_whole() || self.body.here().len() >= buffer
     }
+
+    /// Takes text for FCGI_STDERR and the log.
+    pub(super) fn report(&mut self, text: &[u8]) {
+        let (lines, rest) = match text.iter().rposition(|&byte| byte == b'\n') {
+            Some(end) => (Some(&text[..end]), &text[end + 1..]),
+            None => (None, text),
+        };
+        if let Some(lines) = lines {
+            self.log_line.extend_from_slice(lines);
+            log_report(&self.log_line);
+            self.log_line.clear();
+        }
+        self.log_line.extend_from_slice(rest);
+        if self.log_line.len() > MAX_LINE {
+            log_report(&self.log_line);
+            self.log_line.clear();
+        }
+        if !self.progress.has_failed() && !self.progress.has_ended() {
+            self.reports.extend_from_slice(text);
+        }
+    }
+}
+
+/// Writes a piece of the application's error text to the log.
+pub(super) fn log_report(line: &[u8]) {
+    log::error!(target: "wsgi.errors", "{}", String::from_utf8_lossy(line));
 }

@@ -55,6 +55,19 @@ pub(super) fn write_piece(
     }
 }
 
+/// Writes what stands in front of a piece of a response that is sent from where it lies: what was reported, and the head if
+/// it leaves now.
+pub(super) fn write_opening(unsent: &mut Unsent, request: &mut BegunRequest, head: Option<&Head>) {
+    write_reports(unsent, request);
+    if let Some(head) = head {
+        let mut bytes = Vec::new();
+        write_head(head, request.role, &mut bytes);
+        for piece in bytes.chunks(MAX_CONTENT) {
+            write_record(unsent.records(), RecordType::Stdout, request.id, piece);
+        }
+    }
+}
+
 /// Writes what was reported as records of STDERR; but nothing while the web server has not taken a good part of what was
 /// reported before: the log has it all.
 pub(super) fn write_reports(unsent: &mut Unsent, request: &mut BegunRequest) {
@@ -74,7 +87,7 @@ pub(super) fn write_reports(unsent: &mut Unsent, request: &mut BegunRequest) {
 
 /// A head as the web server wants it: lighttpd lets nothing of an Authorizer's head through to the client before it has read a Status
 /// other than 200 (section 6.3); for a Responder see `Head::write_status_last`.
-pub(super) fn write_head(head: &Head, role: Role, out: &mut Vec<u8>) {
+fn write_head(head: &Head, role: Role, out: &mut Vec<u8>) {
     match role {
         Role::Authorizer => head.write_status_first(out),
         _ => head.write_status_last(out),

@@ -295,3 +295,26 @@ fn what_was_read_of_a_body_is_not_held() {
     }
     assert!(connection.held().body < 200_000, "{:?}", connection.held());
 }
+
+#[test]
+fn pages_in_place_of_a_request_have_the_status_lines_of_http() {
+    let begun = &request(1, b"")[..16];
+    let broken = record(RecordType::Params, 1, &[200]);
+    let large = record(RecordType::Params, 1, &[b'x'; 60_000]).repeat(20);
+    let none = Vec::new();
+    let end = record(RecordType::Params, 1, &[]);
+    for (params, status) in [
+        ([broken, end], "400 Bad Request"),
+        ([none.clone(), none.clone()], "408 Request Timeout"),
+        ([large, none], "431 Request Header Fields Too Large"),
+    ] {
+        let mut connection = connection();
+        connection.receive(&[begun, &params[0], &params[1]].concat());
+        connection.expire(false);
+        let out = all(&mut connection);
+        assert!(
+            String::from_utf8_lossy(&out).contains(&format!("Status: {status}\r\n")),
+            "{status}"
+        );
+    }
+}
