@@ -24,12 +24,13 @@
 //! - A new connection or message wakes one of the processes that wait (EPOLLEXCLUSIVE). When that one then cannot take
 //!   it, `Doors::rouse` wakes another.
 //!
-//! Who of those that have something to tell is next, says `table`.
+//! Who of those that have something to tell is next, says `queue`.
 
 mod doors;
 mod patience;
 mod peer;
 mod poller;
+mod queue;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -59,7 +60,6 @@ const LONG: Duration = Duration::from_micros(200);
 
 const EVENTS: usize = 64;
 const SCRATCH: usize = 64 * 1024;
-
 /// How often it is told that all threads are busy, while they are.
 const TOLD: Duration = Duration::from_millis(50);
 
@@ -308,7 +308,6 @@ impl Responder {
     /// Does what the connection waits for, and what follows from it. `false`: this thread leads no more.
     fn take_turn(&self, turn: Turn, leader: &mut Leader<'_>) -> bool {
         match turn {
-            Turn::Ready(peer) => self.serve(peer, Step::Ready, leader),
             Turn::Waited(mut peer) => {
                 let step = peer.go_on(leader.scratch);
                 self.serve(peer, step, leader)

@@ -29,6 +29,8 @@ pub(super) struct Peer {
     lingering: bool,
     /// Whether a request was ever answered on it.
     pub(super) used: bool,
+    /// When it last had its turn, as a number that grows with each.
+    pub(super) turn: u64,
     /// Whether it came from another worker, which may still have a copy of its descriptor.
     pub(super) travelled: bool,
 }
@@ -55,6 +57,7 @@ impl Peer {
             interest: None,
             lingering: false,
             used: false,
+            turn: 0,
             travelled: false,
         })
     }
@@ -98,14 +101,18 @@ impl Peer {
         self.lingering || matches!(self.link.lock().step(), Step::Send(_))
     }
 
-    /// Whether its time has passed, and with nothing waiting to be read: what came in time and finds all threads busy is
-    /// not late.
+    /// Whether its time has passed, and with nothing waiting to be read, or for the application: what came in time and finds
+    /// all threads busy is not late.
     pub(super) fn is_expired(&self, now: Duration) -> bool {
         if now < self.deadline {
             return false;
         }
-        let reads = !self.lingering && !matches!(self.link.lock().step(), Step::Send(_));
-        !reads || self.unread() != Unread::Bytes
+        let step = self.link.lock().step();
+        match step {
+            Step::Ready => false,
+            Step::Send(_) => true,
+            _ => self.lingering || self.unread() != Unread::Bytes,
+        }
     }
 
     /// It may wait no longer than until then.

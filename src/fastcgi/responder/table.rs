@@ -1,14 +1,5 @@
 //! What a responder watches, under one lock: the connections that wait, in which order those that have something to tell
 //! have their turn, the doors, deadlines, and the end.
-//!
-//! # Who is next
-//!
-//! Who has waited longest. What the kernel reports is put in a queue in the order in which it became ready, and nothing
-//! more is asked for before the queue is empty: so nobody is served twice before everybody else that waits was once. The queue
-//! is the responder's and not a thread's: whoever leads next goes on with it. How long somebody waits at a door cannot be seen.
-//! Who was passed on, for all threads of a worker were busy, has waited already, and so goes before those that have become
-//! ready here since. Who has just connected takes turns with the others: nothing is accepted ahead, as it would be lost
-//! should this process be killed, while from the listeners any other can take it.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -25,6 +16,7 @@ use super::Idle;
 use super::doors::{Arrival, Doors, PAUSE};
 use super::peer::{DRAIN_GRACE, Peer, Unread};
 use super::poller::{Poller, ReadySource};
+use super::queue::TurnQueue;
 use super::waiting::Waiting;
 
 /// How often deadlines are looked at while there are connections.
@@ -45,12 +37,9 @@ pub(super) struct Table {
     pub(super) doors: Doors,
     /// Connections that wait for an event.
     pub(super) waiting: Waiting,
-    /// What has something to tell, in the order of its turns.
-    queue: VecDeque<ReadySource>,
-    /// Connections that wait, with a request that is ready, for the others that have something to tell.
-    postponed: Vec<RawFd>,
-    /// Connections whose requests are ready and have not found a thread.
-    ready: VecDeque<Box<Peer>>,
+    queue: TurnQueue,
+    /// How many turns there were.
+    turns: u64,
     /// Connections that wait outside the epoll set, since the watchdog can do nothing for them.
     pub(super) benched: Vec<RawFd>,
     /// When to try again what the channel had no room for.
@@ -67,8 +56,6 @@ pub(super) enum Turn {
     Waited(Box<Peer>),
     /// It has just been taken from a listener.
     New(Box<Peer>),
-    /// Its request is ready.
-    Ready(Box<Peer>),
 }
 
 impl Table {
@@ -77,9 +64,8 @@ impl Table {
             poller,
             doors,
             waiting: Waiting::default(),
-            queue: VecDeque::new(),
-            postponed: Vec::new(),
-            ready: VecDeque::new(),
+            queue: TurnQueue::default(),
+            turns: 0,
             benched: Vec::new(),
             retry: None,
             draining: None,
@@ -91,67 +77,31 @@ impl Table {
 
     /// These events were reported.
     pub(super) fn put(&mut self, events: &[EpollEvent]) {
-        let sources = || events.iter().map(|event| ReadySource::of(event.data()));
-        for source in sources() {
-            match source {
-                ReadySource::Connection(_) => self.queue.push_back(source),
-                ReadySource::Handoff => self.queue.push_front(source),
-                ReadySource::Listener(_) | ReadySource::Wake => {}
-            }
-        }
-        let postponed = self.postponed.drain(..).map(ReadySource::Connection);
-        self.queue.extend(postponed);
-        for source in sources() {
-            if matches!(source, ReadySource::Listener(_)) {
-                let at = self.behind_first().unwrap_or(self.queue.len());
-                self.queue.insert(at, source);
-            }
-        }
-    }
-
-    /// The place behind the first that is no listener: where a listener's turn is.
-    fn behind_first(&self) -> Option<usize> {
-        let is_other = |source: &ReadySource| !matches!(source, ReadySource::Listener(_));
-        self.queue.iter().position(is_other).map(|at| at + 1)
+        let last_turn = |fd| self.waiting.get(fd).map_or(u64::MAX, |peer| peer.turn);
+        self.queue.put(events, last_turn);
     }
 
     /// Whose turn it is; nothing when the kernel is to be asked.
     pub(super) fn next(&mut self) -> Option<Turn> {
         self.look_at_end();
-        if let Some(peer) = self.ready.pop_front() {
-            return Some(Turn::Ready(peer));
-        }
-        while let Some(source) = self.queue.pop_front() {
-            let turn = match source {
+        while let Some(source) = self.queue.pop() {
+            let peer = match source {
                 ReadySource::Wake => None,
-                ReadySource::Connection(fd) => self.take(fd).map(Turn::Waited),
-                ReadySource::Handoff => self.receive().map(Turn::Waited),
-                ReadySource::Listener(index) => self.doors.welcome(index).map(Turn::New),
+                ReadySource::Connection(fd) => self.take(fd),
+                ReadySource::Handoff => self.receive(),
+                ReadySource::Listener(index) => self.doors.welcome(index),
             };
-            if turn.is_some() {
-                self.put_back(source);
-                return turn;
+            if let Some(mut peer) = peer {
+                self.turns += 1;
+                peer.turn = self.turns;
+                self.queue.put_back(source);
+                return Some(match source {
+                    ReadySource::Listener(_) => Turn::New(peer),
+                    _ => Turn::Waited(peer),
+                });
             }
         }
         None
-    }
-
-    /// Others may wait at the door through which somebody has just come. Where nobody else has to wait for that, the
-    /// kernel knows without a try.
-    fn put_back(&mut self, door: ReadySource) {
-        let is_connection = |source: &ReadySource| matches!(source, ReadySource::Connection(_));
-        let at = match door {
-            ReadySource::Handoff if self.queue.is_empty() => None,
-            ReadySource::Handoff => {
-                let first = self.queue.iter().position(is_connection);
-                first.or(Some(self.queue.len()))
-            }
-            ReadySource::Listener(_) => self.behind_first(),
-            ReadySource::Connection(_) | ReadySource::Wake => None,
-        };
-        if let Some(at) = at {
-            self.queue.insert(at, door);
-        }
     }
 
     /// Takes a connection that has something to tell out of those that wait.
@@ -194,7 +144,7 @@ impl Table {
     /// Puts a connection whose next request is ready behind the others that have something to tell, those included that the
     /// kernel has not told of yet.
     pub(super) fn postpone(&mut self, peer: Box<Peer>) {
-        self.postponed.push(peer.fd());
+        self.queue.postpone(peer.fd());
         self.insert(peer);
     }
 
@@ -225,12 +175,12 @@ impl Table {
     pub(super) fn has_work(&self) -> bool {
         let to_pass = self.poller.stopping() == Some(Idle::Pass)
             && (self.draining.is_none() || !self.waiting.is_empty());
-        to_pass || !self.ready.is_empty() || self.waiting.iter().any(|peer| !peer.is_idle())
+        to_pass || self.waiting.iter().any(|peer| !peer.is_idle())
     }
 
     /// Whether the end has begun and nothing is left to do.
     pub(super) fn is_drained(&self) -> bool {
-        self.is_draining() && self.waiting.is_empty() && self.ready.is_empty()
+        self.is_draining() && self.waiting.is_empty()
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -259,10 +209,10 @@ impl Table {
     /// As [`Table::upkeep`], for a leader with the application.
     pub(super) fn upkeep_of_leader(&mut self) -> Option<Duration> {
         let timeout = self.upkeep();
-        if self.postponed.is_empty() {
-            timeout
-        } else {
+        if self.queue.has_postponed() {
             Some(Duration::ZERO)
+        } else {
+            timeout
         }
     }
 
@@ -398,12 +348,8 @@ impl Table {
         self.doors.full = true;
         self.doors.arrange();
         // Who came first is passed on first.
-        let postponed = self.postponed.drain(..).map(ReadySource::Connection);
-        self.queue.extend(postponed);
-        for source in std::mem::take(&mut self.queue) {
-            if let ReadySource::Connection(fd) = source {
-                self.move_on(fd, scratch);
-            }
+        for fd in self.queue.take_connections() {
+            self.move_on(fd, scratch);
         }
     }
 
@@ -433,13 +379,14 @@ impl Table {
             return;
         };
         if peer.is_ready() {
-            return self.ready.push_back(peer);
+            self.queue.postpone(fd);
+            return self.bench(peer);
         }
         if peer.needs_no_application() {
             return match peer.go_on(scratch) {
                 Step::Close => self.poller.close(*peer),
                 Step::Receive | Step::Send(_) | Step::Linger => self.insert(peer),
-                Step::Ready => self.ready.push_back(peer),
+                Step::Ready => self.postpone(peer),
             };
         }
         if !peer.may_travel() {

@@ -33,6 +33,10 @@ impl Waiting {
         self.count += 1;
     }
 
+    pub(super) fn get(&self, fd: RawFd) -> Option<&Peer> {
+        self.places.get(usize::try_from(fd).ok()?)?.as_deref()
+    }
+
     pub(super) fn remove(&mut self, fd: RawFd) -> Option<Box<Peer>> {
         let place = self.places.get_mut(usize::try_from(fd).ok()?)?;
         let peer = place.take()?;
