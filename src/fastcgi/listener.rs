@@ -56,6 +56,7 @@ impl Listener {
 
     /// Takes one new connection.
     pub(super) fn accept(&self, allow: &AllowList) -> Accepted {
+        standard::fill();
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = match accept4(self.socket.as_raw_fd(), flags) {
             // SAFETY: the descriptor was made by accept4 just now and belongs to nobody else.
@@ -83,7 +84,6 @@ impl Listener {
             }
             Err(error) => return Accepted::Failed(error),
         };
-        // The kernel gives the lowest number that is free: one above those three tells that none of them is.
         let Ok(socket) = standard::above(socket) else {
             return Accepted::Exhausted;
         };
