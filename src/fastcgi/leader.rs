@@ -9,8 +9,10 @@
 //! without the application. The holder is written under the lock only, so there are never two: the watchdog becomes it
 //! only while nobody is and no thread waits to be, and a thread that comes to wait later asks it to yield.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
+
+use super::waits::{Condvar, Mutex, MutexGuard, sleep};
 
 #[derive(Debug)]
 pub(super) struct Leadership {
@@ -185,7 +187,7 @@ impl Leadership {
             }
             let turn = state.turn;
             drop(state);
-            std::thread::sleep(self.pace.tick);
+            sleep(self.pace.tick);
             state = self.lock();
             // A thread that came and went meanwhile has polled.
             stuck = if state.turn == turn { stuck + 1 } else { 0 };

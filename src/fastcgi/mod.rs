@@ -32,6 +32,7 @@ mod sender;
 mod spiller;
 mod standard;
 mod unsent;
+mod waits;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -32,6 +32,7 @@ mod floors;
 mod forks;
 mod http;
 mod imports;
+mod leadership;
 mod options;
 mod paths_rules;
 mod paths_servers;

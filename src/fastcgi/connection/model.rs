@@ -10,6 +10,8 @@
 mod account;
 mod application;
 mod script;
+#[cfg(test)]
+pub(super) mod scripts;
 mod server;
 mod witness;
 
@@ -19,7 +21,7 @@ use std::time::Duration;
 use super::super::unsent::{Headers, Next};
 use super::super::{Limits, Rules};
 use super::{Connection, Step};
-use account::{Account, Served};
+use account::{ModelAccount, Served};
 use application::ModelApplication;
 use script::{DriveScript, some};
 use server::ToSend;
@@ -54,7 +56,7 @@ struct Driver<'a> {
     script: DriveScript<'a>,
     connection: Connection,
     to_send: ToSend,
-    account: Account,
+    account: ModelAccount,
     /// The next of the requests that began which the application may get.
     next: usize,
     /// The web server has closed its side.
@@ -78,7 +80,7 @@ impl<'a> Driver<'a> {
             connection: Connection::new(Arc::new(Rules::new(limits)), script.byte() == 255),
             script,
             to_send: ToSend::default(),
-            account: Account::default(),
+            account: ModelAccount::default(),
             next: 0,
             ended: false,
         }

@@ -134,6 +134,14 @@ fn nothing_is_parsed_behind_an_error() {
     assert!(matches!(connection.step(), Step::Close | Step::Linger));
 }
 
+/// What the fuzzer has found its way by (`scripts/fuzz`).
+#[test]
+fn the_scripts_of_the_fuzzer_hold() {
+    for script in model::scripts::SCRIPTS {
+        model::drive(script);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]

@@ -35,7 +35,7 @@ pub(super) struct Served {
 
 /// What there is to hold.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(super) struct ModelAccount {
     pub(super) heard: WireHeard,
     pub(super) served: Option<Served>,
     /// What the web server got of a record that is not whole.
@@ -50,7 +50,7 @@ pub(super) struct Account {
     pub(super) lost: bool,
 }
 
-impl Account {
+impl ModelAccount {
     /// So much has left.
     pub(super) fn get(&mut self, bytes: &[u8], is_refusing: bool) {
         assert!(!self.lost, "sent on a lost connection: {bytes:?}");
