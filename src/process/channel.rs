@@ -3,7 +3,8 @@
 //!
 //! The master believes nothing that comes this way: any code in a worker can write here. What it hears is a message that can
 //! be one, and which process has sent it, as the kernel says (SCM_CREDENTIALS in unix(7)); whether that one may say it now is
-//! judged in `master`. Descriptors that come with it are not taken in.
+//! judged by `master::rules`, which opens with a table of who may say what and when. Descriptors that come with it are not
+//! taken in.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};

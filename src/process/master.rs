@@ -1,156 +1,70 @@
 //! The master: keeps the right number of workers serving, of the right generation. It runs no application, has one
 //! thread and never waits for anything but the next event.
 //!
-//! What it does follows from what is there: at every event it compares the workers that there are with those that are
-//! wanted, makes the missing, and sends away those that have a ready replacement. A crash, a limit that a worker has
-//! reached, a reload and an operator's word differ only in which workers count as replaceable.
+//! What it does is decided in `state`, which has no descriptor, no clock and no log. Here is the loop that has these: it
+//! tells the state what happens (`MasterEvent`) and carries out what the state wants (`Action`).
 
 mod births;
-mod ending;
-mod fallback;
-mod generations;
+mod children;
+mod files;
+mod plan;
+mod reaction;
 mod rules;
-mod service;
-mod sizing;
-mod workers;
+mod state;
+mod systemd;
 
-use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
 
+use super::channel::Message;
+use super::child::Child;
 use super::crew::Crew;
 use super::forks::close_in_children;
-use super::identity::Identity;
 use super::listening::Listening;
-use super::output::{LineForm, Output};
-use super::pool::{Backoff, Pool};
-use super::signals::{Catch, Signal, Signals};
-use fallback::Need;
-use generations::Generation;
-use service::Service;
-use workers::WorkerProcess;
+use super::output::Output;
+use super::signals::{Catch, Signals};
+use children::{AT_ONCE, ChildProcess, tell};
+pub use plan::{Ending, Plan};
 
-/// How often the sockets' files are looked after.
-const LOOK: Duration = Duration::from_secs(3);
+use files::WatchedFiles;
+use reaction::{Action, ChildId, Died, ListenersFound, MasterEvent};
+use state::MasterState;
+use systemd::Systemd;
 
-/// How often a pool that may grow is looked at, beside what its workers report.
-const TICK: Duration = Duration::from_millis(100);
+/// How long processes that were killed may take to be gone.
+const GONE: Duration = Duration::from_secs(2);
 
-/// How often the application's files are looked at with `--reload`.
-const FILES: Duration = Duration::from_millis(300);
-
-/// What the operator wants of the master.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The application's name, for `ps`.
-    pub name: String,
-    /// The least number of workers; 0 makes them on demand.
-    pub min: usize,
-    /// The most workers.
-    pub max: usize,
-    /// Application threads of each.
-    pub threads: usize,
-    /// How long a worker above the least number may be without a request.
-    pub idle_timeout: Duration,
-    /// How long a worker, or the template, may take until it is ready.
-    pub startup_timeout: Duration,
-    /// How long a worker that was told to end may take.
-    pub graceful_timeout: Duration,
-    /// How long a request may take. Workers see to it themselves, unless they are stopped.
-    pub request_timeout: Option<Duration>,
-    /// Whether workers are forked from a template that has imported the application.
-    pub preload: bool,
-    /// Whether changes of the application's files are a reload.
-    pub watch_files: bool,
-    /// Whether workers answer with the reason when a reload fails.
-    pub show_trouble: bool,
-    /// What becomes of what workers write to their standard output and error.
-    pub worker_output: LineForm,
-    /// As whom the workers run.
-    pub identity: Identity,
-}
-
-/// How the master has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It was told to, and everything in flight was finished.
-    Finished,
-    /// It was told to, and something was cut.
-    Cut,
-    /// The first worker could not load the application.
-    CannotLoad,
-    /// The first worker ended with another exit code.
-    Failed(i32),
-}
-
-/// What the master is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Serving,
-    /// Told to end: workers finish what they have.
-    Ending,
-}
+/// The most outputs of dead workers that are read on for children of theirs: each takes a descriptor.
+const STRAYS: usize = 64;
 
 /// The master.
 pub struct Master<'a> {
     plan: Plan,
     crew: &'a dyn Crew,
+    state: MasterState,
     /// None in a child: who has its other end can end the master by it.
     signals: Option<Signals>,
     listening: Listening,
-    /// How often the listening sockets have been made anew.
-    version: u32,
     /// Readable when connections that workers have passed on wait for another.
     passed_on: OwnedFd,
-    /// How many workers there may be at a time, with those on their way out.
-    places: usize,
-    pool: Pool,
-    backoff: Backoff,
-    need: Need,
-    /// Workers that no limit of --max-rss fits, and the code of which it was told.
-    outgrown: Backoff,
-    outgrown_told: u32,
-    workers: Vec<WorkerProcess>,
+    children: BTreeMap<ChildId, ChildProcess>,
     /// Outputs of workers that have died, still open in children of theirs.
-    strays: Vec<(u32, Output)>,
-    /// The code that serves; none before the first.
-    current: Option<Generation>,
-    /// The code that is to follow it.
-    candidate: Option<Generation>,
-    generations: u32,
-    reload_again: bool,
-    /// How many workers are started at a time beside the first: importing is work for the processor.
-    at_once: usize,
-    files: BTreeMap<PathBuf, Stamp>,
-    /// Why the newest code does not load, where workers are to answer with that.
-    trouble: Option<String>,
-    stage: Stage,
-    ending: Ending,
-    /// Until when a report that all threads of a worker are in long requests is taken for news.
-    full_until: Option<Instant>,
-    next_look: Instant,
-    next_files: Instant,
-    /// Requests of workers that are gone.
-    requests: u64,
-    service: Service,
+    strays: Vec<(ChildId, Output)>,
+    files: WatchedFiles,
+    systemd: Systemd,
+    /// How it has ended, when it has.
+    ended: Option<Ending>,
     /// Called on SIGUSR1.
     reopen_log: &'a dyn Fn(),
-}
-
-/// What changes when a file does.
-type Stamp = Option<(i64, i64, u64, u64)>;
-
-fn stamp(found: io::Result<Metadata>) -> Stamp {
-    found
-        .ok()
-        .map(|found| (found.mtime(), found.mtime_nsec(), found.size(), found.ino()))
 }
 
 impl<'a> Master<'a> {
@@ -166,39 +80,22 @@ impl<'a> Master<'a> {
         passed_on: OwnedFd,
         reopen_log: &'a dyn Fn(),
     ) -> io::Result<Self> {
-        /// Workers beside those of a full generation, for those that are on their way out.
-        const SPARE: usize = 8;
         let _ = set_child_subreaper(true);
         // A copy of what the workers have, and no child of theirs.
         close_in_children(&passed_on);
+        let at_once = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2));
+        let have_files = listening.has_files();
         Ok(Self {
-            pool: Pool::new(plan.min, plan.max),
             crew,
+            state: MasterState::new(&plan, at_once, have_files, Instant::now()),
             signals: Some(Signals::catch(Catch::All)?),
             listening,
-            version: 0,
             passed_on,
-            places: 2 * plan.max + SPARE,
-            backoff: Backoff::default(),
-            need: Need::default(),
-            outgrown: Backoff::default(),
-            outgrown_told: 0,
-            workers: Vec::new(),
+            children: BTreeMap::new(),
             strays: Vec::new(),
-            current: None,
-            candidate: None,
-            generations: 0,
-            reload_again: false,
-            at_once: std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2)),
-            files: BTreeMap::new(),
-            trouble: None,
-            stage: Stage::Serving,
-            ending: Ending::Finished,
-            full_until: None,
-            next_look: Instant::now() + LOOK,
-            next_files: Instant::now() + FILES,
-            requests: 0,
-            service: Service::new(),
+            files: WatchedFiles::default(),
+            systemd: Systemd::new(),
+            ended: None,
             reopen_log,
             plan,
         })
@@ -207,76 +104,58 @@ impl<'a> Master<'a> {
     /// Serves until told to end.
     pub fn run(mut self) -> Ending {
         super::title::set_title(&format!("wsgi-gateway: master {}", self.plan.name));
-        self.begin_generation(Instant::now());
-        loop {
-            let now = Instant::now();
-            match self.stage {
-                Stage::Serving => self.look_after(now),
-                Stage::Ending if self.workers.is_empty() => break,
-                Stage::Ending => {}
+        self.note(MasterEvent::Begin);
+        let ending = loop {
+            self.tick();
+            if let Some(ending) = self.ended {
+                break ending;
             }
-            self.watch_for_frozen(now);
-            self.enforce_deadlines(now);
-            let status = self.service.wants_status(now).then(|| self.describe());
-            self.service.tell(now, status);
-            self.wait(now);
-            self.obey_signals();
+            self.wait();
+            self.read_signals();
             self.read_all();
             self.reap();
-            self.forget_unborn();
-        }
+        };
         self.read_all();
         // Children of workers still have these.
-        for (number, output) in &mut self.strays {
-            output.read_last(|line| workers::tell(*number, line));
+        for (id, output) in &mut self.strays {
+            output.read_last(|line| tell(*id, line));
         }
-        self.ending
+        ending
     }
 
-    /// Everything that is compared with what is wanted at every event.
-    fn look_after(&mut self, now: Instant) {
-        if now >= self.next_look {
-            self.next_look = now + LOOK;
-            if self.listening.mend() {
-                self.version += 1;
+    /// Tells the state what has happened, and does what it wants; and so on with what comes of that.
+    fn note(&mut self, event: MasterEvent) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for action in self.state.on(event, Instant::now()) {
+                events.extend(self.carry_out(action));
             }
-            if self.listening.has_lost() {
-                // Until those who have one open, too, have ended.
-                self.next_look = now + TICK;
-            }
-            if self.listening.is_over() {
-                log::error!("cannot go on: nothing is listened on any more");
-                self.ending = Ending::Failed(1);
-                return self.end(now);
-            }
-            // Also those who could not be told the last time.
-            self.tell_listeners();
         }
-        if self.plan.watch_files && now >= self.next_files {
-            self.next_files = now + FILES;
-            self.watch_files(now);
-        }
-        self.further_candidate(now);
-        self.keep_template(now);
-        self.size(now);
-        self.retire_outgrown(now);
-        self.make_missing(now);
-        self.relieve_old(now);
-        self.keep_fallback(now);
+    }
+
+    /// Has the state compare what there is with what is wanted.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let are_requests_asked = self.plan.request_timeout.is_some();
+        let figures = self.children.iter().filter_map(|(id, child)| match id {
+            ChildId::Worker(number) => Some((*number, child.figures(now, are_requests_asked))),
+            ChildId::Template(_) => None,
+        });
+        let figures = figures.collect();
+        let waits = self.is_anyone_waiting();
+        self.note(MasterEvent::Tick { figures, waits });
+        let wants_status = self.systemd.wants_status(now);
+        let status = wants_status.then(|| self.state.describe());
+        self.systemd.tell(now, status);
     }
 
     /// Sleeps until something happens or is due.
-    fn wait(&mut self, now: Instant) {
-        let watches = self.stage == Stage::Serving
-            && (self.watches_listeners() || self.would_answer_itself(now));
+    fn wait(&mut self) {
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
         fds.extend(self.signals.as_ref().map(|signals| signals.as_fd()));
-        fds.extend(self.workers.iter().flat_map(WorkerProcess::descriptors));
+        fds.extend(self.children.values().flat_map(ChildProcess::descriptors));
         fds.extend(self.strays.iter().map(|(_, output)| output.as_fd()));
-        for generation in self.current.iter().chain(&self.candidate) {
-            fds.extend(generation.descriptors());
-        }
-        if watches {
+        if self.state.watches_listeners(Instant::now()) {
             let sockets = self.listening.sockets();
             fds.extend(sockets.iter().map(|bound| bound.socket.as_fd()));
             fds.push(self.passed_on.as_fd());
@@ -285,71 +164,272 @@ impl<'a> Master<'a> {
             .into_iter()
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
-        let wait = self
-            .next_wake(now)
-            .saturating_duration_since(Instant::now());
+        let heard_again = self.children.values().filter_map(ChildProcess::deadline);
+        let due = heard_again.chain(self.systemd.next());
+        let due = due.fold(self.state.next_deadline(), Instant::min);
+        let wait = due.saturating_duration_since(Instant::now());
         // Rounded up: a wait that ends early would be repeated until the time has come.
-        let wait = wait + Duration::from_micros(999);
+        let wait = match wait.is_zero() {
+            true => wait,
+            false => wait + Duration::from_micros(999),
+        };
         let _ = poll(
             &mut fds,
             PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX),
         );
     }
 
-    /// When something is due without an event.
-    fn next_wake(&self, now: Instant) -> Instant {
-        let mut next = now + Duration::from_secs(3600);
-        let mut by = |instant: Option<Instant>| next = instant.map_or(next, |at| next.min(at));
-        by(self.service.next());
-        for worker in &self.workers {
-            by(worker.deadline(self.plan.startup_timeout));
-            by(worker.budget.until());
-        }
-        by(self.next_frozen(now));
-        if self.stage == Stage::Serving {
-            by(self.listening.has_files().then_some(self.next_look));
-            by(self.plan.watch_files.then_some(self.next_files));
-            by(self.backoff.until(now));
-            by(self.next_sizing(now));
-            by(self.next_outgrown(now));
-            by(self.next_fallback(now));
-            // Asked for while the one that has just succeeded went on.
-            by((self.reload_again && self.candidate.is_none()).then_some(now));
-            for generation in self.current.iter().chain(&self.candidate) {
-                by(generation.deadline(self.plan.startup_timeout));
-                let template = generation.template.as_ref();
-                by(template.and_then(|template| template.budget.until()));
-            }
-        }
-        next
+    fn is_anyone_waiting(&self) -> bool {
+        let sockets = self.listening.sockets();
+        let mut fds: Vec<PollFd<'_>> = sockets
+            .iter()
+            .map(|bound| bound.socket.as_fd())
+            .chain([self.passed_on.as_fd()])
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
-    fn obey_signals(&mut self) {
+    fn read_signals(&mut self) {
         while let Some(signal) = self.signals.as_mut().and_then(Signals::read) {
+            self.note(MasterEvent::Signal(signal));
+        }
+    }
+
+    /// Reads what workers and templates have said.
+    fn read_all(&mut self) {
+        let ids: Vec<ChildId> = self.children.keys().copied().collect();
+        for id in ids {
             let now = Instant::now();
-            match signal {
-                Signal::Terminate => self.end(now),
-                Signal::Interrupt => self.end_at_once(),
-                Signal::ReopenLog => (self.reopen_log)(),
-                Signal::Child => {}
-                _ if self.stage == Stage::Ending => {}
-                Signal::Reload => {
-                    self.crew.before_reload();
-                    self.reload(now, "SIGHUP");
+            for _ in 0..AT_ONCE {
+                let child = self.children.get_mut(&id);
+                match child.and_then(|child| child.hear(id, now)) {
+                    Some(event) => self.note(event),
+                    None => break,
                 }
-                Signal::More => self.change_size(1),
-                Signal::Fewer => self.change_size(-1),
+            }
+            if let Some(child) = self.children.get_mut(&id) {
+                child.read_output(id);
+            }
+        }
+        for (id, output) in &mut self.strays {
+            output.read(|line| tell(*id, line));
+        }
+        self.strays.retain(|(_, output)| !output.is_closed);
+        let many = self.strays.len().saturating_sub(STRAYS);
+        for (id, _) in self.strays.drain(..many) {
+            if let ChildId::Worker(number) = id {
+                log::warn!(
+                    "worker {number} has left processes behind whose output is read no more: {STRAYS} others have, too"
+                );
             }
         }
     }
 
-    fn change_size(&mut self, by: isize) {
-        let most = (self.places / 2).max(1);
-        self.pool.change(by, most);
-        log::info!(
-            "told to change the number of workers: at least {}, at most {}",
-            self.pool.min,
-            self.pool.max
-        );
+    /// Buries the dead.
+    fn reap(&mut self) {
+        loop {
+            let changes = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WCONTINUED;
+            let changes = changes | WaitPidFlag::WNOHANG;
+            let found = waitid(Id::All, changes | WaitPidFlag::WNOWAIT);
+            let ended = match found {
+                Ok(WaitStatus::Exited(pid, code)) => Ok((pid, Died::Exited(code))),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => Ok((pid, Died::Killed(signal))),
+                Ok(WaitStatus::Stopped(pid, _)) => Err((pid, true)),
+                Ok(WaitStatus::Continued(pid)) => Err((pid, false)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Err(Errno::EINTR) | Ok(_) => continue,
+                Err(error) => {
+                    log::error!("waitid failed: {error}");
+                    return;
+                }
+            };
+            // Its last words, and what it has said of its birth: until it was waited for its number is its own.
+            self.read_all();
+            let (Ok((pid, _)) | Err((pid, _))) = ended;
+            let _ = waitid(Id::Pid(pid), changes);
+            let is = |child: &ChildProcess| child.process.as_ref().map(Child::pid) == Some(pid);
+            let found = self.children.iter().find(|(_, child)| is(child));
+            match (found.map(|(id, _)| *id), ended) {
+                (Some(id), Ok((_, died))) => self.bury(id, died),
+                (Some(id), Err((_, is_stopped))) => {
+                    self.note(MasterEvent::Stopped(id, is_stopped));
+                }
+                (None, Ok(_)) => log::debug!("reaped process {pid}, left behind by a worker"),
+                (None, Err(_)) => {}
+            }
+        }
+    }
+
+    fn bury(&mut self, id: ChildId, died: Died) {
+        /// More than the channel holds is a child's of the worker.
+        const TURNS: usize = 16;
+        for _ in 0..TURNS * AT_ONCE {
+            let child = self.children.get_mut(&id);
+            match child.and_then(|child| child.hear_rest(id)) {
+                Some(event) => self.note(event),
+                None => break,
+            }
+        }
+        let Some(child) = self.children.remove(&id) else {
+            return;
+        };
+        let figures = child.figures(Instant::now(), true);
+        let output = child.read_last_output(id);
+        self.note(MasterEvent::Exited(id, died, figures));
+        if let (ChildId::Worker(_), Some(output)) = (id, output) {
+            self.strays.push((id, output));
+        }
+    }
+
+    /// Does what the state wants. Gives what has come of it, where the state asks.
+    fn carry_out(&mut self, action: Action) -> Option<MasterEvent> {
+        match action {
+            Action::StartWorker {
+                number,
+                is_fallback,
+                trouble,
+            } => {
+                let fallback = is_fallback.then_some(trouble);
+                let started = births::start_worker(self, number, fallback);
+                return self.add(ChildId::Worker(number), started);
+            }
+            Action::OrderFork { number, generation } => {
+                let ordered = births::order_fork(self, number, generation);
+                return self.add(ChildId::Worker(number), ordered);
+            }
+            Action::StartTemplate(generation) => {
+                let started = births::start_template(self);
+                return self.add(ChildId::Template(generation), started);
+            }
+            Action::Adopt(number, pid) => return self.adopt(number, pid),
+            Action::Tell(number, message, otherwise) => {
+                self.tell_worker(number, &message, otherwise);
+            }
+            Action::PassListeners(numbers) => return self.pass_listeners(numbers),
+            Action::Kill(id, signal) => self.with_process(id, |process| process.signal(signal)),
+            Action::AskForStacks(id) => self.with_process(id, Child::ask_for_stacks),
+            Action::HearNoMore(id) => {
+                if let Some(child) = self.children.get_mut(&id) {
+                    child.hear_no_more();
+                }
+            }
+            Action::Forget(id) => drop(self.children.remove(&id)),
+            Action::BeginIdling(number) => {
+                let child = self.children.get(&ChildId::Worker(number));
+                if let Some(slot) = child.and_then(|child| child.slot.as_ref()) {
+                    slot.begin_idling();
+                }
+            }
+            Action::KillAll => self.kill_all(),
+            Action::TellReady => log::info!("ready on {}", self.listening.names()),
+            Action::Log(level, line) => log::log!(level, "{line}"),
+            Action::Notify(notice) => self.systemd.note(notice, Instant::now()),
+            Action::MendListeners => {
+                return Some(MasterEvent::Listeners(ListenersFound {
+                    are_new: self.listening.mend(),
+                    has_lost: self.listening.has_lost(),
+                    are_over: self.listening.is_over(),
+                    have_files: self.listening.has_files(),
+                }));
+            }
+            Action::RefuseNew => self.listening.refuse_new(),
+            Action::CloseListeners => self.listening = Listening::default(),
+            Action::WatchFiles(paths) => self.files.add(paths),
+            Action::LookAtFiles => return self.files.changed().map(MasterEvent::FileChanged),
+            Action::ReopenLog => (self.reopen_log)(),
+            Action::BeforeReload => self.crew.before_reload(),
+            Action::WorkerDied => self.crew.worker_died(),
+            Action::End(ending) => self.ended = Some(ending),
+        }
+        None
+    }
+
+    fn with_process(&self, id: ChildId, act: impl FnOnce(&Child)) {
+        let child = self.children.get(&id);
+        if let Some(process) = child.and_then(|child| child.process.as_ref()) {
+            act(process);
+        }
+    }
+
+    /// Takes in a child that was started, or whose start was ordered.
+    fn add(&mut self, id: ChildId, started: io::Result<ChildProcess>) -> Option<MasterEvent> {
+        match started {
+            Ok(child) => {
+                let pid = child.process.as_ref().map(Child::pid);
+                self.children.insert(id, child);
+                pid.map(|pid| MasterEvent::Started(id, pid))
+            }
+            Err(error) => Some(MasterEvent::NotStarted(id, error.to_string())),
+        }
+    }
+
+    fn adopt(&mut self, number: u32, pid: Pid) -> Option<MasterEvent> {
+        match (
+            Child::find(pid),
+            self.children.get_mut(&ChildId::Worker(number)),
+        ) {
+            (Some(process), Some(child)) => {
+                child.process = Some(process);
+                None
+            }
+            _ => Some(MasterEvent::NotAdopted(number)),
+        }
+    }
+
+    fn tell_worker(&self, number: u32, message: &Message, otherwise: Option<Signal>) {
+        let id = ChildId::Worker(number);
+        let Some(child) = self.children.get(&id) else {
+            return;
+        };
+        if let (Err(_), Some(signal)) = (child.channel.send_now(message), otherwise) {
+            self.with_process(id, |process| process.signal(signal));
+        }
+    }
+
+    fn pass_listeners(&self, mut numbers: Vec<u32>) -> Option<MasterEvent> {
+        let Ok(sockets) = self.listening.try_clone() else {
+            log::error!("the new sockets cannot be passed to the workers: no descriptors are left");
+            return Some(MasterEvent::NotPassed(numbers));
+        };
+        let sockets = sockets.into_iter().map(|bound| bound.socket).collect();
+        let message = Message::Listen(sockets);
+        numbers.retain(|number| {
+            let child = self.children.get(&ChildId::Worker(*number));
+            match child.map(|child| (child.channel.send_now(&message), &child.process)) {
+                Some((Err(error), Some(process))) => {
+                    let pid = process.pid();
+                    log::error!(
+                        "worker {number} (pid {pid}) cannot be told of the new sockets: {error}"
+                    );
+                    true
+                }
+                _ => false,
+            }
+        });
+        (!numbers.is_empty()).then_some(MasterEvent::NotPassed(numbers))
+    }
+
+    fn kill_all(&mut self) {
+        let processes = || {
+            self.children
+                .values()
+                .filter_map(|child| child.process.as_ref())
+        };
+        for process in processes() {
+            process.signal(Signal::SIGKILL);
+        }
+        // Not for long: a process may be in a system call that does not end.
+        let until = Instant::now() + GONE;
+        for process in processes() {
+            let is_there = || {
+                let status = waitpid(process.pid(), Some(WaitPidFlag::WNOHANG));
+                status == Ok(WaitStatus::StillAlive)
+            };
+            while is_there() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.children.clear();
     }
 }

@@ -20,6 +20,17 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// A worker that has served for so long has nothing to do with crashes before it.
 const STEADY: Duration = Duration::from_secs(10);
 
+/// What comes of it that no worker is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// Nothing yet.
+    None,
+    /// So many more are wanted.
+    By(usize),
+    /// There are as many as there may be: the operator is to know, now.
+    TooFew,
+}
+
 /// The number of workers that are wanted.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -61,25 +72,22 @@ impl Pool {
     }
 
     /// No worker is free. `waiting`: whether a request waits for one. `told`: whether a worker has reported that all its
-    /// threads are in long requests. Gives how many workers are added.
-    pub(super) fn no_worker_free(&mut self, now: Instant, waiting: bool, told: bool) -> usize {
+    /// threads are in long requests. What comes of it.
+    pub(super) fn no_worker_free(&mut self, now: Instant, waiting: bool, told: bool) -> Growth {
         if !waiting {
             self.waiting_since = None;
-            return 0;
+            return Growth::None;
         }
         let since = *self.waiting_since.get_or_insert(now);
         if self.wanted > 0 && !told && now < since + WAITING {
-            return 0;
+            return Growth::None;
         }
         if !self.has_room() {
-            if self.complained.is_none_or(|last| now >= last + COMPLAINT) {
-                self.complained = Some(now);
-                log::warn!(
-                    "all {} workers are busy and requests wait: more of them need a larger --workers",
-                    self.max
-                );
+            if self.complained.is_some_and(|last| now < last + COMPLAINT) {
+                return Growth::None;
             }
-            return 0;
+            self.complained = Some(now);
+            return Growth::TooFew;
         }
         self.step = match self.grown {
             Some(grown) if now < grown + BURST => self.step * 2,
@@ -89,7 +97,7 @@ impl Pool {
         self.wanted += added;
         self.grown = Some(now);
         self.waiting_since = None;
-        added
+        Growth::By(added)
     }
 
     /// A worker is free: nothing waits.
@@ -163,14 +171,14 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
-    use super::{Backoff, Pool};
+    use super::{Backoff, Growth, Pool};
     use std::time::{Duration, Instant};
 
     #[test]
     fn a_pool_on_demand_grows_by_doubling_to_its_most_and_shrinks_to_nothing() {
         let mut pool = Pool::new(0, 10);
         let start = Instant::now();
-        assert_eq!(pool.no_worker_free(start, false, false), 0);
+        assert_eq!(pool.no_worker_free(start, false, false), Growth::None);
         let mut sizes = Vec::new();
         for turn in 0..6 {
             pool.no_worker_free(start + Duration::from_millis(turn * 100), true, true);
@@ -185,20 +193,23 @@ mod tests {
     fn short_requests_have_to_wait_for_a_while_before_a_pool_grows() {
         let mut pool = Pool::new(1, 4);
         let start = Instant::now();
-        assert_eq!(pool.no_worker_free(start, true, false), 0);
+        assert_eq!(pool.no_worker_free(start, true, false), Growth::None);
         pool.worker_free();
         let later = start + Duration::from_millis(300);
-        assert_eq!(pool.no_worker_free(later, true, false), 0);
+        assert_eq!(pool.no_worker_free(later, true, false), Growth::None);
         assert_eq!(
             pool.no_worker_free(later + Duration::from_millis(300), true, false),
-            1
+            Growth::By(1)
         );
     }
 
     #[test]
     fn a_static_pool_changes_on_the_operator_s_word_only() {
         let mut pool = Pool::new(2, 2);
-        assert_eq!(pool.no_worker_free(Instant::now(), true, true), 0);
+        assert_eq!(
+            pool.no_worker_free(Instant::now(), true, true),
+            Growth::TooFew
+        );
         assert!(!pool.shrink());
         pool.change(1, 8);
         assert_eq!((pool.min, pool.max, pool.wanted()), (3, 3, 3));
@@ -213,14 +224,13 @@ mod tests {
         let mut pool = Pool::new(1, 1);
         let now = Instant::now();
         let mut told = |after: u64| {
-            pool.no_worker_free(now + Duration::from_secs(after), true, true);
+            let growth = pool.no_worker_free(now + Duration::from_secs(after), true, true);
             pool.worker_free();
-            pool.complained
+            growth
         };
-        let first = told(0);
-        assert!(first.is_some());
-        assert_eq!(told(30), first);
-        assert_ne!(told(60), first);
+        assert_eq!(told(0), Growth::TooFew);
+        assert_eq!(told(30), Growth::None);
+        assert_eq!(told(60), Growth::TooFew);
     }
 
     #[test]

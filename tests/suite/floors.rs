@@ -141,6 +141,43 @@ fn good_imports_pass() {
     }
 }
 
+/// What has an effect, or is one's: a descriptor, a clock, a log, a file, a process.
+const EFFECTS: [&str; 11] = [
+    "Instant::now",
+    "SystemTime",
+    "log::log!",
+    "log::error!",
+    "log::warn!",
+    "log::info!",
+    "log::debug!",
+    "Fd",
+    "std::fs",
+    "std::env",
+    "unsafe",
+];
+
+#[test]
+fn the_state_of_the_master_has_no_effects() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    let is_pure = |path: &str| {
+        let inside = path.strip_prefix("process/master/");
+        inside.is_some_and(|path| {
+            let is_test = path.starts_with("state/tests");
+            path == "reaction.rs" || (path.starts_with("state") && !is_test)
+        })
+    };
+    files.retain(|(path, _)| is_pure(path));
+    assert!(files.len() > 5, "the sources were not read");
+    for (path, text) in &files {
+        for (number, line) in text.lines().enumerate() {
+            let found = EFFECTS.iter().find(|effect| line.contains(**effect));
+            assert_eq!(found, None, "{path}:{}: {line}", number + 1);
+        }
+    }
+}
+
 /// The columns of a line of `BAD` or `GOOD`.
 fn columns<const N: usize>(line: &str) -> [&str; N] {
     let columns: Vec<&str> = line.split(" | ").map(str::trim).collect();

@@ -1,13 +1,39 @@
 //! What a worker or a template may say to the master, and when and how often: any code in it can write to its channel.
 //!
-//! Who breaks a rule that no process of ours breaks is ended. Who says much is heard later: its channel fills, and it waits.
+//! Whose channel it is decides for whom is spoken, and only the process itself is heard there: the kernel says who has sent a
+//! message, and one that another has sent is a breach, whatever it says. What then may be said:
+//!
+//! | message    | made | starting | ready | leaving | importing | imported | what the master makes of it                    |
+//! |------------|------|----------|-------|---------|-----------|----------|------------------------------------------------|
+//! | Forked     | yes  | -        | -     | -       | -         | -        | its sender is the worker, if it is a new child |
+//! | Ready      | -    | yes      | -     | yes     | yes       | -        | it counts; nothing where it leaves             |
+//! | Full       | -    | yes      | yes   | yes     | -         | -        | the pool may grow sooner, by what really waits |
+//! | Retire     | -    | yes      | yes   | yes     | -         | -        | this worker is replaced, once                  |
+//! | Outgrown   | -    | yes      | yes   | yes     | -         | -        | this worker is replaced when there is time     |
+//! | Leaving    | -    | yes      | yes   | yes     | -         | -        | this worker has --graceful-timeout to end      |
+//! | Log        | yes  | yes      | yes   | yes     | yes       | yes      | a line under its name, of a level from 1 to 5  |
+//! | CannotLoad | -    | yes      | yes   | yes     | yes       | yes      | why a candidate has failed, when it has        |
+//! | Files      | -    | yes      | yes   | yes     | yes       | yes      | files to look at, with --reload only           |
+//! | Drain      | -    | -        | -     | -       | -         | -        |                                                |
+//! | Finish     | -    | -        | -     | -       | -         | -        |                                                |
+//! | Abort      | -    | -        | -     | -       | -         | -        |                                                |
+//! | Listen     | -    | -        | -     | -       | -         | -        |                                                |
+//! | Trouble    | -    | -        | -     | -       | -         | -        |                                                |
+//! | Resume     | -    | -        | -     | -       | -         | -        |                                                |
+//! | Fork       | -    | -        | -     | -       | -         | -        |                                                |
+//!
+//! *Made*: a template was told to make the worker, and nobody knows its process yet. *Starting*, *ready*, *leaving*: a worker.
+//! *Importing*, *imported*: a template. A reason is one line of at most 8 KiB; descriptors, and bytes that are no message,
+//! are a breach in every state.
+//!
+//! Who breaks a rule that no process of ours breaks is ended, and nothing more is heard of it. Who says much is heard later:
+//! its channel fills, and it waits.
 
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::channel::Message;
-use super::workers::WorkerState;
 
 /// So many messages, and bytes in them, are heard of one process in this time.
 const WINDOW: Duration = Duration::from_millis(200);
@@ -35,13 +61,24 @@ impl fmt::Display for Breach {
     }
 }
 
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WorkerState {
+    /// It imports the application.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It takes nothing new any more.
+    Leaving,
+}
+
 /// How far who speaks has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speaker {
     /// A worker that the template was told to make and that is not known yet.
     Unborn,
     /// A worker.
-    WorkerProcess(WorkerState),
+    Worker(WorkerState),
     /// A template; whether it has imported the application.
     Template { is_ready: bool },
 }
@@ -51,7 +88,7 @@ pub(super) enum Speaker {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn judge(message: &Message, speaker: Speaker, watches: bool) -> Result<(), Breach> {
-    use Speaker::{Template, Unborn, WorkerProcess};
+    use Speaker::{Template, Unborn, Worker};
     match (message, speaker) {
         (Message::Log(level, _), _) if !(1..=5).contains(level) => {
             Err(Breach("a line of no level"))
@@ -61,17 +98,14 @@ pub(super) fn judge(message: &Message, speaker: Speaker, watches: bool) -> Resul
         (_, Unborn) => Err(Breach("something before it was there")),
         (Message::Forked, _) => Err(Breach("that it was made once more")),
         // It may have been told to leave before its word was heard.
-        (Message::Ready, WorkerProcess(WorkerState::Starting | WorkerState::Leaving)) => Ok(()),
+        (Message::Ready, Worker(WorkerState::Starting | WorkerState::Leaving)) => Ok(()),
         (Message::Ready, Template { is_ready: false }) => Ok(()),
         (Message::Ready, _) => Err(Breach("that it is ready once more")),
         (Message::CannotLoad(_), _) => Ok(()),
         (Message::Files(_), _) if !watches => Err(Breach("names of files without --reload")),
         (Message::Files(_), _) => Ok(()),
-        (Message::Full, WorkerProcess(_)) => Ok(()),
-        (
-            Message::Retire(why) | Message::Outgrown(why) | Message::Leaving(why),
-            WorkerProcess(_),
-        ) => {
+        (Message::Full, Worker(_)) => Ok(()),
+        (Message::Retire(why) | Message::Outgrown(why) | Message::Leaving(why), Worker(_)) => {
             let is_phrase = why.len() <= PHRASE && !why.contains(char::is_control);
             is_phrase.then_some(()).ok_or(Breach("a reason of no use"))
         }
@@ -104,6 +138,18 @@ pub(super) fn plausible_files(named: &str, watched: usize) -> String {
         files.push('\n');
     }
     files
+}
+
+/// The level that a number stands for, and the line without what a terminal would obey.
+pub(super) fn plain_line(level: u8, mut line: String) -> (log::Level, String) {
+    let level = log::Level::iter()
+        .find(|known| *known as usize == usize::from(level))
+        .unwrap_or(log::Level::Error);
+    let is_odd = |letter: char| letter.is_control() && letter != '\n' && letter != '\t';
+    if line.contains(is_odd) {
+        line = line.replace(is_odd, "\u{fffd}");
+    }
+    (level, line)
 }
 
 /// How much was heard of a process lately.
@@ -150,56 +196,87 @@ impl MessageAllowance {
 
 #[cfg(test)]
 mod tests {
-    use super::{MessageAllowance, Speaker, judge, plausible_files};
+    use super::{MessageAllowance, Speaker, WorkerState, judge, plain_line, plausible_files};
     use crate::process::channel::Message;
-    use crate::process::master::workers::WorkerState;
     use std::time::{Duration, Instant};
 
-    /// Every message in every state: the letters of those that may say it, of an unborn worker, one that starts, that serves,
-    /// that leaves, and a template before and behind its import.
+    fn text(text: &str) -> String {
+        text.to_owned()
+    }
+
+    /// Every message in every state, against the table that this file opens with.
     #[test]
     fn each_message_has_its_time() {
-        let text = |text: &str| text.to_owned();
-        let table = [
-            (Message::Ready, "s l t "),
-            (Message::Full, "s r l "),
-            (Message::Retire(text("--max-requests")), "s r l "),
-            (Message::Retire(text("a\nb")), ""),
-            (Message::Retire("x".repeat(10_000)), ""),
-            (Message::Outgrown(text("--max-rss")), "s r l "),
-            (Message::Leaving(text("SIGTERM")), "s r l "),
-            (Message::Log(3, text("a\nb")), "u s r l t T "),
-            (Message::Log(0, text("")), ""),
-            (Message::Log(6, text("")), ""),
-            (Message::CannotLoad(text("why")), "s r l t T "),
-            (Message::Files(text("/a")), "s r l t T "),
-            (Message::Forked, "u "),
-            (Message::Drain, ""),
-            (Message::Finish, ""),
-            (Message::Abort(text("")), ""),
-            (Message::Listen(Vec::new()), ""),
-            (Message::Trouble(text("")), ""),
-            (Message::Resume, ""),
-            (Message::Fork(1, Vec::new()), ""),
+        let messages = [
+            ("Forked", Message::Forked),
+            ("Ready", Message::Ready),
+            ("Full", Message::Full),
+            ("Retire", Message::Retire(text("--max-requests"))),
+            ("Outgrown", Message::Outgrown(text("--max-rss"))),
+            ("Leaving", Message::Leaving(text("SIGTERM"))),
+            ("Log", Message::Log(3, text("a\nb"))),
+            ("CannotLoad", Message::CannotLoad(text("why"))),
+            ("Files", Message::Files(text("/a"))),
+            ("Drain", Message::Drain),
+            ("Finish", Message::Finish),
+            ("Abort", Message::Abort(text(""))),
+            ("Listen", Message::Listen(Vec::new())),
+            ("Trouble", Message::Trouble(text(""))),
+            ("Resume", Message::Resume),
+            ("Fork", Message::Fork(1, Vec::new())),
         ];
+        let rows = include_str!("rules.rs").lines();
+        let rows = rows.filter_map(|line| line.strip_prefix("//! | "));
+        let rows: Vec<Vec<&str>> = rows
+            .map(|row| row.split('|').map(str::trim).collect())
+            .collect();
         let speakers = [
-            ("u ", Speaker::Unborn),
-            ("s ", Speaker::WorkerProcess(WorkerState::Starting)),
-            ("r ", Speaker::WorkerProcess(WorkerState::Ready)),
-            ("l ", Speaker::WorkerProcess(WorkerState::Leaving)),
-            ("t ", Speaker::Template { is_ready: false }),
-            ("T ", Speaker::Template { is_ready: true }),
+            "made",
+            "starting",
+            "ready",
+            "leaving",
+            "importing",
+            "imported",
         ];
-        for (message, may) in table {
-            let found: String = speakers
-                .into_iter()
-                .filter(|(_, speaker)| judge(&message, *speaker, true).is_ok())
-                .map(|(letter, _)| letter)
-                .collect();
-            assert_eq!(found, may, "{message:?}");
+        assert_eq!(rows[0][1..7], speakers);
+        assert_eq!(rows.len(), messages.len() + 1);
+        for ((name, message), row) in messages.iter().zip(&rows[1..]) {
+            assert_eq!(row[0], *name);
+            for (speaker, may) in SPEAKERS.into_iter().zip(&row[1..]) {
+                let found = match judge(message, speaker, true) {
+                    Ok(()) => "yes",
+                    Err(_) => "-",
+                };
+                assert_eq!(found, *may, "{name} of {speaker:?}");
+            }
         }
-        let files = Message::Files(text("/a"));
-        assert!(judge(&files, Speaker::WorkerProcess(WorkerState::Ready), false).is_err());
+    }
+
+    const SPEAKERS: [Speaker; 6] = [
+        Speaker::Unborn,
+        Speaker::Worker(WorkerState::Starting),
+        Speaker::Worker(WorkerState::Ready),
+        Speaker::Worker(WorkerState::Leaving),
+        Speaker::Template { is_ready: false },
+        Speaker::Template { is_ready: true },
+    ];
+
+    #[test]
+    fn what_makes_no_sense_is_said_by_nobody() {
+        for speaker in SPEAKERS {
+            for message in [
+                Message::Log(0, text("")),
+                Message::Log(6, text("")),
+                Message::Retire(text("a\nb")),
+                Message::Leaving("x".repeat(10_000)),
+                Message::Outgrown(text("\u{1b}[2J")),
+            ] {
+                assert!(judge(&message, speaker, true).is_err(), "{message:?}");
+            }
+            assert!(judge(&Message::Files(text("/a")), speaker, false).is_err());
+        }
+        let (level, line) = plain_line(2, text("a\u{1b}[2J\n\tb"));
+        assert_eq!((level, &*line), (log::Level::Warn, "a\u{fffd}[2J\n\tb"));
     }
 
     #[test]

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use super::super::scoreboard::WorkerSlot;
-use super::Master;
+use super::reaction::Notice;
 
 /// How often the status line is told when it has changed.
 const STATUS: Duration = Duration::from_secs(5);
 
+/// systemd, if it is there.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct Systemd {
     is_there: bool,
     /// How often systemd wants to hear that the master lives: half of what it allows.
     watchdog: Option<Duration>,
@@ -35,7 +35,7 @@ fn notify_abstract(name: &[u8], states: &[NotifyState<'_>]) -> io::Result<()> {
     socket.send_to_addr(lines.as_bytes(), &place).map(drop)
 }
 
-impl Service {
+impl Systemd {
     pub(super) fn new() -> Self {
         let is_there = std::env::var_os("NOTIFY_SOCKET").is_some();
         let now = Instant::now();
@@ -63,20 +63,19 @@ impl Service {
         }
     }
 
-    pub(super) fn ready(&mut self, now: Instant) {
-        self.notify(&[NotifyState::Ready]);
-        self.next_status = self.is_there.then_some(now);
-    }
-
-    pub(super) fn reloading(&self) {
-        match NotifyState::monotonic_usec_now() {
-            Ok(when) => self.notify(&[NotifyState::Reloading, when]),
-            Err(_) => self.notify(&[NotifyState::Reloading]),
+    /// Tells how things are.
+    pub(super) fn note(&mut self, notice: Notice, now: Instant) {
+        match notice {
+            Notice::Ready => {
+                self.notify(&[NotifyState::Ready]);
+                self.next_status = self.is_there.then_some(now);
+            }
+            Notice::Reloading => match NotifyState::monotonic_usec_now() {
+                Ok(when) => self.notify(&[NotifyState::Reloading, when]),
+                Err(_) => self.notify(&[NotifyState::Reloading]),
+            },
+            Notice::Stopping => self.notify(&[NotifyState::Stopping]),
         }
-    }
-
-    pub(super) fn stopping(&self) {
-        self.notify(&[NotifyState::Stopping]);
     }
 
     /// When something is to be told.
@@ -105,25 +104,5 @@ impl Service {
                 self.last = status;
             }
         }
-    }
-}
-
-impl Master<'_> {
-    /// One line on how things are.
-    pub(super) fn describe(&self) -> String {
-        let ready = self.workers.iter().filter(|worker| worker.serves());
-        let places: Vec<&WorkerSlot> = ready.map(|worker| &worker.place).collect();
-        let busy = places.iter().filter(|place| place.idle().is_none()).count();
-        let living: u64 = self
-            .workers
-            .iter()
-            .map(|worker| worker.place.requests())
-            .fold(0, u64::saturating_add);
-        format!(
-            "{} workers ready, {busy} busy; {} requests served; generation {}",
-            places.len(),
-            self.requests.saturating_add(living),
-            self.current.as_ref().map_or(0, |current| current.number)
-        )
     }
 }

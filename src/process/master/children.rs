@@ -1,0 +1,131 @@
+//! What the master has of a child: its process, its end of the channel, its output, and its place on the scoreboard.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use super::super::channel::{Channel, Heard};
+use super::super::child::Child;
+use super::super::output::Output;
+use super::super::scoreboard::WorkerSlot;
+use super::reaction::{ChildId, Figures, MasterEvent};
+use super::rules::MessageAllowance;
+
+/// The most messages of one child that are read before the others have their turn.
+pub(super) const AT_ONCE: usize = 64;
+
+/// A worker or a template.
+#[derive(Debug)]
+pub(super) struct ChildProcess {
+    /// Not known yet while a template makes it.
+    pub(super) process: Option<Child>,
+    pub(super) channel: Channel,
+    pub(super) output: Output,
+    /// A worker's.
+    pub(super) slot: Option<WorkerSlot>,
+    /// Whether anything more is read of its channel.
+    is_heard: bool,
+    /// How much was heard of it lately.
+    allowance: MessageAllowance,
+}
+
+impl ChildProcess {
+    pub(super) fn new(
+        process: Option<Child>,
+        channel: Channel,
+        output: Output,
+        slot: Option<WorkerSlot>,
+    ) -> Self {
+        Self {
+            process,
+            channel,
+            output,
+            slot,
+            is_heard: true,
+            allowance: MessageAllowance::new(Instant::now()),
+        }
+    }
+
+    /// What wakes the master.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let is_heard = self.is_heard && self.allowance.until().is_none();
+        let channel = is_heard.then(|| self.channel.as_fd());
+        let output = (!self.output.is_closed).then(|| self.output.as_fd());
+        channel.into_iter().chain(output)
+    }
+
+    /// When it is heard again, where it has said too much.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.allowance.until()
+    }
+
+    /// Nothing more is read of its channel.
+    pub(super) fn hear_no_more(&mut self) {
+        self.is_heard = false;
+    }
+
+    /// Reads the next that it has to say, if it is its turn.
+    pub(super) fn hear(&mut self, id: ChildId, now: Instant) -> Option<MasterEvent> {
+        let may = !self.allowance.is_spent(now);
+        may.then(|| self.hear_rest(id)).flatten()
+    }
+
+    /// Reads the next that it has to say, however much that was.
+    pub(super) fn hear_rest(&mut self, id: ChildId) -> Option<MasterEvent> {
+        if !self.is_heard {
+            return None;
+        }
+        match self.channel.hear() {
+            Heard::Nothing => None,
+            Heard::Closed => {
+                self.is_heard = false;
+                Some(MasterEvent::HungUp(id))
+            }
+            Heard::Nonsense(what) => Some(MasterEvent::Nonsense(id, what)),
+            Heard::Message(message, sender) => {
+                self.allowance.spend(&message);
+                let requests = self.slot.as_ref().map_or(0, WorkerSlot::requests);
+                Some(MasterEvent::Heard {
+                    from: id,
+                    message,
+                    sender,
+                    requests,
+                })
+            }
+        }
+    }
+
+    /// What the scoreboard says of it; which requests it is serving only where that is asked.
+    pub(super) fn figures(&self, now: Instant, are_requests_asked: bool) -> Figures {
+        let mut figures = Figures::new(now);
+        if let Some(slot) = &self.slot {
+            figures.requests = slot.requests();
+            figures.is_full = slot.is_full();
+            let idle = slot.idle();
+            figures.idle_since = idle.map(|idle| now.checked_sub(idle).unwrap_or(now));
+            if are_requests_asked {
+                figures.running = slot.running();
+            }
+        }
+        figures
+    }
+
+    /// Reads its output.
+    pub(super) fn read_output(&mut self, id: ChildId) {
+        self.output.read(|line| tell(id, line));
+    }
+
+    /// Reads its output to the end, as far as it has come. Gives it back where others may still write to it.
+    pub(super) fn read_last_output(mut self, id: ChildId) -> Option<Output> {
+        self.output.read_last(|line| tell(id, line));
+        (!self.output.is_closed).then_some(self.output)
+    }
+}
+
+/// Tells a line of a child's output.
+pub(super) fn tell(id: ChildId, line: &str) {
+    match id {
+        ChildId::Worker(_) if line.is_empty() => {}
+        ChildId::Worker(number) => log::info!("worker {number}: {line}"),
+        ChildId::Template(_) => log::info!("template: {line}"),
+    }
+}

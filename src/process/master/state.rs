@@ -1,0 +1,319 @@
+//! The master as a state machine without effects: an event and its time go in, actions come out. It has no descriptor, no
+//! clock and no log, so that whatever may happen can be tried in any order and at any speed.
+//!
+//! What it wants follows from what is there: at every tick it compares the workers that there are with those that are
+//! wanted, makes the missing, and sends away those that have a ready replacement. A crash, a limit that a worker has
+//! reached, a reload and an operator's word differ only in which workers count as replaceable.
+//!
+//! `workers` knows who is there, `generations` which code serves and which is to follow, `supply` whether workers can be made
+//! and who answers where they cannot, `sizing` how many there are to be, `processes` what follows of their words and ends.
+
+mod generations;
+mod processes;
+mod sizing;
+mod supply;
+mod template;
+mod worker;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use super::super::channel::Message;
+use super::super::signals::Signal;
+use super::reaction::{Action, Figures, ListenersFound, MasterEvent, Notice, Reaction};
+use super::rules::Breach;
+use super::{Ending, Plan};
+use processes::Processes;
+use worker::Overdue;
+
+/// How often the sockets' files are looked after.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// How often a pool that may grow is looked at, beside what its workers report.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often the application's files are looked at with `--reload`.
+const FILES: Duration = Duration::from_millis(300);
+
+/// What the master is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// The first start has failed: who waits is told so before the end.
+    Failed,
+    /// Told to end: workers finish what they have.
+    Ending,
+}
+
+/// The state of the master.
+#[derive(Debug)]
+pub(super) struct MasterState {
+    processes: Processes,
+    stage: Stage,
+    ending: Ending,
+    request_timeout: Option<Duration>,
+    watch_files: bool,
+    /// When the last tick was.
+    ticked: Instant,
+    /// Whether a connection waited then.
+    waits: bool,
+    /// Whether something has happened that another tick is to see at once.
+    is_stale: bool,
+    /// Whether the sockets are to be looked after from time to time.
+    have_files: bool,
+    next_look: Instant,
+    next_files: Instant,
+}
+
+impl MasterState {
+    /// A master that has not begun yet; it starts so many workers at a time beside the first, and its sockets are to be
+    /// looked after or not.
+    pub(super) fn new(plan: &Plan, at_once: usize, have_files: bool, now: Instant) -> Self {
+        Self {
+            processes: Processes::new(plan, at_once),
+            stage: Stage::Serving,
+            ending: Ending::Finished,
+            request_timeout: plan.request_timeout,
+            watch_files: plan.watch_files,
+            ticked: now,
+            waits: false,
+            is_stale: true,
+            have_files,
+            next_look: now + LOOK,
+            next_files: now + FILES,
+        }
+    }
+
+    /// What is to be done about an event.
+    pub(super) fn on(&mut self, event: MasterEvent, now: Instant) -> Vec<Action> {
+        let mut reaction = Reaction::new(now);
+        self.react(event, &mut reaction);
+        if self.processes.suspects_sockets() {
+            self.next_look = now;
+        }
+        self.see_failed_start(&mut reaction);
+        reaction.into_actions()
+    }
+
+    fn react(&mut self, event: MasterEvent, reaction: &mut Reaction) {
+        // Whatever it is, the next tick compares what there is then with what is wanted.
+        self.is_stale = !matches!(event, MasterEvent::Tick { .. } | MasterEvent::Started(..));
+        let processes = &mut self.processes;
+        match event {
+            MasterEvent::Begin => processes.generations.begin(&mut processes.supply, reaction),
+            MasterEvent::Tick { figures, waits } => self.tick(figures, waits, reaction),
+            MasterEvent::Signal(signal) => self.obey(signal, reaction),
+            MasterEvent::Started(child, pid) => processes.started(child, pid),
+            MasterEvent::NotStarted(child, error) => processes.not_started(child, &error, reaction),
+            MasterEvent::NotAdopted(number) => processes.not_adopted(number, reaction),
+            MasterEvent::Heard {
+                from,
+                message,
+                sender,
+                requests,
+            } => processes.hear(from, message, sender, requests, reaction),
+            MasterEvent::Nonsense(from, what) => processes.expel(from, Breach(what), reaction),
+            MasterEvent::HungUp(child) => processes.hung_up(child, reaction.now()),
+            MasterEvent::Exited(child, died, figures) => {
+                processes.bury(child, died, figures, reaction);
+            }
+            MasterEvent::Stopped(child, is_stopped) => {
+                processes.stopped(child, is_stopped, reaction)
+            }
+            MasterEvent::Listeners(found) => self.note_listeners(found, reaction),
+            MasterEvent::NotPassed(numbers) => processes.supply.workers.note_not_passed(&numbers),
+            MasterEvent::FileChanged(path) if self.stage == Stage::Serving => {
+                let why = format!("{path} has changed");
+                processes
+                    .generations
+                    .reload(&why, &mut processes.supply, reaction);
+            }
+            MasterEvent::FileChanged(_) => {}
+        }
+    }
+
+    /// Begins the end where the first start has failed.
+    fn see_failed_start(&mut self, reaction: &mut Reaction) {
+        if let Some(ending) = self.processes.generations.take_failed_start() {
+            self.ending = ending;
+            self.change_stage(Stage::Failed);
+            self.is_stale = true;
+            reaction.add(Action::RefuseNew);
+        }
+    }
+
+    fn change_stage(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.processes.is_serving = stage == Stage::Serving;
+    }
+
+    fn tick(&mut self, figures: Vec<(u32, Figures)>, waits: bool, reaction: &mut Reaction) {
+        self.ticked = reaction.now();
+        self.waits = waits;
+        self.processes.supply.workers.note_figures(figures);
+        self.processes.forget_unborn(reaction);
+        self.see_failed_start(reaction);
+        match self.stage {
+            Stage::Serving if reaction.now() >= self.next_look => {
+                self.next_look = reaction.after(LOOK);
+                // The comparison follows when it is known what came of it.
+                reaction.add(Action::MendListeners);
+            }
+            Stage::Serving => self.compare(reaction),
+            Stage::Failed => {
+                let trouble = self.processes.generations.trouble();
+                let supply = &mut self.processes.supply;
+                supply.answer_before_the_end(trouble, waits, reaction);
+                self.change_stage(Stage::Ending);
+            }
+            Stage::Ending => {}
+        }
+        self.enforce_deadlines(reaction);
+        if self.stage == Stage::Ending && self.processes.supply.workers.count() == 0 {
+            reaction.add(Action::End(self.ending));
+        }
+    }
+
+    /// Compares everything with what is wanted.
+    fn compare(&mut self, reaction: &mut Reaction) {
+        if self.watch_files && reaction.now() >= self.next_files {
+            self.next_files = reaction.after(FILES);
+            reaction.add(Action::LookAtFiles);
+        }
+        self.processes.compare(self.waits, reaction);
+    }
+
+    /// How it stands with the listening sockets after they were looked after.
+    fn note_listeners(&mut self, found: ListenersFound, reaction: &mut Reaction) {
+        self.have_files = found.have_files;
+        if self.stage != Stage::Serving {
+            return;
+        }
+        if found.are_new {
+            self.processes.supply.workers.note_new_listeners();
+        }
+        if found.has_lost {
+            // Until those who have one open, too, have ended.
+            self.next_look = reaction.after(TICK);
+        }
+        if found.are_over {
+            reaction.error("cannot go on: nothing is listened on any more");
+            self.ending = Ending::Failed(1);
+            return self.end(reaction);
+        }
+        // Also those who could not be told the last time.
+        self.processes.supply.workers.pass_listeners(reaction);
+        self.compare(reaction);
+    }
+
+    /// When the next tick is due, where nothing happens before.
+    pub(super) fn next_deadline(&self) -> Instant {
+        let now = self.ticked;
+        let mut next = now + Duration::from_secs(3600);
+        let mut by = |instant: Option<Instant>| next = instant.map_or(next, |at| next.min(at));
+        by(self.is_stale.then_some(now));
+        let workers = &self.processes.supply.workers;
+        for worker in workers.iter() {
+            by(worker.deadline(self.processes.supply.startup()));
+        }
+        let limit = self.request_timeout;
+        by(limit.and_then(|limit| workers.next_frozen(limit, now)));
+        if self.stage == Stage::Serving {
+            by(self.have_files.then_some(self.next_look));
+            by(self.watch_files.then_some(self.next_files));
+            by(self.processes.next_comparison(now));
+        }
+        next
+    }
+
+    /// Whether a connection that waits is to wake the master.
+    pub(super) fn watches_listeners(&self, now: Instant) -> bool {
+        self.stage == Stage::Serving && self.processes.watches_listeners(now)
+    }
+
+    /// One line on how things are.
+    pub(super) fn describe(&self) -> String {
+        self.processes.describe()
+    }
+
+    fn obey(&mut self, signal: Signal, reaction: &mut Reaction) {
+        let processes = &mut self.processes;
+        match signal {
+            Signal::Terminate => self.end(reaction),
+            Signal::Interrupt => self.end_at_once(reaction),
+            Signal::ReopenLog => reaction.add(Action::ReopenLog),
+            Signal::Child => {}
+            _ if self.stage != Stage::Serving => {}
+            Signal::Reload => {
+                reaction.add(Action::BeforeReload);
+                let generations = &mut processes.generations;
+                generations.reload("SIGHUP", &mut processes.supply, reaction);
+            }
+            Signal::More => processes
+                .sizing
+                .change(1, &processes.supply.workers, reaction),
+            Signal::Fewer => processes
+                .sizing
+                .change(-1, &processes.supply.workers, reaction),
+        }
+    }
+
+    /// SIGTERM: what is in flight is finished, nothing new is taken.
+    fn end(&mut self, reaction: &mut Reaction) {
+        if self.stage != Stage::Serving {
+            return;
+        }
+        reaction.info("told to end: finishing what is in flight");
+        reaction.add(Action::Notify(Notice::Stopping));
+        self.change_stage(Stage::Ending);
+        // First, so that nobody connects to a socket that is about to be closed.
+        reaction.add(Action::RefuseNew);
+        self.processes.generations.end(reaction);
+        let until = reaction.after(self.processes.supply.grace());
+        for worker in self.processes.supply.workers.iter_mut() {
+            worker.dismiss(Message::Finish, "the gateway ends", until, reaction);
+        }
+        // A socket listens until the last process has closed it: on TCP, where there is no file to remove, connections
+        // would go on being made that nobody is going to take.
+        reaction.add(Action::CloseListeners);
+    }
+
+    /// SIGINT or SIGQUIT: everything ends at once.
+    fn end_at_once(&mut self, reaction: &mut Reaction) {
+        reaction.info("told to end at once");
+        reaction.add(Action::Notify(Notice::Stopping));
+        reaction.add(Action::RefuseNew);
+        reaction.add(Action::KillAll);
+        self.processes.generations.forget();
+        self.processes.supply.workers.clear();
+        self.change_stage(Stage::Ending);
+    }
+
+    /// Does what is due with workers that take too long to start or to end.
+    fn enforce_deadlines(&mut self, reaction: &mut Reaction) {
+        let supply = &mut self.processes.supply;
+        if let Some(limit) = self.request_timeout {
+            for worker in supply.workers.iter_mut() {
+                worker.watch_for_frozen(limit, reaction.now());
+            }
+        }
+        let (startup, grace) = (supply.startup(), supply.grace());
+        let mut failed = None;
+        for worker in supply.workers.iter_mut() {
+            let overdue = worker.enforce_deadlines(startup, grace, reaction);
+            if overdue == Overdue::NeverReady {
+                failed.get_or_insert(worker.born());
+            }
+            let is_told = matches!(overdue, Overdue::Told | Overdue::NeverReady);
+            if is_told && self.stage != Stage::Serving {
+                self.ending = Ending::Cut;
+            }
+        }
+        if let Some(begun) = failed {
+            supply.note_failure(begun, reaction);
+        }
+    }
+}
