@@ -1,6 +1,6 @@
 //! The scoreboard: what every worker is doing, in memory that the master shares with it: read also when the worker has died.
 //!
-//! A worker has its own place only, so that no locks are needed and none can say anything of another, and what is written here
+//! A worker has its own slot only, so that no locks are needed and none can say anything of another, and what is written here
 //! costs a request some tens of nanoseconds. Any code in a worker can write there whatever it likes at any time: a reader
 //! takes no number for a length or an index, and no sum of them for granted.
 
@@ -25,7 +25,7 @@ const WORDS: usize = SHOWN / 8;
 /// Bytes of most of them.
 const SHORT: usize = 128;
 
-/// The place of one application thread.
+/// The slot of one application thread.
 #[repr(C)]
 struct Thread {
     /// When its request began, in nanoseconds of the monotonic clock; 0 while it has none.
@@ -36,7 +36,7 @@ struct Thread {
     request: [AtomicU64; WORDS],
 }
 
-/// The place of one worker, before those of its threads.
+/// The slot of one worker, before those of its threads.
 #[repr(C)]
 struct WorkerFigures {
     /// Requests that were begun.
@@ -63,7 +63,7 @@ unsafe impl Sync for SharedMemory {}
 
 impl Drop for SharedMemory {
     fn drop(&mut self) {
-        // SAFETY: mapped by `WorkerSlot::map` with this length, and no place outlives its handle on this.
+        // SAFETY: mapped by `WorkerSlot::map` with this length, and no slot outlives its handle on this.
         let _ = unsafe { munmap(self.at, self.length.get()) };
     }
 }
@@ -83,20 +83,20 @@ pub struct Running {
     pub request: String,
 }
 
-/// The place of one worker.
+/// The slot of one worker.
 #[derive(Clone, Debug)]
 pub struct WorkerSlot {
     memory: Arc<SharedMemory>,
 }
 
-/// The place of one application thread.
+/// The slot of one application thread.
 #[derive(Clone, Debug)]
 pub struct ThreadSlot {
-    place: WorkerSlot,
+    slot: WorkerSlot,
     thread: usize,
 }
 
-/// Bytes of one worker's place: itself and its threads.
+/// Bytes of one worker's slot: itself and its threads.
 fn length(threads: usize) -> NonZeroUsize {
     let threads = threads.saturating_mul(size_of::<Thread>());
     NonZeroUsize::MIN.saturating_add(threads.saturating_add(size_of::<WorkerFigures>()) - 1)
@@ -111,7 +111,7 @@ fn now() -> u64 {
 }
 
 impl WorkerSlot {
-    /// A place for a worker of so many threads, and what another process makes the same place of.
+    /// A slot for a worker of so many threads, and what another process makes the same slot of.
     ///
     /// # Errors
     /// When the kernel has no memory or descriptors left.
@@ -123,12 +123,12 @@ impl WorkerSlot {
         // Who reads behind the end of a file that was made shorter is killed (SIGBUS in mmap(2)).
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&memory, FcntlArg::F_ADD_SEALS(seals))?;
-        let place = Self::map(&memory, threads)?;
-        place.begin_idling();
-        Ok((place, memory))
+        let slot = Self::map(&memory, threads)?;
+        slot.begin_idling();
+        Ok((slot, memory))
     }
 
-    /// The place that another process has made, for as many threads.
+    /// The slot that another process has made, for as many threads.
     ///
     /// # Errors
     /// When the kernel has no memory left.
@@ -164,14 +164,14 @@ impl WorkerSlot {
         self.worker().last.store(now(), Ordering::Relaxed);
     }
 
-    /// The place of one of the worker's threads, from 0.
+    /// The slot of one of the worker's threads, from 0.
     pub fn seat(&self, thread: usize) -> ThreadSlot {
         assert!(
             thread < self.memory.threads,
             "the board has no thread {thread}"
         );
         ThreadSlot {
-            place: self.clone(),
+            slot: self.clone(),
             thread,
         }
     }
@@ -246,7 +246,7 @@ impl Thread {
 
 impl ThreadSlot {
     fn thread(&self) -> &Thread {
-        &self.place.threads()[self.thread]
+        &self.slot.threads()[self.thread]
     }
 
     /// To be called by the thread itself before it serves.
@@ -274,7 +274,7 @@ impl ThreadSlot {
         }
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         thread.length.store(length, Ordering::Relaxed);
-        let worker = self.place.worker();
+        let worker = self.slot.worker();
         let number = worker.requests.fetch_add(1, Ordering::Relaxed);
         // No two that the worker serves between two ticks of the clock have the same.
         let begun = now() + number % 1_000_000;
@@ -286,7 +286,7 @@ impl ThreadSlot {
     /// The request has ended. Gives how many the worker has begun.
     pub fn end(&self) -> u64 {
         self.thread().begun.store(0, Ordering::Release);
-        let worker = self.place.worker();
+        let worker = self.slot.worker();
         worker.last.store(now(), Ordering::Relaxed);
         worker.busy.fetch_sub(1, Ordering::Relaxed);
         worker.requests.load(Ordering::Relaxed)
@@ -299,55 +299,55 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     #[test]
-    fn a_place_tells_what_runs() {
-        let (place, memory) = WorkerSlot::new(2).unwrap();
-        assert!(place.idle().is_some() && !place.is_full());
+    fn a_slot_tells_what_runs() {
+        let (slot, memory) = WorkerSlot::new(2).unwrap();
+        assert!(slot.idle().is_some() && !slot.is_full());
         let worker = WorkerSlot::map(&memory, 2).unwrap();
         let seats = [worker.seat(0), worker.seat(1)];
         seats[0].take();
         seats[1].begin(b"GET", [b"/a\n", b""]);
-        let running = place.running();
+        let running = slot.running();
         assert_eq!(running.len(), 1);
         assert_eq!(
             (running[0].thread, running[0].request.as_str()),
             (1, "GET /a\\n")
         );
-        assert!(place.idle().is_none());
+        assert!(slot.idle().is_none());
         seats[0].begin(b"POST", [&[b'x'; 600], b""]);
-        assert!(place.is_full());
-        assert!(place.running()[0].request.ends_with("xxx..."));
+        assert!(slot.is_full());
+        assert!(slot.running()[0].request.ends_with("xxx..."));
         assert_eq!(seats[0].end(), 2);
         seats[1].end();
-        assert!(place.running().is_empty() && place.idle().is_some());
+        assert!(slot.running().is_empty() && slot.idle().is_some());
     }
 
-    /// Else reading the place would end the master.
+    /// Else reading the slot would end the master.
     #[test]
-    fn a_worker_cannot_make_its_place_smaller() {
-        let (place, memory) = WorkerSlot::new(1).unwrap();
+    fn a_worker_cannot_make_its_slot_smaller() {
+        let (slot, memory) = WorkerSlot::new(1).unwrap();
         assert!(nix::unistd::ftruncate(&memory, 0).is_err());
         assert!(nix::unistd::ftruncate(&memory, 1 << 20).is_err());
-        assert_eq!(place.requests(), 0);
+        assert_eq!(slot.requests(), 0);
     }
 
     #[test]
-    fn whatever_stands_in_a_place_can_be_read() {
-        let (place, _memory) = WorkerSlot::new(1).unwrap();
+    fn whatever_stands_in_a_slot_can_be_read() {
+        let (slot, _memory) = WorkerSlot::new(1).unwrap();
         for small in [0, 1, u32::MAX / 2, u32::MAX] {
             let value = u64::from(small) << 32 | u64::from(small);
-            let worker = place.worker();
+            let worker = slot.worker();
             worker.requests.store(value, Ordering::Relaxed);
             worker.last.store(value, Ordering::Relaxed);
             worker.busy.store(small, Ordering::Relaxed);
-            let thread = &place.threads()[0];
+            let thread = &slot.threads()[0];
             thread.begun.store(value, Ordering::Relaxed);
             thread.tid.store(small as i32, Ordering::Relaxed);
             thread.length.store(small, Ordering::Relaxed);
             for word in &thread.request {
                 word.store(value, Ordering::Relaxed);
             }
-            let _ = (place.idle(), place.is_full(), place.requests());
-            assert!(place.running().iter().all(|it| it.request.len() < 4096));
+            let _ = (slot.idle(), slot.is_full(), slot.requests());
+            assert!(slot.running().iter().all(|it| it.request.len() < 4096));
         }
     }
 }
