@@ -16,7 +16,7 @@ use crate::gateway::closed;
 /// User, group, file mode mask and limit of open files.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
-    user: Option<Account>,
+    user: Option<UserAccount>,
     group: Option<Gid>,
     umask: Option<u32>,
     /// The soft and the hard limit.
@@ -26,7 +26,7 @@ pub struct Identity {
 
 /// A user, with or without an entry among the system's.
 #[derive(Clone, Debug)]
-struct Account {
+struct UserAccount {
     uid: Uid,
     entry: Option<User>,
 }
@@ -63,7 +63,7 @@ impl Identity {
             return Ok(settings);
         }
         let own = user.as_ref().filter(|_| named.is_none());
-        let own = own.map(Account::group).transpose()?;
+        let own = own.map(UserAccount::group).transpose()?;
         Ok(Self {
             user,
             group: named.or(own),
@@ -115,7 +115,7 @@ impl Identity {
         }
         let was_dumpable = get_dumpable().unwrap_or(false);
         if let Some(group) = self.group {
-            let name = self.user.as_ref().and_then(Account::name);
+            let name = self.user.as_ref().and_then(UserAccount::name);
             match name {
                 Some(name) => initgroups(&name, group),
                 None => setgroups(&[group]),
@@ -142,7 +142,7 @@ impl Identity {
     }
 }
 
-impl Account {
+impl UserAccount {
     /// How initgroups(3) finds its groups.
     fn name(&self) -> Option<CString> {
         let entry = self.entry.as_ref()?;
@@ -232,7 +232,7 @@ pub(super) fn find_group(name: &str, option: &str) -> Result<Gid, String> {
 const NOBODY_AT_ALL: u32 = u32::MAX;
 
 /// A number is a user also where no list of users has it, as in containers.
-fn look_up(name: &str, option: &str) -> Result<Account, String> {
+fn look_up(name: &str, option: &str) -> Result<UserAccount, String> {
     let number = name.parse().ok().filter(|number| *number != NOBODY_AT_ALL);
     let found = match number {
         Some(number) => User::from_uid(Uid::from_raw(number)),
@@ -241,11 +241,11 @@ fn look_up(name: &str, option: &str) -> Result<Account, String> {
     let found =
         found.map_err(|error| format!("cannot look up the user '{name}' of {option}: {error}"))?;
     match (number, found) {
-        (_, Some(entry)) => Ok(Account {
+        (_, Some(entry)) => Ok(UserAccount {
             uid: entry.uid,
             entry: Some(entry),
         }),
-        (Some(number), None) => Ok(Account {
+        (Some(number), None) => Ok(UserAccount {
             uid: Uid::from_raw(number),
             entry: None,
         }),
