@@ -282,7 +282,8 @@ impl Reception {
 
     pub(super) fn faulted(fault: Fault) -> Phase {
         log::warn!("{fault}");
-        Phase::Closing(Goodbye::Close)
+        // What is unread would take the answers with it that have left before.
+        Phase::Closing(Goodbye::Linger)
     }
 
     pub(super) fn faulted_with(&self, request: Box<BegunRequest>, fault: Fault) -> Phase {
