@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | top | [`serve`] | joins transport, application and processes: one function a door |
 //! | | [`cli`] | what the operator may say, and nothing of what it does |
+//! | | [`config`] | what the operator has decided, as plain values |
 //! | middle | [`cgi`] | this process's environment and descriptors as one request |
 //! | | [`explain`] | answers a request with what the web server sent, in the application's place; needs no Python |
 //! | | [`fastcgi`] | the FastCGI protocol and a responder; has never heard of Python |
@@ -23,6 +24,7 @@
 
 pub mod cgi;
 pub mod cli;
+pub mod config;
 pub mod explain;
 pub mod fastcgi;
 pub mod gateway;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::exit::Exit;
 use super::python::{self, WorkingFolder};
 use crate::cgi::{CgiExchange, Stdio};
-use crate::cli::{ApplicationOptions, ExplainOptions};
+use crate::config::WorkerSettings;
 use crate::explain;
 use crate::gateway::{Exchange as _, Page, forked};
 use crate::wsgi::{LoadError, Mode};
@@ -15,7 +15,7 @@ use crate::wsgi::{LoadError, Mode};
 ///
 /// # Errors
 /// When there is no application to answer it; the web server then has an error page already.
-pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
+pub(super) fn run(settings: &WorkerSettings) -> anyhow::Result<Exit> {
     let stdio = Stdio::take()?;
     let descriptors = stdio.descriptors().map(|fd| fd.as_raw_fd());
     descriptors.into_iter().for_each(forked::close_in_child);
@@ -24,15 +24,16 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
         multithread: false,
         multiprocess: true,
         run_once: true,
-        debug: options.general.debug,
-        mount: options.general.place().cloned(),
+        debug: settings.debug,
+        mount: settings.mount.clone(),
     };
-    let started = WorkingFolder::begin(options).and_then(|_| python::start_and_load(options, mode));
+    let started =
+        WorkingFolder::begin(settings).and_then(|_| python::start_and_load(settings, mode));
     let (interpreter, application) = match started {
         Ok(started) => started,
         Err(error) => {
             // The error is the news, whether or not there is somebody to show a page to.
-            let _ = exchange.answer_page(&page(&error, options.general.debug));
+            let _ = exchange.answer_page(&page(&error, settings.debug));
             return Err(error);
         }
     };
@@ -53,11 +54,11 @@ pub(super) fn run(options: &ApplicationOptions) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// When this process's standard input and output cannot be used.
-pub(super) fn explain(options: &ExplainOptions) -> anyhow::Result<Exit> {
+pub(super) fn explain(settings: &WorkerSettings) -> anyhow::Result<Exit> {
     let exchange = CgiExchange::new(Stdio::take()?);
     let gateway = explain::Gateway {
         by_program: true,
-        mount: options.general.place(),
+        mount: settings.mount.as_ref(),
     };
     explain::answer(&*exchange, gateway);
     Ok(if exchange.is_complete() {

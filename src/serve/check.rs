@@ -1,47 +1,46 @@
 //! `check`: what would be served, by which Python, and with which settings.
 
 use std::io::Write;
-use std::path::Path;
 
 use super::exit::Exit;
 use super::python::{self, WorkingFolder};
 use super::{crew, fastcgi};
-use crate::cli::{Cli, FastcgiOptions, SettingInForce};
+use crate::config::{Config, SettingInForce};
 use crate::wsgi::Mode;
 
 /// Imports the application and prints what it is, and then all settings.
 ///
 /// # Errors
 /// Why it could not be served.
-pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
-    fastcgi::addresses(options)?;
-    crew::allow_list(&options.responder)?;
-    if options.explain {
+pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
+    let settings = &config.worker;
+    fastcgi::addresses(&config.listen)?;
+    crew::allow_list(&settings.responder)?;
+    if settings.explain {
         let mut out = std::io::stdout().lock();
         writeln!(out, "application: none, requests are explained")?;
-        print(&cli.told, &mut out)?;
+        print(&config.in_force, &mut out)?;
         return Ok(Exit::Fine);
     }
-    let options = &options.application;
-    WorkingFolder::begin(options)?;
+    WorkingFolder::begin(settings)?;
     let mode = Mode {
         multithread: false,
         multiprocess: false,
         run_once: true,
-        debug: options.general.debug,
-        mount: options.general.place().cloned(),
+        debug: settings.debug,
+        mount: settings.mount.clone(),
     };
-    let (interpreter, application) = python::start_and_load(options, mode)?;
+    let (interpreter, application) = python::start_and_load(settings, mode)?;
     let found = interpreter.describe();
     let mut out = std::io::stdout().lock();
     writeln!(out, "python: {}", found.version)?;
     writeln!(out, "executable: {}", found.executable)?;
     writeln!(out, "prefix: {}", found.prefix)?;
     writeln!(out, "libpython: {}", found.library)?;
-    writeln!(out, "application: {}", Path::new(&options.app).display())?;
+    writeln!(out, "application: {}", settings.name())?;
     writeln!(out, "file: {}", application.file)?;
     writeln!(out, "type: {}", application.kind)?;
-    print(&cli.told, &mut out)?;
+    print(&config.in_force, &mut out)?;
     drop(out);
     interpreter.finalize();
     Ok(Exit::Fine)

@@ -9,7 +9,7 @@ use super::exit::{Exit, Usage};
 use super::logging;
 use super::python::{self, WorkingFolder};
 use super::worker::Worker;
-use crate::cli::{ApplicationOptions, Cli, ProcessOptions, ResponderOptions};
+use crate::config::{Config, ResponderSettings, WorkerSettings};
 use crate::explain;
 use crate::fastcgi::{AllowList, Handoff, Limits};
 use crate::process::{
@@ -19,15 +19,11 @@ use crate::wsgi::{self, Application, Interpreter, LoadError, Mode};
 
 /// The processes of the FastCGI door.
 pub(super) struct FastcgiCrew<'a> {
-    pub(super) application: &'a ApplicationOptions,
-    pub(super) process: &'a ProcessOptions,
-    pub(super) responder: &'a ResponderOptions,
+    pub(super) config: &'a Config,
     allow: AllowList,
     pub(super) limits: Limits,
     handoff: Option<Handoff>,
-    explain: bool,
     folder: Option<WorkingFolder>,
-    cli: &'a Cli,
 }
 
 /// An interpreter with the application in it.
@@ -38,30 +34,20 @@ impl<'a> FastcgiCrew<'a> {
     ///
     /// # Errors
     /// What is wrong with the options.
-    pub(super) fn new(
-        application: &'a ApplicationOptions,
-        process: &'a ProcessOptions,
-        responder: &'a ResponderOptions,
-        has_master: bool,
-        cli: &'a Cli,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &'a Config, has_master: bool) -> anyhow::Result<Self> {
+        let responder = &config.worker.responder;
         Ok(Self {
-            application,
-            process,
-            responder,
+            config,
             allow: allow_list(responder)?,
             limits: limits(responder)?,
             handoff: has_master.then(handoff).transpose()?,
-            explain: false,
             folder: None,
-            cli,
         })
     }
 
-    /// The same crew, explaining requests instead of having the application answer them.
-    pub(super) fn explaining(mut self, explain: bool) -> Self {
-        self.explain = explain;
-        self
+    /// What the workers have to know.
+    pub(super) fn settings(&self) -> &'a WorkerSettings {
+        &self.config.worker
     }
 
     /// The same crew, whose processes change to this folder before they import the application.
@@ -82,38 +68,34 @@ impl<'a> FastcgiCrew<'a> {
     }
 
     pub(super) fn is_explaining(&self) -> bool {
-        self.explain
+        self.settings().explain
     }
 
     /// Whether the master wants to know the application's files, to reload when they change. It takes them for an attack
     /// where it does not.
     pub(super) fn watches_files(&self) -> bool {
-        self.process.reload && !self.explain
+        self.settings().reload && !self.is_explaining()
     }
 
     /// What explains requests has to know.
     pub(super) fn gateway(&self) -> explain::Gateway<'_> {
         explain::Gateway {
             by_program: false,
-            mount: self.application.general.place(),
+            mount: self.settings().mount.as_ref(),
         }
-    }
-
-    pub(super) fn process(&self) -> &'a ProcessOptions {
-        self.process
     }
 
     /// The least and the most number of workers.
     pub(super) fn sizes(&self) -> (usize, usize) {
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
-        let min = self.process.min_workers.map(usize::from);
+        let min = self.config.master.min_workers;
         let by_default = || cpus().max(min.unwrap_or(0));
-        let max = self.process.workers.map_or_else(by_default, usize::from);
+        let max = self.config.master.workers.unwrap_or_else(by_default);
         (min.unwrap_or(max), max)
     }
 
     pub(super) fn threads(&self) -> usize {
-        usize::from(self.responder.threads)
+        self.settings().threads
     }
 
     pub(super) fn has_allow_list(&self) -> bool {
@@ -124,13 +106,9 @@ impl<'a> FastcgiCrew<'a> {
         self.allow.clone()
     }
 
-    pub(super) fn is_debugging(&self) -> bool {
-        self.application.general.debug
-    }
-
     /// How the application is called in `ps`.
     pub(super) fn application_name(&self) -> String {
-        Path::new(&self.application.app).display().to_string()
+        self.settings().name()
     }
 
     /// What is readable when connections wait that workers have passed on.
@@ -153,8 +131,8 @@ impl<'a> FastcgiCrew<'a> {
             // itself may have started others.
             multiprocess: true,
             run_once: false,
-            debug: self.is_debugging(),
-            mount: self.application.general.place().cloned(),
+            debug: self.settings().debug,
+            mount: self.settings().mount.clone(),
         }
     }
 
@@ -174,7 +152,7 @@ impl<'a> FastcgiCrew<'a> {
         if let Some(folder) = &self.folder {
             folder.enter()?;
         }
-        let (interpreter, target) = python::start(self.application)?;
+        let (interpreter, target) = python::start(self.settings())?;
         stacks();
         let application = python::load(&target, self.mode())?;
         log::info!(
@@ -188,11 +166,11 @@ impl<'a> FastcgiCrew<'a> {
 
     /// Whether this file lies where the operator says that the application does.
     fn is_own(&self, file: &str) -> bool {
-        let options = self.application;
-        let beside = Path::new(&options.app).parent().map(Path::to_owned);
+        let settings = self.settings();
+        let beside = Path::new(&settings.app).parent().map(Path::to_owned);
         let mut folders = vec![PathBuf::from(".")];
         folders.extend(beside.filter(|folder| !folder.as_os_str().is_empty()));
-        folders.extend(options.general.pythonpath.iter().cloned());
+        folders.extend(settings.python.path.iter().cloned());
         let absolute = folders
             .iter()
             .filter_map(|folder| std::path::absolute(folder).ok());
@@ -206,7 +184,7 @@ impl<'a> FastcgiCrew<'a> {
         match worked {
             Ok(exit) => exit as i32,
             Err(error) => {
-                let told = self.cli.with_origins(&format!("{error:#}"));
+                let told = self.config.with_origins(&format!("{error:#}"));
                 log::error!("{told}");
                 let traceback = error
                     .downcast_ref::<LoadError>()
@@ -233,7 +211,7 @@ impl Crew for FastcgiCrew<'_> {
     }
 
     fn before_reload(&self) {
-        let file = self.cli.file.as_ref();
+        let file = self.config.file.as_ref();
         if let Some(file) = file.filter(|file| file.has_changed()) {
             log::warn!(
                 "{} has changed since the start: settings are read at the start only, so restart the gateway to have \
@@ -357,7 +335,7 @@ pub(super) fn send_files(channel: Option<&Channel>, files: &str) {
 ///
 /// # Errors
 /// What cannot be read, or names nobody.
-pub(super) fn allow_list(options: &ResponderOptions) -> anyhow::Result<AllowList> {
+pub(super) fn allow_list(settings: &ResponderSettings) -> anyhow::Result<AllowList> {
     let read = |text: &str, what: &str| {
         let list = text
             .parse::<AllowList>()
@@ -370,7 +348,7 @@ pub(super) fn allow_list(options: &ResponderOptions) -> anyhow::Result<AllowList
         Ok(list)
     };
     let mut allow = AllowList::default();
-    if let Some(text) = &options.allow {
+    if let Some(text) = &settings.allow {
         allow.extend(read(text, "--allow")?);
     }
     if let Some(text) = std::env::var_os("FCGI_WEB_SERVER_ADDRS") {
@@ -379,15 +357,15 @@ pub(super) fn allow_list(options: &ResponderOptions) -> anyhow::Result<AllowList
     Ok(allow)
 }
 
-fn limits(options: &ResponderOptions) -> anyhow::Result<Limits> {
+fn limits(settings: &ResponderSettings) -> anyhow::Result<Limits> {
     Ok(Limits {
-        params: usize::try_from(options.max_params).context("--max-params")?,
-        body: options.max_body,
-        buffer: usize::try_from(options.buffer).context("--buffer")?.max(1),
-        connections: usize::try_from(options.max_connections).context("--max-connections")?,
-        unsent: usize::try_from(options.max_unsent).context("--max-unsent")?,
-        header_timeout: options.header_timeout,
-        idle_timeout: options.idle_connection_timeout,
-        io_timeout: options.io_timeout,
+        params: usize::try_from(settings.max_params).context("--max-params")?,
+        body: settings.max_body,
+        buffer: usize::try_from(settings.buffer).context("--buffer")?.max(1),
+        connections: settings.max_connections,
+        unsent: usize::try_from(settings.max_unsent).context("--max-unsent")?,
+        header_timeout: settings.header_timeout,
+        idle_timeout: settings.idle_connection_timeout,
+        io_timeout: settings.io_timeout,
     })
 }

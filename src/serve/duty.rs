@@ -60,8 +60,8 @@ impl Duty {
         channel: Option<Channel>,
         crew: &FastcgiCrew<'_>,
     ) -> anyhow::Result<Self> {
-        let options = crew.process();
-        let watched = options.request_timeout.map_or(0, |_| crew.threads());
+        let (times, recycling) = (&crew.settings().times, &crew.settings().recycling);
+        let watched = times.request.map_or(0, |_| crew.threads());
         // Workers that were born together shall not all be replaced together.
         let shorten =
             |lifetime: Duration| lifetime.mul_f64(1.0 - 0.1 * (random() % 1000) as f64 / 1000.0);
@@ -69,10 +69,10 @@ impl Duty {
             place,
             channel,
             limits: TimeLimits {
-                request: options.request_timeout,
-                slow: options.slow_log,
-                lifetime: options.max_lifetime.map(shorten),
-                grace: options.graceful_timeout,
+                request: times.request,
+                slow: times.slow,
+                lifetime: recycling.lifetime.map(shorten),
+                grace: times.grace,
             },
             watched: (0..watched).map(|_| Mutex::default()).collect(),
             responder: OnceLock::new(),

@@ -10,7 +10,7 @@ use super::crew::FastcgiCrew;
 use super::exit::{Exit, Usage};
 use super::logging;
 use super::python::WorkingFolder;
-use crate::cli::{ApplicationOptions, Cli, FastcgiOptions, ProcessOptions, ResponderOptions};
+use crate::config::{Config, ListenSettings, MasterSettings};
 use crate::process::{
     self, Address, Ending, Identity, Listening, Master, PidFile, Plan, SocketOwner,
 };
@@ -19,39 +19,27 @@ use crate::process::{
 ///
 /// # Errors
 /// What keeps it from serving.
-pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
-    if options.bind.is_empty() {
+pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
+    let listen = &config.listen;
+    if listen.bind.is_empty() {
         if !process::is_listening(io::stdin().as_fd()) {
             let text = "nothing says where to listen: give --bind ADDR (standard input is no listening socket)";
             return Err(Usage(text.to_owned()).into());
         }
-        return run_spawned(
-            &options.application,
-            &options.process,
-            &options.responder,
-            options.explain,
-            cli,
-        );
+        return run_spawned(config);
     }
-    let addresses = addresses(options)?;
+    let addresses = addresses(listen)?;
     let owner = SocketOwner {
-        mode: options.socket_mode,
-        user: options.socket_user.clone(),
-        group: options.socket_group.clone(),
+        mode: listen.socket_mode,
+        user: listen.socket_user.clone(),
+        group: listen.socket_group.clone(),
     };
-    let (folder, identity) = begin(&options.application, &options.process)?;
-    let crew = FastcgiCrew::new(
-        &options.application,
-        &options.process,
-        &options.responder,
-        true,
-        cli,
-    )?
-    .explaining(options.explain)
-    .in_folder(folder)
-    .fitting(&identity);
+    let (folder, identity) = begin(config)?;
+    let crew = FastcgiCrew::new(config, true)?
+        .in_folder(folder)
+        .fitting(&identity);
     let listening =
-        Listening::bind(&addresses, options.backlog, &owner).map_err(anyhow::Error::msg)?;
+        Listening::bind(&addresses, listen.backlog, &owner).map_err(anyhow::Error::msg)?;
     serve(listening, identity, crew)
 }
 
@@ -59,12 +47,12 @@ pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// The first that is none.
-pub(super) fn addresses(options: &FastcgiOptions) -> Result<Vec<Address>, Usage> {
+pub(super) fn addresses(listen: &ListenSettings) -> Result<Vec<Address>, Usage> {
     let read = |address: &String| {
         let wrong = |error| Usage(format!("--bind: {error}"));
         address.parse::<Address>().map_err(wrong)
     };
-    options.bind.iter().map(read).collect()
+    listen.bind.iter().map(read).collect()
 }
 
 /// Serves on standard input, the listening socket that the web server started this process with. It manages the
@@ -72,35 +60,26 @@ pub(super) fn addresses(options: &FastcgiOptions) -> Result<Vec<Address>, Usage>
 ///
 /// # Errors
 /// What keeps it from serving.
-pub(super) fn run_spawned(
-    application: &ApplicationOptions,
-    process: &ProcessOptions,
-    responder: &ResponderOptions,
-    explain: bool,
-    cli: &Cli,
-) -> anyhow::Result<Exit> {
-    let (folder, identity) = begin(application, process)?;
-    let has_master = process.workers.is_some();
-    let crew = FastcgiCrew::new(application, process, responder, has_master, cli)?
-        .explaining(explain)
+pub(super) fn run_spawned(config: &Config) -> anyhow::Result<Exit> {
+    let (folder, identity) = begin(config)?;
+    let has_master = config.master.workers.is_some();
+    let crew = FastcgiCrew::new(config, has_master)?
         .in_folder(folder)
         .fitting(&identity);
     let listening = Listening::on(process::inherited(0).map_err(anyhow::Error::msg)?);
     if has_master {
         return serve(listening, identity, crew);
     }
-    let _pid_file = write_pid_file(process)?;
+    let _pid_file = write_pid_file(&config.master)?;
     identity.take_on().map_err(anyhow::Error::msg)?;
     let code = crew.work_alone(listening.into_sockets());
     Ok(Exit::from_code(code))
 }
 
 /// What comes first, with and without a master.
-fn begin(
-    application: &ApplicationOptions,
-    process: &ProcessOptions,
-) -> anyhow::Result<(WorkingFolder, Identity)> {
-    let folder = WorkingFolder::begin(application)?;
+fn begin(config: &Config) -> anyhow::Result<(WorkingFolder, Identity)> {
+    let folder = WorkingFolder::begin(&config.worker)?;
+    let process = &config.master;
     let identity = Identity::new(
         process.user.as_deref(),
         process.group.as_deref(),
@@ -117,7 +96,7 @@ fn begin(
     Ok((folder, identity))
 }
 
-fn write_pid_file(process: &ProcessOptions) -> anyhow::Result<Option<PidFile>> {
+fn write_pid_file(process: &MasterSettings) -> anyhow::Result<Option<PidFile>> {
     let path = process.pid.as_deref();
     path.map(PidFile::write)
         .transpose()
@@ -132,7 +111,7 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
              FCGI_WEB_SERVER_ADDRS"
         );
     }
-    let process = crew.process();
+    let (process, times) = (&crew.config.master, &crew.settings().times);
     let _pid_file = write_pid_file(process)?;
     let (min, max) = crew.sizes();
     let plan = Plan {
@@ -142,11 +121,11 @@ fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> any
         threads: crew.threads(),
         idle_timeout: process.idle_timeout,
         startup_timeout: process.startup_timeout,
-        graceful_timeout: process.graceful_timeout,
-        request_timeout: process.request_timeout,
+        graceful_timeout: times.grace,
+        request_timeout: times.request,
         preload: process.preload && !crew.is_explaining(),
         watch_files: crew.watches_files(),
-        show_trouble: process.reload && crew.is_debugging(),
+        show_trouble: crew.settings().reload && crew.settings().debug,
         worker_output: logging::line_form(process.worker_output),
         identity,
     };

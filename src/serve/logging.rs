@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::exit::Usage;
 use super::flood::{self, Verdict};
-use crate::cli::{Cli, Door, LogFormat, WorkerOutput};
+use crate::config::{Config, Door, LogFormat, WorkerOutput};
 use crate::gateway::forked;
 use crate::process::{self, Channel, LineForm, LogOutput, Message};
 
@@ -124,29 +124,28 @@ static IS_WORKER: AtomicBool = AtomicBool::new(false);
 ///
 /// # Errors
 /// When the file of `--log-file` cannot be opened.
-pub fn start(cli: &Cli) -> anyhow::Result<()> {
-    let (options, alone) = match &cli.door {
-        Some(Door::Cgi(options)) => (&options.general, false),
-        Some(Door::Explain(options)) => (&options.general, false),
-        Some(Door::Check(options)) => (&options.application.general, false),
-        Some(Door::Fastcgi(options)) => (&options.application.general, true),
-        None => (&cli.general, std::env::var_os("REQUEST_METHOD").is_none()),
+pub fn start(config: &Config) -> anyhow::Result<()> {
+    let alone = match config.door {
+        Door::Cgi | Door::Explain | Door::Check => false,
+        Door::Fastcgi => true,
+        Door::Unsaid => std::env::var_os("REQUEST_METHOD").is_none(),
     };
+    let settings = &config.worker.log;
     // Before anything is said.
     let form = *FORM.get_or_init(|| Form {
-        format: options.log_format,
+        format: settings.format,
         alone,
         pid: std::process::id(),
     });
     // What 'check' has to say is for who asks.
-    let file = match &cli.door {
-        Some(Door::Check(_)) => None,
-        _ => options.log_file.as_deref(),
+    let file = match config.door {
+        Door::Check => None,
+        _ => settings.file.as_deref(),
     };
     // The process goes there only when there is a log to say in that it cannot.
-    let folder = options.chdir.as_deref().unwrap_or(Path::new(""));
+    let folder = config.worker.chdir.as_deref().unwrap_or(Path::new(""));
     let opened = open(file.map(|file| folder.join(file)).as_deref());
-    let level = options.log_level;
+    let level = settings.level;
     let logger = env_logger::Builder::new()
         .filter_level(level)
         .format(move |out, record| {

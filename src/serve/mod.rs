@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 
 use anyhow::bail;
 
-use crate::cli::{Cli, Door};
+use crate::config::{Config, Door};
 use crate::process;
 
 pub use exit::Exit;
@@ -32,23 +32,27 @@ pub fn begin() {
 ///
 /// # Errors
 /// What keeps the gateway from serving, in one sentence; [`Exit::of`] has the exit code for it.
-pub fn run(cli: &Cli) -> anyhow::Result<Exit> {
-    match (&cli.door, cli.application()) {
-        (Some(Door::Cgi(options)), _) => cgi::run(options),
-        (Some(Door::Fastcgi(options)), _) => fastcgi::run(options, cli),
-        (Some(Door::Check(options)), _) => check::run(options, cli),
-        (Some(Door::Explain(_)), _) if process::is_listening(io::stdin().as_fd()) => {
+pub fn run(config: &Config) -> anyhow::Result<Exit> {
+    let is_listening = process::is_listening(io::stdin().as_fd());
+    let settings = &config.worker;
+    match config.door {
+        Door::Cgi => cgi::run(settings),
+        Door::Fastcgi => fastcgi::run(config),
+        Door::Check => check::run(config),
+        Door::Explain if is_listening => {
             bail!(exit::Usage(
                 "standard input is a listening socket, and 'explain' is for CGI: use 'wsgi-gateway fastcgi --explain'"
                     .to_owned()
             ))
         }
-        (Some(Door::Explain(options)), _) => cgi::explain(options),
-        (None, Some(options)) if process::is_listening(io::stdin().as_fd()) => {
-            fastcgi::run_spawned(&options, &cli.process, &cli.responder, false, cli)
+        Door::Explain => cgi::explain(settings),
+        Door::Unsaid if is_listening && !settings.app.is_empty() => fastcgi::run_spawned(config),
+        Door::Unsaid
+            if std::env::var_os("REQUEST_METHOD").is_some() && !settings.app.is_empty() =>
+        {
+            cgi::run(settings)
         }
-        (None, Some(options)) if std::env::var_os("REQUEST_METHOD").is_some() => cgi::run(&options),
-        _ => bail!(exit::Usage(
+        Door::Unsaid => bail!(exit::Usage(
             "nothing says which door to serve: standard input is no listening socket (FastCGI) and REQUEST_METHOD is \
              not set (CGI); started by hand, use 'wsgi-gateway cgi APP' or 'wsgi-gateway fastcgi --bind ADDR APP'"
             .to_owned()

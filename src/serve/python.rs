@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use super::exit::{NoPython, Usage};
-use crate::cli::ApplicationOptions;
+use crate::config::WorkerSettings;
 use crate::gateway::closed;
 use crate::process;
 use crate::wsgi::{Application, Interpreter, Mode, Python, Target};
@@ -25,9 +25,9 @@ impl WorkingFolder {
     ///
     /// # Errors
     /// When that cannot be done.
-    pub(super) fn begin(options: &ApplicationOptions) -> anyhow::Result<Self> {
+    pub(super) fn begin(settings: &WorkerSettings) -> anyhow::Result<Self> {
         let start = start_folder();
-        let folder = match &options.general.chdir {
+        let folder = match &settings.chdir {
             Some(chdir) => Self {
                 name: Some(start.unwrap_or_default().join(chdir)),
                 is_named: true,
@@ -88,42 +88,42 @@ fn start_folder() -> Option<PathBuf> {
 
 /// Starts Python and imports the application.
 pub(super) fn start_and_load(
-    options: &ApplicationOptions,
+    settings: &WorkerSettings,
     mode: Mode,
 ) -> anyhow::Result<(Interpreter, Application)> {
-    let (interpreter, target) = start(options)?;
+    let (interpreter, target) = start(settings)?;
     let application = load(&target, mode)?;
     Ok((interpreter, application))
 }
 
 /// Starts Python.
-pub(super) fn start(options: &ApplicationOptions) -> anyhow::Result<(Interpreter, Target)> {
+pub(super) fn start(settings: &WorkerSettings) -> anyhow::Result<(Interpreter, Target)> {
     process::watch_forks();
-    let target = Target::parse(&options.app).map_err(Usage)?;
+    let target = Target::parse(&settings.app).map_err(Usage)?;
     let unknown = "the working directory cannot be told";
     let near = target.folders().context(unknown)?;
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let by_variable = std::env::var_os("VIRTUAL_ENV").filter(|venv| !venv.is_empty());
     let by_variable = by_variable
-        .filter(|_| options.general.venv.is_none())
+        .filter(|_| settings.python.venv.is_none())
         .map(PathBuf::from);
-    let named = options.general.venv.clone().or_else(|| by_variable.clone());
+    let named = settings.python.venv.clone().or_else(|| by_variable.clone());
     let by_variable = by_variable.map_or("", |_| " (the variable VIRTUAL_ENV names it)");
-    let mut path: Vec<PathBuf> = options
-        .general
-        .pythonpath
+    let mut path: Vec<PathBuf> = settings
+        .python
+        .path
         .iter()
         .map(|folder| absolute(folder))
         .collect();
     // As `python -m` does: a module is looked for where one stands. A file's own folder comes before all of these.
-    if target.is_module() || options.general.chdir.is_some() {
+    if target.is_module() || settings.chdir.is_some() {
         path.push(std::env::current_dir().context(unknown)?);
     }
     let python = Python {
         venv: named.map(|venv| absolute(&venv)),
         near,
         path,
-        program: options.app.clone(),
+        program: settings.app.clone(),
     };
     let interpreter = Interpreter::start(&python).map_err(|error| NoPython(error + by_variable))?;
     Ok((interpreter, target))

@@ -284,22 +284,20 @@ fn answer(exchange: &FastcgiExchange, page: &Page) {
 
 impl Wear {
     fn new(crew: &FastcgiCrew<'_>) -> anyhow::Result<Self> {
-        let jitter = crew.process.max_requests_jitter;
+        let recycling = &crew.settings().recycling;
+        let jitter = recycling.jitter;
         let less = if jitter == 0 {
             0
         } else {
             duty::random() % (jitter + 1)
         };
-        let rss = crew
-            .process
-            .max_rss
-            .map(|_| ResidentMemory::of_this_process());
+        let rss = recycling.rss.map(|_| ResidentMemory::of_this_process());
         Ok(Self {
-            requests: crew.process.max_requests.map(|most| most - less),
+            requests: recycling.requests.map(|most| most - less),
             rss: rss
                 .transpose()
                 .context("the memory of this process cannot be told (--max-rss)")?,
-            limit: AtomicU64::new(crew.process.max_rss.unwrap_or(u64::MAX)),
+            limit: AtomicU64::new(recycling.rss.unwrap_or(u64::MAX)),
             has_begun: AtomicBool::new(false),
             seen: AtomicU64::new(0),
         })

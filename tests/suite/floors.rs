@@ -11,14 +11,15 @@ use crate::imports::{Mention, Source, read};
 
 /// A floor, the floors that it may import, and those of the crates in `OWNED` that it may import.
 /// `lib` and `main` are the two crate roots.
-const FLOORS: [(&str, &[&str], &[&str]); 10] = [
+const FLOORS: [(&str, &[&str], &[&str]); 11] = [
     ("main", &["cli", "serve"], &["anyhow"]),
     ("lib", &[], &[]),
-    ("cli", &["gateway"], &["clap", "anyhow"]),
+    ("cli", &["config", "gateway"], &["clap"]),
+    ("config", &["gateway"], &["serde"]),
     (
         "serve",
         &[
-            "cli", "cgi", "explain", "fastcgi", "wsgi", "process", "gateway",
+            "config", "cgi", "explain", "fastcgi", "wsgi", "process", "gateway",
         ],
         &["anyhow"],
     ),
@@ -31,7 +32,7 @@ const FLOORS: [(&str, &[&str], &[&str]); 10] = [
 ];
 
 /// The crates that only some floors may know.
-const OWNED: [&str; 4] = ["anyhow", "clap", "nix", "pyo3"];
+const OWNED: [&str; 5] = ["anyhow", "clap", "nix", "pyo3", "serde"];
 
 /// The floor that makes do with the standard library.
 const STD_ONLY: &str = "gateway";
@@ -126,7 +127,7 @@ cgi.rs            | fn f<'a>(x: &'a u8) -> impl Sized + use<'a> { x.wsgi::<u8>()
 cgi.rs            | #[cfg(test)] mod tests { use super::*; use proptest::prelude::*; }
 fastcgi/record.rs | use super::pairs; use super::super::gateway; use crate::fastcgi::pairs::x;
 wsgi/input.rs     | use pyo3::prelude::*; use crate::gateway; fn f() { log::debug!("x") }
-serve/start.rs    | use crate::{cgi, cli, fastcgi, process, wsgi}; fn f() { wsgi::call() }
+serve/start.rs    | use crate::{cgi, config, fastcgi, process, wsgi}; fn f() { wsgi::call() }
 gateway/head.rs   | use super::Variables; use std::fmt; pub(in crate::gateway) fn f() {}
 main.rs           | use wsgi_gateway::{cli, serve}; fn main() -> anyhow::Result<()> { cli::parse() }
 main.rs           | #[cfg(test)] mod tests { use super::*; use crate::run; fn f() { super::run() } }
