@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use wsgi_gateway::exit::Exit;
 use wsgi_gateway::{cli, serve};
 
 fn main() -> ExitCode {
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             log::error!("{}", config.with_origins(&format!("{error:#}")));
-            serve::Exit::of(&error).into()
+            Exit::of(&error).into()
         }
     }
 }

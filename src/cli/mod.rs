@@ -111,7 +111,11 @@ struct ExplainOptions {
 /// What every door may be told: the Python that the application runs in, and how it tells what goes wrong.
 #[derive(Args, Clone, Debug)]
 struct DoorOptions {
-    /// The virtual environment [default: VIRTUAL_ENV, else the one that the application lies in].
+    /// The interpreter that runs the application, by its path or by a name in PATH [default: that of --venv, else python3].
+    #[arg(long, value_name = "FILE", conflicts_with = "venv")]
+    pub python: Option<PathBuf>,
+
+    /// The virtual environment [default: VIRTUAL_ENV, else one around the application, or beside it as .venv or venv, or around this program].
     #[arg(long, value_name = "DIR")]
     pub venv: Option<PathBuf>,
 

@@ -124,6 +124,7 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
         app: parts.app.clone().unwrap_or_default(),
         explain: parts.explain,
         python: PythonSettings {
+            program: general.python.clone(),
             venv: general.venv.clone(),
             path: general.pythonpath.clone(),
         },

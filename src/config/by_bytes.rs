@@ -8,12 +8,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::gateway::Mount;
 
-fn bytes(path: &Path) -> &[u8] {
+fn to_bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-fn path(bytes: Vec<u8>) -> PathBuf {
+fn of_bytes(bytes: Vec<u8>) -> PathBuf {
     OsString::from_vec(bytes).into()
+}
+
+pub(super) mod path {
+    use super::{Deserialize, Deserializer, Path, PathBuf, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        super::to_bytes(path).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        Ok(super::of_bytes(Vec::deserialize(from)?))
+    }
 }
 
 pub(super) mod optional_path {
@@ -23,13 +35,13 @@ pub(super) mod optional_path {
         path: &Option<PathBuf>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        path.as_deref().map(super::bytes).serialize(to)
+        path.as_deref().map(super::to_bytes).serialize(to)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<PathBuf>, D::Error> {
-        Ok(Option::<Vec<u8>>::deserialize(from)?.map(super::path))
+        Ok(Option::<Vec<u8>>::deserialize(from)?.map(super::of_bytes))
     }
 }
 
@@ -37,7 +49,7 @@ pub(super) mod paths {
     use super::{Deserialize, Deserializer, PathBuf, Serialize, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
-        let paths: Vec<_> = paths.iter().map(|path| super::bytes(path)).collect();
+        let paths: Vec<_> = paths.iter().map(|path| super::to_bytes(path)).collect();
         paths.serialize(to)
     }
 
@@ -45,7 +57,7 @@ pub(super) mod paths {
         from: D,
     ) -> Result<Vec<PathBuf>, D::Error> {
         let paths = Vec::<Vec<u8>>::deserialize(from)?;
-        Ok(paths.into_iter().map(super::path).collect())
+        Ok(paths.into_iter().map(super::of_bytes).collect())
     }
 }
 

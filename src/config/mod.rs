@@ -2,7 +2,10 @@
 //! floor below it knows of command lines; what a worker has to know of them travels to its process as JSON.
 
 mod by_bytes;
+mod launch;
 mod origin;
+mod script;
+mod target;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,7 +13,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use launch::{BUILD, CONTRACT, InterpreterChoice, Launch, LaunchError, Work, WorkerHandles};
 pub use origin::{ConfigFile, Origin, SettingInForce, SettingOrigins};
+
+pub use script::ScriptFile;
+pub use target::{ApplicationSource, Target, is_identifier};
 
 use crate::gateway::Mount;
 
@@ -128,6 +135,9 @@ pub struct WorkerSettings {
 /// Which Python, and what it finds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PythonSettings {
+    /// The interpreter that was named: a path, or a name to look for in PATH.
+    #[serde(with = "by_bytes::optional_path")]
+    pub program: Option<PathBuf>,
     /// The virtual environment that was named.
     #[serde(with = "by_bytes::optional_path")]
     pub venv: Option<PathBuf>,

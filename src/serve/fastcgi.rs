@@ -6,11 +6,11 @@ use std::os::fd::AsFd;
 
 use anyhow::Context as _;
 
-use super::crew::FastcgiCrew;
-use super::exit::{Exit, Usage};
-use super::logging;
-use super::python::WorkingFolder;
+use super::folder::WorkingFolder;
+use super::launcher::Launcher;
 use crate::config::{Config, ListenSettings, MasterSettings};
+use crate::exit::{Exit, Usage};
+use crate::logging;
 use crate::process::{
     self, Address, Ending, Identity, Listening, Master, PidFile, Plan, SocketOwner,
 };
@@ -35,12 +35,10 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
         group: listen.socket_group.clone(),
     };
     let (folder, identity) = begin(config)?;
-    let crew = FastcgiCrew::new(config, true)?
-        .in_folder(folder)
-        .fitting(&identity);
+    let launcher = Launcher::new(config, true, folder, &identity)?;
     let listening =
         Listening::bind(&addresses, listen.backlog, &owner).map_err(anyhow::Error::msg)?;
-    serve(listening, identity, crew)
+    serve(listening, identity, &launcher)
 }
 
 /// The addresses of `--bind`.
@@ -63,16 +61,14 @@ pub(super) fn addresses(listen: &ListenSettings) -> Result<Vec<Address>, Usage> 
 pub(super) fn run_spawned(config: &Config) -> anyhow::Result<Exit> {
     let (folder, identity) = begin(config)?;
     let has_master = config.master.workers.is_some();
-    let crew = FastcgiCrew::new(config, has_master)?
-        .in_folder(folder)
-        .fitting(&identity);
+    let launcher = Launcher::new(config, has_master, folder, &identity)?;
     let listening = Listening::on(process::inherited(0).map_err(anyhow::Error::msg)?);
     if has_master {
-        return serve(listening, identity, crew);
+        return serve(listening, identity, &launcher);
     }
-    let _pid_file = write_pid_file(&config.master)?;
+    let pid_file = write_pid_file(&config.master)?;
     identity.take_on().map_err(anyhow::Error::msg)?;
-    let code = crew.work_alone(listening.into_sockets());
+    let code = launcher.work_alone(listening.into_sockets(), pid_file.as_ref());
     Ok(Exit::from_code(code))
 }
 
@@ -103,34 +99,39 @@ fn write_pid_file(process: &MasterSettings) -> anyhow::Result<Option<PidFile>> {
         .map_err(anyhow::Error::msg)
 }
 
-fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> anyhow::Result<Exit> {
+fn serve(
+    listening: Listening,
+    identity: Identity,
+    launcher: &Launcher<'_>,
+) -> anyhow::Result<Exit> {
+    let (service, process) = (launcher.service(), &launcher.config().master);
+    let settings = service.settings();
     let sockets = listening.sockets();
-    if !crew.has_allow_list() && sockets.iter().any(|bound| bound.tcp) {
+    if !service.has_allow_list() && sockets.iter().any(|bound| bound.tcp) {
         log::warn!(
             "listening on TCP for every host that can reach it: name the web servers with --allow or \
              FCGI_WEB_SERVER_ADDRS"
         );
     }
-    let (process, times) = (&crew.config.master, &crew.settings().times);
     let _pid_file = write_pid_file(process)?;
-    let (min, max) = crew.sizes();
+    let (min, max) = launcher.sizes();
     let plan = Plan {
-        name: crew.application_name(),
+        name: settings.name(),
         min,
         max,
-        threads: crew.threads(),
+        threads: settings.threads,
         idle_timeout: process.idle_timeout,
         startup_timeout: process.startup_timeout,
-        graceful_timeout: times.grace,
-        request_timeout: times.request,
-        preload: process.preload && !crew.is_explaining(),
-        watch_files: crew.watches_files(),
-        show_trouble: crew.settings().reload && crew.settings().debug,
+        graceful_timeout: settings.times.grace,
+        request_timeout: settings.times.request,
+        preload: process.preload && !settings.explain,
+        watch_files: service.watches_files(),
+        show_trouble: settings.reload && settings.debug,
         worker_output: logging::line_form(process.worker_output),
         identity,
     };
-    let passed_on = crew.passed_on()?;
-    let master = Master::new(plan, &crew, listening, passed_on, &logging::reopen)
+    let passed_on = launcher.passed_on()?;
+    let master = Master::new(plan, launcher, listening, passed_on, &logging::reopen)
         .context("the master cannot start")?;
     let ending = master.run();
     log::info!("ended");

@@ -46,6 +46,17 @@ pub(crate) fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_wsgi-gateway"))
 }
 
+/// PATH with the Python in front that the core in the build tree is for.
+pub(crate) fn path() -> OsString {
+    let python = Path::new(option_env!("PYO3_PYTHON").unwrap_or("/usr/bin/python3"));
+    let mut path = python.parent().unwrap().as_os_str().to_owned();
+    if let Some(usual) = std::env::var_os("PATH") {
+        path.push(":");
+        path.push(usual);
+    }
+    path
+}
+
 /// The binary as a command with nothing in its environment that would change its mind: no trace of a
 /// CGI request, of socket activation or of another Python.
 fn command(binary: &Path, shell: Option<&str>) -> Command {
@@ -74,6 +85,7 @@ fn command(binary: &Path, shell: Option<&str>) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("PATH", path());
     // The folder of the applications is part of the source tree: nothing is written there.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
@@ -522,6 +534,9 @@ impl Builder {
         if let Some(uid) = self.uid {
             let copy = self.folder.path().join("wsgi-gateway");
             std::fs::copy(binary(), &copy).unwrap();
+            let (built, core) = (binary(), "deps/libwsgi_gateway_core.so");
+            std::fs::create_dir(self.folder.path().join("deps")).unwrap();
+            std::fs::copy(built.with_file_name(core), copy.with_file_name(core)).unwrap();
             chown(self.folder.path(), Some(uid), None).unwrap();
             command = self::command(&copy, self.shell);
             command.uid(uid).gid(uid);

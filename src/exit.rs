@@ -1,9 +1,7 @@
-//! Exit codes, which talk to whoever started the process.
+//! Exit codes, which talk to whoever started the process, and the errors that have one of their own.
 
 use std::fmt;
 use std::process::ExitCode;
-
-use crate::wsgi::LoadError;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +18,7 @@ pub enum Exit {
 
 /// The command line makes no sense where the process was started.
 #[derive(Debug)]
-pub(super) struct Usage(pub(super) String);
+pub struct Usage(pub String);
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,21 +28,36 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Python or its virtual environment cannot be started.
+/// The application cannot be loaded, or the Python that it is for cannot be started.
 #[derive(Debug)]
-pub(super) struct NoPython(pub(super) String);
+pub struct CannotLoad {
+    /// One sentence: what is wrong, with which value, and the way out.
+    pub sentence: String,
+    /// The traceback, when the application's own code raised.
+    pub traceback: Option<String>,
+}
 
-impl fmt::Display for NoPython {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl CannotLoad {
+    /// An error of nobody's code.
+    pub fn new(sentence: impl Into<String>) -> Self {
+        Self {
+            sentence: sentence.into(),
+            traceback: None,
+        }
     }
 }
 
-impl std::error::Error for NoPython {}
+impl fmt::Display for CannotLoad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for CannotLoad {}
 
 impl Exit {
     /// The meaning of another process's exit code.
-    pub(super) fn from_code(code: i32) -> Self {
+    pub fn from_code(code: i32) -> Self {
         [Self::Fine, Self::Usage, Self::CannotLoad]
             .into_iter()
             .find(|exit| *exit as i32 == code)
@@ -55,7 +68,7 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         if error.is::<Usage>() {
             Self::Usage
-        } else if error.is::<LoadError>() || error.is::<NoPython>() {
+        } else if error.is::<CannotLoad>() {
             Self::CannotLoad
         } else {
             Self::Failed
@@ -71,12 +84,12 @@ impl From<Exit> for ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::{Exit, NoPython, Usage};
+    use super::{CannotLoad, Exit, Usage};
 
     #[test]
     fn each_kind_of_error_has_its_code() {
         assert_eq!(Exit::of(&Usage("x".to_owned()).into()) as u8, 2);
-        assert_eq!(Exit::of(&NoPython("x".to_owned()).into()) as u8, 3);
+        assert_eq!(Exit::of(&CannotLoad::new("x").into()) as u8, 3);
         assert_eq!(Exit::of(&anyhow::anyhow!("x")) as u8, 1);
         assert_eq!(Exit::Fine as u8, 0);
     }

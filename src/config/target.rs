@@ -106,7 +106,8 @@ impl Target {
     }
 }
 
-pub(super) fn is_identifier(word: &str) -> bool {
+/// Whether Python takes the word for a name.
+pub fn is_identifier(word: &str) -> bool {
     let mut letters = word.chars();
     letters
         .next()

@@ -22,17 +22,17 @@ const MAX_HELD: usize = 1024 * 1024;
 
 /// How the application is run, as `environ` tells it.
 #[derive(Clone, Debug)]
-pub struct Mode {
+pub(crate) struct Mode {
     /// Whether other threads of this process may call it at the same time.
-    pub multithread: bool,
+    pub(crate) multithread: bool,
     /// Whether other processes may.
-    pub multiprocess: bool,
+    pub(crate) multiprocess: bool,
     /// Whether this process calls it once only.
-    pub run_once: bool,
+    pub(crate) run_once: bool,
     /// Whether error pages have the traceback.
-    pub debug: bool,
+    pub(crate) debug: bool,
     /// Where the application lies in the site's URLs, when the operator says it.
-    pub mount: Option<Mount>,
+    pub(crate) mount: Option<Mount>,
 }
 
 /// The template and what is known of each name. The first slots are those of [`Meta`], by number.

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::crew::{FastcgiCrew, send_files};
+use super::PythonRuntime;
+use super::error::send_files;
+use super::service::FastcgiService;
 use crate::fastcgi::{FastcgiExchange, Idle, Responder};
 use crate::process::{self, Channel, Message, StackPipe, StackSignals, WorkerSlot};
-use crate::wsgi;
 
 /// What the threads of a worker have in common.
-pub(super) struct Duty {
+pub(super) struct WorkerContext {
     pub(super) place: WorkerSlot,
     pub(super) channel: Option<Channel>,
     pub(super) limits: TimeLimits,
@@ -23,6 +24,8 @@ pub(super) struct Duty {
     pub(super) watched: Vec<Mutex<Option<Watched>>>,
     pub(super) responder: OnceLock<Arc<Responder>>,
     pub(super) stacks: StackPipe,
+    /// Python, once it has been started.
+    pub(super) python: OnceLock<&'static dyn PythonRuntime>,
     /// Whether the stack signals have a meaning.
     pub(super) has_stacks: AtomicBool,
     pub(super) retiring: AtomicBool,
@@ -54,14 +57,14 @@ pub(super) fn random() -> u64 {
     hasher.finish()
 }
 
-impl Duty {
+impl WorkerContext {
     pub(super) fn new(
         place: WorkerSlot,
         channel: Option<Channel>,
-        crew: &FastcgiCrew<'_>,
+        service: &FastcgiService,
     ) -> anyhow::Result<Self> {
-        let (times, recycling) = (&crew.settings().times, &crew.settings().recycling);
-        let watched = times.request.map_or(0, |_| crew.threads());
+        let (times, recycling) = (&service.settings().times, &service.settings().recycling);
+        let watched = times.request.map_or(0, |_| service.threads());
         // Workers that were born together shall not all be replaced together.
         let shorten =
             |lifetime: Duration| lifetime.mul_f64(1.0 - 0.1 * (random() % 1000) as f64 / 1000.0);
@@ -77,6 +80,7 @@ impl Duty {
             watched: (0..watched).map(|_| Mutex::default()).collect(),
             responder: OnceLock::new(),
             stacks: StackPipe::new().context("there is no pipe for stacks")?,
+            python: OnceLock::new(),
             has_stacks: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             has_no_heir: AtomicBool::new(false),
@@ -114,11 +118,12 @@ impl Duty {
     }
 
     /// Has Python write stacks when it is asked to, from here on.
-    pub(super) fn prepare_stacks(&self) {
+    pub(super) fn begin_python(&self, python: &'static dyn PythonRuntime) {
+        let _ = self.python.set(python);
         process::die_of_faults();
         let signals = StackSignals::get();
         let fd = self.stacks.writing_end();
-        match wsgi::write_stacks_on(signals.one, signals.all, fd) {
+        match python.write_stacks_on(signals.one, signals.all, fd) {
             Ok(()) => {
                 self.stacks.begin();
                 self.has_stacks.store(true, Ordering::Release);
@@ -150,7 +155,7 @@ impl Duty {
 
     pub(super) fn tell(&self, message: &Message) {
         if let Some(channel) = &self.channel {
-            // A master that has died is noticed by the minder.
+            // A master that has died is noticed by the controller.
             let _ = channel.send(message);
         }
     }

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::duty::Duty;
-use super::logging;
+use super::context::WorkerContext;
 use crate::fastcgi::{Answered, Idle, Listener};
 use crate::gateway::Page;
+use crate::logging;
 use crate::process::{self, Message, Received, Running, Signal, Signals};
-use crate::wsgi;
 
 /// How long a worker whose master has died may still answer: nobody watches it any more.
 const ORPHANED: Duration = Duration::from_millis(400);
@@ -35,10 +34,10 @@ const KEPT: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// When there is none to be had.
-pub(super) fn start(signals: Signals, duty: &Arc<Duty>) -> io::Result<()> {
-    let minder = Minder {
+pub(super) fn start(signals: Signals, context: &Arc<WorkerContext>) -> io::Result<()> {
+    let controller = Controller {
         signals,
-        duty: Arc::clone(duty),
+        context: Arc::clone(context),
         slow: HashMap::new(),
         leaves: None,
         end_by: None,
@@ -46,14 +45,14 @@ pub(super) fn start(signals: Signals, duty: &Arc<Duty>) -> io::Result<()> {
         was_orphaned: false,
     };
     std::thread::Builder::new()
-        .name("minder".to_owned())
-        .spawn(move || minder.run())
+        .name("controller".to_owned())
+        .spawn(move || controller.run())
         .map(drop)
 }
 
-struct Minder {
+struct Controller {
     signals: Signals,
-    duty: Arc<Duty>,
+    context: Arc<WorkerContext>,
     /// The request of each thread that the slow log has told of, by its beginning.
     slow: HashMap<usize, u64>,
     /// When it begins to end by itself.
@@ -65,7 +64,7 @@ struct Minder {
     was_orphaned: bool,
 }
 
-impl Minder {
+impl Controller {
     fn run(mut self) {
         loop {
             self.wait();
@@ -85,19 +84,19 @@ impl Minder {
         let wait = self
             .next(now)
             .map(|next| next.saturating_duration_since(now));
-        let channel = self.duty.channel.as_ref().filter(|_| !self.was_orphaned);
+        let channel = self.context.channel.as_ref().filter(|_| !self.was_orphaned);
         process::wait_readable(&self.signals, channel, wait);
     }
 
     /// When something is due without a word from anybody. A request that has not begun yet is not due before its limit
     /// has passed from now, so that an idle worker sleeps.
     fn next(&self, now: Instant) -> Option<Instant> {
-        let limits = &self.duty.limits;
+        let limits = &self.context.limits;
         let mut next = self.end_by;
         let mut by = |at: Instant| next = Some(next.map_or(at, |next: Instant| next.min(at)));
         if let Some(lifetime) = limits.lifetime {
-            match self.duty.ready.get() {
-                Some(_) if self.duty.retiring.load(Ordering::Relaxed) => {}
+            match self.context.ready.get() {
+                Some(_) if self.context.retiring.load(Ordering::Relaxed) => {}
                 Some(&ready) => by(ready + lifetime),
                 None => by(now + IMPORTING),
             }
@@ -109,7 +108,7 @@ impl Minder {
         if limits.request.is_none() && limits.slow.is_none() {
             return next;
         }
-        let running = self.duty.place.running();
+        let running = self.context.place.running();
         for limit in [limits.request, limits.slow].into_iter().flatten() {
             by(now + limit);
         }
@@ -136,15 +135,15 @@ impl Minder {
 
     fn obey(&mut self, signal: Signal) {
         match signal {
-            Signal::Terminate if self.duty.has_master() => {
-                self.duty.tell(&Message::Leaving("SIGTERM".to_owned()));
+            Signal::Terminate if self.context.has_master() => {
+                self.context.tell(&Message::Leaving("SIGTERM".to_owned()));
                 let now = Instant::now();
                 self.leaves.get_or_insert(now + MASTER_S_WORD);
             }
             Signal::Terminate => {
                 log::info!("told to end: finishing what is in flight");
                 self.stop(Idle::Close);
-                self.end_by = Some(Instant::now() + self.duty.limits.grace);
+                self.end_by = Some(Instant::now() + self.context.limits.grace);
             }
             Signal::Interrupt => process::end_at_once(0),
             Signal::ReopenLog => logging::reopen(),
@@ -155,7 +154,7 @@ impl Minder {
     /// Reads what the master says.
     fn hear(&mut self) {
         while !self.was_orphaned {
-            let Some(channel) = &self.duty.channel else {
+            let Some(channel) = &self.context.channel else {
                 return;
             };
             match channel.receive() {
@@ -167,12 +166,12 @@ impl Minder {
                         let tcp = process::is_tcp(&socket);
                         Listener::new(socket, tcp)
                     });
-                    if let Some(responder) = self.duty.responder.get() {
+                    if let Some(responder) = self.context.responder.get() {
                         responder.replace_listeners(listeners.collect());
                     }
                 }
-                Received::Message(Message::Resume) => self.duty.resume(),
-                Received::Message(Message::Trouble(text)) => self.duty.set_trouble(text),
+                Received::Message(Message::Resume) => self.context.resume(),
+                Received::Message(Message::Trouble(text)) => self.context.set_trouble(text),
                 Received::Message(_) => {}
                 Received::Nothing => return,
                 Received::Closed => {
@@ -186,7 +185,7 @@ impl Minder {
 
     /// Begins to end; at once where nothing is served yet.
     fn stop(&self, idle: Idle) {
-        match self.duty.responder.get() {
+        match self.context.responder.get() {
             Some(responder) => responder.stop(idle),
             None => process::end_at_once(0),
         }
@@ -196,13 +195,14 @@ impl Minder {
     fn abort(&self, reason: &str) -> ! {
         // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
-        let stacks = self.duty.stacks(None, true);
+        let stacks = self.context.stacks(None, true);
         log::error!("ending at once: {reason}{kept}\n{stacks}");
         process::end_at_once(1)
     }
 
     fn kept_lock(&self) -> &'static str {
-        if !self.duty.has_stacks.load(Ordering::Acquire) || wsgi::lock_is_free(KEPT) {
+        let python = self.context.python.get();
+        if python.is_none_or(|python| python.lock_is_free(KEPT)) {
             ""
         } else {
             "; a thread is in C code that keeps Python's lock (GIL)"
@@ -210,12 +210,12 @@ impl Minder {
     }
 
     fn watch_requests(&mut self) {
-        let limits = self.duty.limits;
+        let limits = self.context.limits;
         // Stacks that nobody takes down any more would only delay the end.
         if self.was_orphaned || (limits.request.is_none() && limits.slow.is_none()) {
             return;
         }
-        for request in self.duty.place.running() {
+        for request in self.context.place.running() {
             if limits.request.is_some_and(|limit| request.age >= limit) {
                 if !self.is_stuck(&request) {
                     self.give_up(&request);
@@ -224,7 +224,7 @@ impl Minder {
                 && !self.is_told(&request)
             {
                 self.slow.insert(request.thread, request.begun);
-                let stack = self.duty.stacks(Some(request.tid), false);
+                let stack = self.context.stacks(Some(request.tid), false);
                 log::warn!(
                     "slow: {} runs for {:.3?} (--slow-log)\n{stack}",
                     request.request,
@@ -241,7 +241,7 @@ impl Minder {
         let answered = self.answer(request);
         // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
-        let stacks = self.duty.stacks(Some(request.tid), true);
+        let stacks = self.context.stacks(Some(request.tid), true);
         log::error!(
             "timeout: {} runs for {:.3?}, longer than --request-timeout: {answered}; its worker is replaced and ends when \
              its other requests are answered{kept}\n{stacks}",
@@ -250,10 +250,10 @@ impl Minder {
         );
         if is_first {
             let reason = format!("{} took longer than --request-timeout", request.request);
-            self.duty.tell(&Message::Leaving(reason));
+            self.context.tell(&Message::Leaving(reason));
             self.stop(Idle::Pass);
             self.end_by
-                .get_or_insert(Instant::now() + self.duty.limits.grace);
+                .get_or_insert(Instant::now() + self.context.limits.grace);
         }
     }
 
@@ -261,7 +261,7 @@ impl Minder {
     fn answer(&self, request: &Running) -> &'static str {
         let text = "The application did not answer in time.";
         let page = Page::new("504 Gateway Timeout", text);
-        let watched = self.duty.watched(request.thread, request.begun);
+        let watched = self.context.watched(request.thread, request.begun);
         match watched.map(|exchange| exchange.answer_instead(&page)) {
             Some(Answered::Whole) => "answered with 504",
             Some(Answered::Cut) => "cut, the web server takes nothing",
@@ -270,10 +270,10 @@ impl Minder {
     }
 
     fn watch_lifetime(&self) {
-        let lifetime = self.duty.limits.lifetime;
-        if let (Some(lifetime), Some(ready)) = (lifetime, self.duty.ready.get()) {
+        let lifetime = self.context.limits.lifetime;
+        if let (Some(lifetime), Some(ready)) = (lifetime, self.context.ready.get()) {
             if ready.elapsed() >= lifetime {
-                self.duty.retire("--max-lifetime");
+                self.context.retire("--max-lifetime");
             }
         }
     }
@@ -288,10 +288,10 @@ impl Minder {
     /// Ends the process where the time for it has come.
     fn end_when_due(&mut self) {
         if !self.stuck.is_empty() {
-            let running = self.duty.place.running();
+            let running = self.context.place.running();
             let others = running.iter().any(|request| !self.is_stuck(request));
             let waiting = self
-                .duty
+                .context
                 .responder
                 .get()
                 .is_some_and(|responder| responder.has_work());
@@ -306,7 +306,7 @@ impl Minder {
             }
             let reason = format!(
                 "requests in flight, or Python itself, did not end within {:?} (--graceful-timeout)",
-                self.duty.limits.grace
+                self.context.limits.grace
             );
             self.abort(&reason);
         }

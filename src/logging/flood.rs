@@ -51,7 +51,7 @@ fn is_limited(record: &Record<'_>) -> bool {
     let Some(inside) = record.target().strip_prefix("wsgi_gateway::") else {
         return false;
     };
-    let relays = ["process::master", "serve::minder", "wsgi"];
+    let relays = ["process::master", "worker::controller"];
     record.level() <= Level::Warn && !relays.iter().any(|relay| inside.starts_with(relay))
 }
 

@@ -12,7 +12,7 @@ use pyo3::types::PyDict;
 ///
 /// # Errors
 /// What faulthandler has to say.
-pub fn write_stacks_on(one: i32, all: i32, fd: i32) -> Result<(), String> {
+pub(crate) fn write_stacks_on(one: i32, all: i32, fd: i32) -> Result<(), String> {
     let register = |py: Python<'_>| -> PyResult<()> {
         let faulthandler = py.import("faulthandler")?;
         for (signal, all_threads) in [(one, false), (all, true)] {
@@ -32,7 +32,7 @@ pub fn write_stacks_on(one: i32, all: i32, fd: i32) -> Result<(), String> {
 /// Whether Python's lock can be had within this time. It cannot where a thread is in C code that keeps it: Python code
 /// gives it up every few milliseconds. To be called where the process is about to end, as the thread that asks may wait
 /// for ever.
-pub fn lock_is_free(within: Duration) -> bool {
+pub(crate) fn lock_is_free(within: Duration) -> bool {
     let (tell, told) = mpsc::channel();
     let asked = std::thread::Builder::new().spawn(move || {
         Python::attach(|_| ());
@@ -42,13 +42,13 @@ pub fn lock_is_free(within: Duration) -> bool {
 }
 
 /// How many modules Python has imported.
-pub fn imported_count() -> usize {
+pub(crate) fn imported_count() -> usize {
     let count = |py: Python<'_>| -> PyResult<usize> { py.import("sys")?.getattr("modules")?.len() };
     Python::attach(count).unwrap_or_default()
 }
 
 /// The files of the modules that Python has imported, one a line; none where it could not be started.
-pub fn imported_files() -> String {
+pub(crate) fn imported_files() -> String {
     let list = |py: Python<'_>| -> PyResult<Vec<String>> {
         let modules = py.import("sys")?.getattr("modules")?;
         let modules = modules.call_method0("copy")?.call_method0("values")?;

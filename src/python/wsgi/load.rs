@@ -11,16 +11,16 @@ use super::caller::end_child;
 use super::errors::traceback;
 use super::runners::Runners;
 use super::script::Script;
-use super::target::{ApplicationSource, Target};
+use crate::config::{ApplicationSource, Target};
 use crate::gateway::{closed, forked};
 
 /// Why there is no application.
 #[derive(Debug)]
-pub struct LoadError {
+pub(crate) struct LoadError {
     /// The traceback, when the application's own code raised.
-    pub traceback: Option<String>,
+    pub(crate) traceback: Option<String>,
     /// One sentence: what is wrong, with which value, and the way out.
-    pub sentence: String,
+    pub(crate) sentence: String,
 }
 
 impl fmt::Display for LoadError {

@@ -1,22 +1,22 @@
 //! A worker: a responder, the application and its threads, in a process of its own. Beside the application's threads it
-//! has one that never needs Python's lock (`minder`) and one that the responder needs.
+//! has one that never needs Python's lock (`controller`) and one that the responder needs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 
-use super::crew::{FastcgiCrew, Interpreted};
-use super::duty::{self, Duty};
-use super::exit::Exit;
-use super::minder;
+use super::context::{self, WorkerContext};
+use super::controller;
+use super::service::FastcgiService;
+use super::{HostedApplication, LoadedApplication, PythonRuntime, RequestHandler};
+use crate::exit::Exit;
 use crate::explain;
-use crate::fastcgi::{FastcgiExchange, Listener, Responder};
+use crate::fastcgi::{FastcgiExchange, Handoff, Listener, Responder};
 use crate::gateway::{Exchange as _, Page};
 use crate::process::{
-    self, Bound, Catch, Channel, ResidentMemory, Signals, ThreadSlot, WorkerSlot,
+    self, Bound, Catch, Channel, Post, ResidentMemory, Signals, ThreadSlot, WorkerSlot,
 };
-use crate::wsgi::{self, Application, Caller, Interpreter};
 
 /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
 const STACK: usize = 8 << 20;
@@ -31,10 +31,12 @@ const RETRY_AFTER: u32 = 10;
 const LEEWAY: u64 = 20;
 
 /// A worker that is about to work.
-pub(super) struct Worker<'a> {
-    crew: &'a FastcgiCrew<'a>,
+pub struct Worker<'a> {
+    service: &'a FastcgiService,
     place: WorkerSlot,
-    duty: Arc<Duty>,
+    context: Arc<WorkerContext>,
+    listeners: Vec<Bound>,
+    python: Option<&'static dyn PythonRuntime>,
     /// Whether it has no application, as none can be loaded.
     stands_in: bool,
     /// How many modules there were when their files were last told.
@@ -58,36 +60,38 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// When signals cannot be caught.
-    pub(super) fn new(
-        crew: &'a FastcgiCrew<'a>,
-        number: u32,
-        place: WorkerSlot,
-        channel: Channel,
-    ) -> anyhow::Result<Self> {
-        log::debug!("worker {number} begins");
-        Self::begin(crew, place, Some(channel))
+    pub fn new(service: &'a FastcgiService, post: Post) -> anyhow::Result<Self> {
+        log::debug!("worker {} begins", post.number);
+        let place = WorkerSlot::map(&post.place, service.threads())
+            .context("the place on the scoreboard cannot be had")?;
+        Self::begin(service, place, post.listeners, Some(post.channel))
     }
 
     /// A worker that a web server has started, without a master.
     ///
     /// # Errors
     /// When signals cannot be caught.
-    pub(super) fn alone(crew: &'a FastcgiCrew<'a>, place: WorkerSlot) -> anyhow::Result<Self> {
-        Self::begin(crew, place, None)
+    pub fn alone(service: &'a FastcgiService, listeners: Vec<Bound>) -> anyhow::Result<Self> {
+        let (place, _) =
+            WorkerSlot::new(service.threads()).context("there is no memory for the scoreboard")?;
+        Self::begin(service, place, listeners, None)
     }
 
     fn begin(
-        crew: &'a FastcgiCrew<'a>,
+        service: &'a FastcgiService,
         place: WorkerSlot,
+        listeners: Vec<Bound>,
         channel: Option<Channel>,
     ) -> anyhow::Result<Self> {
         let signals = Signals::catch(Catch::Serving).context("signals cannot be caught")?;
-        let duty = Arc::new(Duty::new(place.clone(), channel, crew)?);
-        minder::start(signals, &duty).context(NO_THREAD)?;
+        let context = Arc::new(WorkerContext::new(place.clone(), channel, service)?);
+        controller::start(signals, &context).context(NO_THREAD)?;
         Ok(Self {
-            crew,
+            service,
             place,
-            duty,
+            context,
+            listeners,
+            python: None,
             stands_in: false,
             imported: AtomicUsize::new(0),
         })
@@ -97,60 +101,57 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// Why it cannot.
-    pub(super) fn stand_in(
-        mut self,
-        listeners: Vec<Bound>,
-        trouble: Option<String>,
-    ) -> anyhow::Result<Exit> {
+    pub fn stand_in(mut self, trouble: Option<String>) -> anyhow::Result<Exit> {
         self.stands_in = true;
-        self.duty.set_trouble(trouble.unwrap_or_default());
-        self.work(listeners, None)
+        self.context.set_trouble(trouble.unwrap_or_default());
+        self.serve_with(None)
     }
 
-    /// Serves until told to end. `loaded`: what the template has imported, if there is one.
+    /// Explains requests until told to end.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn explain(self) -> anyhow::Result<Exit> {
+        log::warn!("requests are explained, and no application is served (--explain)");
+        self.serve_with(None)
+    }
+
+    /// Serves an application until told to end. `load` imports it, if it was not imported before this worker was forked.
     ///
     /// # Errors
     /// Why it cannot serve.
-    pub(super) fn work(
-        self,
-        listeners: Vec<Bound>,
-        loaded: Option<Interpreted>,
+    pub fn serve(
+        mut self,
+        python: &'static dyn PythonRuntime,
+        load: impl FnOnce() -> anyhow::Result<LoadedApplication>,
     ) -> anyhow::Result<Exit> {
-        let listeners: Vec<Listener> = listeners.into_iter().map(listener).collect();
-        let loaded = match loaded {
-            Some(loaded) => {
-                self.duty.prepare_stacks();
-                Some(loaded)
-            }
-            None if self.stands_in => None,
-            None if self.crew.is_explaining() => {
-                log::warn!("requests are explained, and no application is served (--explain)");
-                None
-            }
-            None => Some(self.crew.load(|| self.duty.prepare_stacks())?),
-        };
-        let (interpreter, application) = loaded.unzip();
+        self.python = Some(python);
+        self.context.begin_python(python);
+        let loaded = load()?;
+        self.serve_with(Some(&*loaded.application))
+    }
+
+    fn serve_with(mut self, application: Option<&dyn HostedApplication>) -> anyhow::Result<Exit> {
+        let listeners = std::mem::take(&mut self.listeners);
+        let handoff = self.service.handoff();
         let responder = Responder::new(
-            listeners,
-            self.crew.handoff()?,
-            self.crew.limits.clone(),
-            self.crew.allow(),
-            self.crew.threads(),
-            interpreter.as_ref().is_none_or(Interpreter::is_parallel),
+            listeners.into_iter().map(listener).collect(),
+            handoff.map(Handoff::try_clone).transpose()?,
+            self.service.limits(),
+            self.service.allow(),
+            self.service.threads(),
+            self.python.is_none_or(PythonRuntime::is_parallel),
         )
         .context("the responder cannot be made")?;
-        let duty = Arc::clone(&self.duty);
-        let responder = Arc::new(responder.telling_of_loss(move |reason| duty.has_lost(reason)));
+        let context = Arc::clone(&self.context);
+        let responder = Arc::new(responder.telling_of_loss(move |reason| context.has_lost(reason)));
         process::insist(Catch::Serving).context("signals cannot be caught")?;
         if application.is_some() {
             self.tell_new_files();
         }
-        self.duty.serve(&responder);
-        self.run_threads(&responder, application.as_ref())?;
-        self.duty.has_served();
-        if let Some(interpreter) = interpreter {
-            interpreter.finalize();
-        }
+        self.context.serve(&responder);
+        self.run_threads(&responder, application)?;
+        self.context.has_served();
         Ok(if responder.is_lost() {
             Exit::Failed
         } else {
@@ -162,14 +163,20 @@ impl<'a> Worker<'a> {
     fn run_threads(
         &self,
         responder: &Arc<Responder>,
-        application: Option<&Application>,
+        application: Option<&dyn HostedApplication>,
     ) -> anyhow::Result<()> {
-        let threads = self.crew.threads();
-        let wear = Wear::new(self.crew)?;
+        let threads = self.service.threads();
+        let wear = Wear::new(self.service)?;
         let seats: Vec<ThreadSlot> = (0..threads).map(|thread| self.place.seat(thread)).collect();
-        let work = |seat: &ThreadSlot, mut caller: Option<&mut Caller>| {
+        let work = |seat: &ThreadSlot, mut caller: Option<&mut dyn RequestHandler>| {
             seat.take();
-            responder.run(&mut |exchange| self.serve(exchange, seat, caller.as_deref_mut(), &wear));
+            responder.run(&mut |exchange| {
+                // Not by as_deref_mut(), which keeps the borrow for as long as what it is of.
+                let caller = caller
+                    .as_mut()
+                    .map(|caller| &mut **caller as &mut dyn RequestHandler);
+                self.answer(exchange, seat, caller, &wear);
+            });
         };
         // No thread serves before the master has heard that the worker is ready: what a first request leads to, such as
         // that it is to be replaced, comes behind that word.
@@ -178,10 +185,10 @@ impl<'a> Worker<'a> {
             let closed = gate.lock();
             // Else those that there are would be waited for.
             let give_up = |_: &std::io::Error| responder.give_up();
-            if threads > 1 || self.duty.has_master() {
+            if threads > 1 || self.context.has_master() {
                 std::thread::Builder::new()
                     .name("watchdog".to_owned())
-                    .spawn_scoped(scope, || responder.watch(&|| self.duty.full()))
+                    .spawn_scoped(scope, || responder.watch(&|| self.context.full()))
                     .inspect_err(give_up)
                     .context(NO_THREAD)?;
             }
@@ -191,66 +198,66 @@ impl<'a> Worker<'a> {
                     .name(format!("application {}", number + 1))
                     .stack_size(STACK)
                     .spawn_scoped(scope, move || {
-                        let pass = |caller: Option<&mut Caller>| {
+                        let mut pass = |caller: Option<&mut dyn RequestHandler>| {
                             drop(gate.lock());
                             work(seat, caller);
                         };
-                        if let Err(error) = enter(application, pass) {
+                        if let Err(error) = enter(application, &mut pass) {
                             log::error!("an application thread cannot start: {error}");
                         }
                     })
                     .inspect_err(give_up)
                     .context(NO_THREAD)?;
             }
-            self.duty.is_ready();
+            self.context.is_ready();
             drop(closed);
-            enter(application, |caller| work(&seats[0], caller)).map_err(anyhow::Error::msg)
+            enter(application, &mut |caller| work(&seats[0], caller)).map_err(anyhow::Error::msg)
         })
     }
 
     /// Has one request answered.
-    fn serve(
+    fn answer(
         &self,
         exchange: &Arc<FastcgiExchange>,
         seat: &ThreadSlot,
-        caller: Option<&mut Caller>,
+        caller: Option<&mut dyn RequestHandler>,
         wear: &Wear,
     ) {
         let (method, uri) = exchange.request_line();
         let begun = seat.begin(method, uri);
-        self.duty.watch(seat.number(), begun, exchange);
-        match (self.duty.trouble(), caller) {
+        self.context.watch(seat.number(), begun, exchange);
+        match (self.context.trouble(), caller) {
             (Some(trouble), _) => show(exchange, &trouble),
-            (None, Some(caller)) => caller.call(Arc::clone(exchange) as _),
+            (None, Some(caller)) => caller.handle(Arc::clone(exchange) as _),
             (None, None) if self.stands_in => ask_to_come_again(exchange),
-            (None, None) => explain::answer(&**exchange, self.crew.gateway()),
+            (None, None) => explain::answer(&**exchange, self.service.gateway()),
         }
-        self.duty.unwatch(seat.number());
+        self.context.unwatch(seat.number());
         let served = seat.end();
-        wear.check(served, &self.duty);
+        wear.check(served, &self.context);
         self.tell_new_files();
     }
 
     /// With `--reload`, tells the master of the application's files, as often as there are more: Django for one imports
     /// what a URL leads to with the first request.
     fn tell_new_files(&self) {
-        if !self.crew.watches_files() || self.stands_in {
+        let Some(python) = self.python.filter(|_| self.service.watches_files()) else {
             return;
-        }
-        let count = wsgi::imported_count();
+        };
+        let count = python.imported_count();
         if self.imported.swap(count, Ordering::Relaxed) != count {
-            self.duty.tell_files(&wsgi::imported_files());
+            self.context.tell_files(&python.imported_files());
         }
     }
 }
 
 /// Runs `work` with a caller of the application, if there is one.
 fn enter(
-    application: Option<&Application>,
-    work: impl FnOnce(Option<&mut Caller>) + Send,
+    application: Option<&dyn HostedApplication>,
+    work: &mut (dyn FnMut(Option<&mut dyn RequestHandler>) + Send),
 ) -> Result<(), String> {
     match application {
-        Some(application) => application.enter(|caller| work(Some(caller))),
+        Some(application) => application.enter(&mut |caller| work(Some(caller))),
         None => {
             work(None);
             Ok(())
@@ -283,13 +290,13 @@ fn answer(exchange: &FastcgiExchange, page: &Page) {
 }
 
 impl Wear {
-    fn new(crew: &FastcgiCrew<'_>) -> anyhow::Result<Self> {
-        let recycling = &crew.settings().recycling;
+    fn new(service: &FastcgiService) -> anyhow::Result<Self> {
+        let recycling = &service.settings().recycling;
         let jitter = recycling.jitter;
         let less = if jitter == 0 {
             0
         } else {
-            duty::random() % (jitter + 1)
+            context::random() % (jitter + 1)
         };
         let rss = recycling.rss.map(|_| ResidentMemory::of_this_process());
         Ok(Self {
@@ -304,9 +311,9 @@ impl Wear {
     }
 
     /// Looks whether the worker has had enough, after its request of this number.
-    fn check(&self, served: u64, duty: &Duty) {
+    fn check(&self, served: u64, context: &WorkerContext) {
         if self.requests.is_some_and(|most| served >= most) {
-            duty.retire("--max-requests");
+            context.retire("--max-requests");
         }
         let Some(memory) = &self.rss else {
             return;
@@ -316,7 +323,7 @@ impl Wear {
         if resident > limit && !self.has_begun.swap(true, Ordering::Relaxed) {
             // So would every other worker have, and nobody would serve if each took nothing new from here on.
             self.limit.store(2 * resident, Ordering::Relaxed);
-            duty.outgrow(&format!(
+            context.outgrow(&format!(
                 "--max-rss {} MiB ({} MiB)",
                 limit >> 20,
                 resident >> 20
@@ -325,9 +332,9 @@ impl Wear {
         }
         self.has_begun.store(true, Ordering::Relaxed);
         if resident > limit && self.seen.fetch_max(resident, Ordering::Relaxed) < resident {
-            duty.retire(&format!("--max-rss with {} MiB", resident >> 20));
+            context.retire(&format!("--max-rss with {} MiB", resident >> 20));
             if resident > limit + limit / LEEWAY {
-                duty.hold();
+                context.hold();
             }
         }
     }

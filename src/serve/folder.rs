@@ -1,15 +1,12 @@
-//! Starts Python and imports the application, as the operator's options say.
+//! The folder that the application is seen from.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
-use super::exit::{NoPython, Usage};
 use crate::config::WorkerSettings;
 use crate::gateway::closed;
-use crate::process;
-use crate::wsgi::{Application, Interpreter, Mode, Python, Target};
 
 /// The working directory by its name: a deploy may put another folder there, or point a symbolic link at one.
 #[derive(Clone, Debug)]
@@ -84,57 +81,4 @@ fn start_folder() -> Option<PathBuf> {
         .filter(|shell| shell.is_absolute() && number(shell).is_some())
         .filter(|shell| number(shell) == number(Path::new(".")))
         .or(here)
-}
-
-/// Starts Python and imports the application.
-pub(super) fn start_and_load(
-    settings: &WorkerSettings,
-    mode: Mode,
-) -> anyhow::Result<(Interpreter, Application)> {
-    let (interpreter, target) = start(settings)?;
-    let application = load(&target, mode)?;
-    Ok((interpreter, application))
-}
-
-/// Starts Python.
-pub(super) fn start(settings: &WorkerSettings) -> anyhow::Result<(Interpreter, Target)> {
-    process::watch_forks();
-    let target = Target::parse(&settings.app).map_err(Usage)?;
-    let unknown = "the working directory cannot be told";
-    let near = target.folders().context(unknown)?;
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let by_variable = std::env::var_os("VIRTUAL_ENV").filter(|venv| !venv.is_empty());
-    let by_variable = by_variable
-        .filter(|_| settings.python.venv.is_none())
-        .map(PathBuf::from);
-    let named = settings.python.venv.clone().or_else(|| by_variable.clone());
-    let by_variable = by_variable.map_or("", |_| " (the variable VIRTUAL_ENV names it)");
-    let mut path: Vec<PathBuf> = settings
-        .python
-        .path
-        .iter()
-        .map(|folder| absolute(folder))
-        .collect();
-    // As `python -m` does: a module is looked for where one stands. A file's own folder comes before all of these.
-    if target.is_module() || settings.chdir.is_some() {
-        path.push(std::env::current_dir().context(unknown)?);
-    }
-    let python = Python {
-        venv: named.map(|venv| absolute(&venv)),
-        near,
-        path,
-        program: settings.app.clone(),
-    };
-    let interpreter = Interpreter::start(&python).map_err(|error| NoPython(error + by_variable))?;
-    Ok((interpreter, target))
-}
-
-/// Imports the application.
-pub(super) fn load(target: &Target, mode: Mode) -> anyhow::Result<Application> {
-    let application = Application::load(target, mode).inspect_err(|error| {
-        if let Some(traceback) = &error.traceback {
-            log::error!("the application cannot be loaded\n{}", traceback.trim_end());
-        }
-    })?;
-    Ok(application)
 }

@@ -17,17 +17,17 @@ use super::file_wrapper::as_block;
 use super::input::Input;
 use super::load::{LoadError, load};
 use super::response::StartResponse;
-use super::target::Target;
+use crate::config::Target;
 use crate::gateway::{Exchange, KeptBytes, Mount, Page, forked};
 
 /// An imported application.
 #[derive(Debug)]
-pub struct Application {
+pub(crate) struct Application {
     object: Py<PyAny>,
     /// The file that it comes from.
-    pub file: String,
+    pub(crate) file: String,
     /// The type of the object.
-    pub kind: String,
+    pub(crate) kind: String,
     mode: Mode,
 }
 
@@ -36,7 +36,7 @@ impl Application {
     ///
     /// # Errors
     /// One sentence, and the traceback where the application's own code raised.
-    pub fn load(target: &Target, mode: Mode) -> Result<Self, LoadError> {
+    pub(crate) fn load(target: &Target, mode: Mode) -> Result<Self, LoadError> {
         let loaded = Python::attach(|py| {
             let loaded = load(py, target);
             if forked::is_child() {
@@ -58,7 +58,7 @@ impl Application {
     ///
     /// # Errors
     /// When Python has no memory for the thread's objects.
-    pub fn enter(&self, work: impl FnOnce(&mut Caller) + Send) -> Result<(), String> {
+    pub(crate) fn enter(&self, work: impl FnOnce(&mut Caller) + Send) -> Result<(), String> {
         Python::attach(|py| {
             let mut caller = Caller {
                 application: self.object.clone_ref(py),
@@ -76,7 +76,7 @@ impl Application {
 }
 
 /// Calls the application for one thread.
-pub struct Caller {
+pub(crate) struct Caller {
     application: Py<PyAny>,
     environ: Environ,
     /// What the objects of the last request share: used again where nobody has kept one of them.
@@ -98,7 +98,7 @@ enum Rest {
 impl Caller {
     /// Has the application answer a request. Nothing is told of how it went but what was sent: where the response did not
     /// come to its end, the transport has to cut it.
-    pub fn call(&mut self, exchange: Arc<dyn Exchange>) {
+    pub(crate) fn call(&mut self, exchange: Arc<dyn Exchange>) {
         if Arc::get_mut(&mut self.request).is_none() {
             self.request = Arc::default();
         }
@@ -116,7 +116,7 @@ impl Caller {
     }
 
     /// Whether the application raised in the last call.
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.failed
     }
 

@@ -8,23 +8,14 @@ use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyModule, PyType};
 
-use super::target::is_identifier;
+use crate::config::ScriptFile;
 
 /// What the module of a file is called that Python could not import by a name. multiprocessing gives the program's main
 /// file this name in the processes that it spawns, so that what is defined there is found here, too, and the other way.
 const MAIN: &str = "__mp_main__";
 
-/// An application's file.
-pub(super) struct Script {
-    /// As it was named, absolute: `__file__`, as `python FILE` has it.
-    file: PathBuf,
-    /// Where it is when links are followed.
-    real: PathBuf,
-    /// The names of the packages that it lies in, outermost first.
-    packages: Vec<String>,
-    /// The folder above those, or else the file's own.
-    folder: PathBuf,
-}
+/// An application's file, which is run as a module.
+pub(super) struct Script(ScriptFile);
 
 impl Script {
     /// Looks where the file is. Nothing is read of it.
@@ -32,19 +23,7 @@ impl Script {
     /// # Errors
     /// When there is no such file, or a folder on the way to it is closed.
     pub(super) fn find(named: &Path) -> std::io::Result<Self> {
-        let real = named.canonicalize()?;
-        let mut packages = Vec::new();
-        let mut folder = real.parent().unwrap_or(Path::new("/"));
-        while let Some(name) = package(folder) {
-            packages.insert(0, name);
-            folder = folder.parent().unwrap_or(Path::new("/"));
-        }
-        Ok(Self {
-            file: std::path::absolute(named)?,
-            folder: folder.to_owned(),
-            packages,
-            real,
-        })
+        ScriptFile::find(named).map(Self)
     }
 
     /// Runs the file with its folder at the front of `sys.path`. `may_exit`: asked when it has called `sys.exit()` without
@@ -58,13 +37,13 @@ impl Script {
         source: &[u8],
         may_exit: &dyn Fn() -> bool,
     ) -> PyResult<Bound<'py, PyModule>> {
-        put_first(py, &self.folder)?;
+        put_first(py, &self.0.folder)?;
         match self.module_name(py)? {
             // The packages around it are imported first, as relative imports need them.
-            Some(name) if !self.packages.is_empty() => py.import(&*name),
+            Some(name) if !self.0.packages.is_empty() => py.import(&*name),
             Some(name) => self.run_as(py, &name, source, may_exit),
             None => {
-                if let Some(own) = self.real.parent() {
+                if let Some(own) = self.0.real.parent() {
                     put_first(py, own)?;
                 }
                 self.run_as(py, MAIN, source, may_exit)
@@ -76,14 +55,14 @@ impl Script {
     /// module has: `import shop` in shop.wsgi or shop.py means the package beside it, and `import calendar` in
     /// calendar.cgi Python's own.
     fn module_name(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let stem = self.real.file_stem().and_then(OsStr::to_str);
+        let stem = self.0.real.file_stem().and_then(OsStr::to_str);
         let stem = stem.filter(|stem| !stem.contains('.'));
-        let Some(stem) = stem.filter(|_| self.real.extension() == Some(OsStr::new("py"))) else {
+        let Some(stem) = stem.filter(|_| self.0.real.extension() == Some(OsStr::new("py"))) else {
             return Ok(None);
         };
         let mut name = String::new();
-        let mut folder = self.folder.clone();
-        for package in &self.packages {
+        let mut folder = self.0.folder.clone();
+        for package in &self.0.packages {
             let within = (!name.is_empty()).then(|| folder.clone());
             name = dotted(&name, package);
             folder.push(package);
@@ -97,7 +76,7 @@ impl Script {
         let within = (!name.is_empty()).then_some(&*folder);
         let is_imported = within.is_none() && modules(py)?.contains(stem)?;
         name = dotted(&name, stem);
-        Ok((!is_imported && is_found(py, &name, within, &self.real)?).then_some(name))
+        Ok((!is_imported && is_found(py, &name, within, &self.0.real)?).then_some(name))
     }
 
     /// Runs the source as this module, with the attributes that an import would give it. Not by importlib.util, whose own
@@ -140,7 +119,7 @@ impl Script {
     fn execute(&self, module: &Bound<'_, PyModule>, name: &str, source: &[u8]) -> PyResult<()> {
         let py = module.py();
         // As a str: a Path would become a pathlib object, and import that module.
-        let file = self.file.as_os_str();
+        let file = self.0.file.as_os_str();
         let machinery = py.import("importlib.machinery")?;
         let loader = machinery.getattr("SourceFileLoader")?.call1((name, file))?;
         let spec = if name == MAIN {
@@ -154,7 +133,7 @@ impl Script {
         module.setattr("__loader__", &loader)?;
         module.setattr("__spec__", spec)?;
         module.setattr("__package__", "")?;
-        if self.file.extension() == Some(OsStr::new("py")) {
+        if self.0.file.extension() == Some(OsStr::new("py")) {
             loader.call_method1("exec_module", (module,))?;
         } else {
             // No cache of the compiled code: its name would be the same for app.cgi as for app.py beside it.
@@ -167,11 +146,11 @@ impl Script {
 
     /// Where a file of a package did not find a module that lies beside it: how to import it.
     pub(super) fn hint(&self, missing: &str) -> Option<String> {
-        let own = self.real.parent()?;
+        let own = self.0.real.parent()?;
         let beside = own.join(missing);
         let is_beside = beside.is_dir() || own.join(format!("{missing}.py")).is_file();
-        (is_beside && !self.packages.is_empty()).then(|| {
-            let package = self.packages.join(".");
+        (is_beside && !self.0.packages.is_empty()).then(|| {
+            let package = self.0.packages.join(".");
             format!(
                 "'{missing}' lies in the package '{package}' (its folder has an __init__.py): import it as \
                  '{package}.{missing}', or name {} with --pythonpath",
@@ -184,13 +163,6 @@ impl Script {
 fn is_good_exit(py: Python<'_>, error: &PyErr) -> bool {
     let code = || error.value(py).getattr("code")?.extract::<Option<i32>>();
     error.is_instance_of::<PySystemExit>(py) && code().is_ok_and(|code| code.unwrap_or(0) == 0)
-}
-
-/// The name of the package that this folder is, if it is one.
-fn package(folder: &Path) -> Option<String> {
-    let name = folder.file_name()?.to_str()?;
-    let is_package = is_identifier(name) && folder.join("__init__.py").is_file();
-    is_package.then(|| name.to_owned())
 }
 
 fn dotted(package: &str, name: &str) -> String {
@@ -256,34 +228,4 @@ fn main_spec<'py>(
         .get_type::<PyType>()
         .call1(("ModuleSpec", (class,), attributes))?;
     class.call1((py.None(), loader))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::Script;
-
-    #[test]
-    fn packages_are_folders_with_a_name_and_an_init_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
-        fs::create_dir_all(root.join("example.com/shop/web")).unwrap();
-        for place in ["example.com", "example.com/shop", "example.com/shop/web"] {
-            fs::write(root.join(place).join("__init__.py"), "").unwrap();
-        }
-        fs::write(root.join("example.com/shop/web/site.py"), "").unwrap();
-        let script = Script::find(&root.join("example.com/shop/web/site.py")).unwrap();
-        assert_eq!(script.packages, ["shop", "web"]);
-        assert_eq!(script.folder, root.join("example.com"));
-        std::os::unix::fs::symlink(
-            root.join("example.com/shop/web/site.py"),
-            root.join("link.cgi"),
-        )
-        .unwrap();
-        let script = Script::find(&root.join("link.cgi")).unwrap();
-        assert_eq!(script.folder, root.join("example.com"));
-        assert_eq!(script.file, root.join("link.cgi"));
-        assert!(Script::find(&root.join("nothing")).is_err());
-    }
 }

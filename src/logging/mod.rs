@@ -1,18 +1,22 @@
 //! Where messages go and what they look like: one line an event, on standard error or in `--log-file`; a worker's go to
 //! the master, which alone has the file.
 
+mod flood;
+
 use std::fmt::{self, Write as _};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::exit::Usage;
-use super::flood::{self, Verdict};
-use crate::config::{Config, Door, LogFormat, WorkerOutput};
+use crate::config::{LogFormat, LogSettings, WorkerOutput};
+use crate::exit::Usage;
 use crate::gateway::forked;
 use crate::process::{self, Channel, LineForm, LogOutput, Message};
+use flood::Verdict;
 
 /// The most text of one message to the master, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -119,32 +123,48 @@ static WAY: Mutex<Option<Way>> = Mutex::new(None);
 /// Whether [`WAY`] leads through the master, for the format.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
-/// Starts logging as the command line says. A web server puts time and program in front of what a CGI program says, so
-/// that only a responder's lines have them.
+/// Where a process's lines go at first.
+#[derive(Debug)]
+pub enum Destination<'a> {
+    /// To standard error.
+    StandardError,
+    /// To this file, which is to be opened.
+    File(&'a Path),
+    /// To the file of this name, which the process has inherited open.
+    Opened(PathBuf, File),
+    /// To the master.
+    Master(&'a Channel),
+}
+
+/// Starts logging. A web server puts time and program in front of what a CGI program says, so that only a responder's lines
+/// have them, which is `alone` with them.
 ///
 /// # Errors
-/// When the file of `--log-file` cannot be opened.
-pub fn start(config: &Config) -> anyhow::Result<()> {
-    let alone = match config.door {
-        Door::Cgi | Door::Explain | Door::Check => false,
-        Door::Fastcgi => true,
-        Door::Unsaid => std::env::var_os("REQUEST_METHOD").is_none(),
-    };
-    let settings = &config.worker.log;
+/// When the file cannot be opened; messages then go to standard error.
+pub fn start(settings: &LogSettings, alone: bool, to: Destination<'_>) -> anyhow::Result<()> {
     // Before anything is said.
     let form = *FORM.get_or_init(|| Form {
         format: settings.format,
         alone,
         pid: std::process::id(),
     });
-    // What 'check' has to say is for who asks.
-    let file = match config.door {
-        Door::Check => None,
-        _ => settings.file.as_deref(),
+    // The process goes to its folder only when there is a log to say in that it cannot.
+    let mut output = LogOutput::new(|text| Form::get().line(log::Level::Warn, text));
+    let mut through = None;
+    let opened = match to {
+        Destination::File(file) => output.open(file),
+        Destination::Opened(path, file) => {
+            output.adopt(path, file);
+            Ok(())
+        }
+        Destination::StandardError => Ok(()),
+        Destination::Master(channel) => {
+            through = Some(channel);
+            Ok(())
+        }
     };
-    // The process goes there only when there is a log to say in that it cannot.
-    let folder = config.worker.chdir.as_deref().unwrap_or(Path::new(""));
-    let opened = open(file.map(|file| folder.join(file)).as_deref());
+    *way() = Some(Way::Own(output));
+    through.into_iter().for_each(go_through);
     let level = settings.level;
     let logger = env_logger::Builder::new()
         .filter_level(level)
@@ -165,15 +185,21 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
     opened.map_err(|error| Usage(error).into())
 }
 
-fn open(file: Option<&Path>) -> Result<(), String> {
-    let mut output = LogOutput::new(|text| Form::get().line(log::Level::Warn, text));
-    let opened = file.map_or(Ok(()), |file| output.open(file));
-    *way() = Some(Way::Own(output));
-    opened
+/// The line of an error with this text, for who is to write it without this program.
+pub fn error_line(text: &str) -> Vec<u8> {
+    Form::get().line(log::Level::Error, text)
+}
+
+/// The file that lines go to, if it is one of this process's own: another program is to have it open.
+pub fn file() -> io::Result<Option<OwnedFd>> {
+    match &*way() {
+        Some(Way::Own(output)) => output.file(),
+        _ => Ok(None),
+    }
 }
 
 /// From here on this process is a worker, and its messages go through the master.
-pub(super) fn go_through(channel: &Channel) {
+pub fn go_through(channel: &Channel) {
     match channel.try_clone() {
         Ok(channel) => {
             *way() = Some(Way::Through(channel));
@@ -184,7 +210,7 @@ pub(super) fn go_through(channel: &Channel) {
 }
 
 /// What becomes of what workers write: as it is, it goes where the lines of the log go, one after the other.
-pub(super) fn line_form(told: WorkerOutput) -> LineForm {
+pub fn line_form(told: WorkerOutput) -> LineForm {
     let write = |line: &[u8]| {
         if let Some(Way::Own(output)) = &mut *way() {
             output.write(line);
@@ -197,7 +223,7 @@ pub(super) fn line_form(told: WorkerOutput) -> LineForm {
 }
 
 /// Opens the log file anew.
-pub(super) fn reopen() {
+pub fn reopen() {
     let reopened = match &mut *way() {
         Some(Way::Own(output)) => output.reopen(),
         _ => return,
