@@ -21,7 +21,7 @@ use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use crate::gateway::{
     Exchange, FileSpan, KeptBytes, Page, Portion, Pushed, Request, RequestBody, ResponseProgress,
-    ResponseWriter, Variables,
+    ResponseWriter, Variables, interrupted,
 };
 
 /// The process's standard input and output, moved to where the application does not find them.
@@ -330,7 +330,7 @@ fn write(mut stdout: &File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
         match stdout.write_vectored(&pieces[..count]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => interrupted()?,
             // A web server may have given us a descriptor that does not block.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 wait(stdout, PollFlags::POLLOUT, PollTimeout::NONE)?;
@@ -350,7 +350,10 @@ fn send_span(stdout: &File, span: FileSpan<'_>, told: bool) -> io::Result<()> {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
         let sent = match sendfile64(stdout, span.file, Some(&mut position), count) {
             Ok(sent) => sent,
-            Err(Errno::EINTR) => continue,
+            Err(Errno::EINTR) => {
+                interrupted()?;
+                continue;
+            }
             Err(Errno::EAGAIN) => {
                 wait(stdout, PollFlags::POLLOUT, PollTimeout::NONE)?;
                 continue;
@@ -382,7 +385,7 @@ fn send_span(stdout: &File, span: FileSpan<'_>, told: bool) -> io::Result<()> {
 fn wait(file: &File, events: PollFlags, timeout: PollTimeout) -> io::Result<bool> {
     match poll(&mut [PollFd::new(file.as_fd(), events)], timeout) {
         Ok(ready) => Ok(ready > 0),
-        Err(Errno::EINTR) => Ok(false),
+        Err(Errno::EINTR) => interrupted().map(|()| false),
         Err(error) => Err(error.into()),
     }
 }

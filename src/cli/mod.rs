@@ -112,7 +112,7 @@ struct ExplainOptions {
 #[derive(Args, Clone, Debug)]
 struct DoorOptions {
     /// The interpreter that runs the application, by its path or by a name in PATH [default: that of --venv, else python3].
-    #[arg(long, value_name = "FILE", conflicts_with = "venv")]
+    #[arg(long, value_name = "FILE")]
     pub python: Option<PathBuf>,
 
     /// The virtual environment [default: VIRTUAL_ENV, else one around the application, or beside it as .venv or venv, or around this program].
@@ -247,6 +247,11 @@ struct ResponderOptions {
     pub allow: Option<String>,
 }
 
+/// The command line, for who writes its manual.
+pub fn command() -> Command {
+    Cli::command()
+}
+
 /// Reads the command line, the environment and the file of `--config`; on an error says so and ends the process
 /// (exit code 2, or 0 for --help).
 ///
@@ -312,7 +317,7 @@ impl Cli {
         Ok(cli)
     }
 
-    /// Whether only one option says where the application lies.
+    /// Whether only one option says where the application lies, and only one in which Python it runs.
     fn check_place(&self) -> Result<(), String> {
         let general = match &self.door {
             Some(DoorCommand::Cgi(options)) => &options.general,
@@ -322,6 +327,10 @@ impl Cli {
             }
             None => &self.general,
         };
+        if general.python.is_some() && general.venv.is_some() {
+            return Err(SettingOrigins::of(&self.told)
+                .put_in("--python and --venv both name a Python: give one of them"));
+        }
         if general.mount.is_none() || general.script_name.is_none() {
             return Ok(());
         }

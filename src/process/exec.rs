@@ -8,11 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{self, SigSet, SigmaskHow};
 use nix::unistd::{ForkResult, execv, fork};
 
 use super::forks;
+use super::memory;
 use super::signals;
 
 /// The most bytes of a text that is passed on.
@@ -51,8 +51,7 @@ pub unsafe fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
 /// # Errors
 /// When the kernel has no memory or descriptors left.
 pub fn seal(text: &[u8]) -> io::Result<OwnedFd> {
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let mut file: File = memfd_create("wsgi-gateway settings", flags)?.into();
+    let mut file: File = memory::make(c"wsgi-gateway settings")?.into();
     file.write_all(text)?;
     let seals = SealFlag::F_SEAL_SHRINK
         | SealFlag::F_SEAL_GROW

@@ -16,6 +16,7 @@ mod listener;
 mod listening;
 mod log_output;
 mod master;
+mod memory;
 mod output;
 mod pid_file;
 mod pool;
@@ -44,7 +45,7 @@ pub use pid_file::PidFile;
 pub use scoreboard::{Running, ThreadSlot, WorkerSlot};
 pub use signals::{
     Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, end_of_interrupts, insist,
-    let_pass,
+    insist_on, let_pass,
 };
 pub use threads::{ResidentMemory, StackPipe, StackSignals, wait_readable};
 pub use title::set_title;

@@ -214,6 +214,17 @@ pub(super) fn leave_in_child() {
     }
 }
 
+/// Puts our handler back in place of one that was set for this signal just now, if it is one of those that a serving process
+/// catches. Nothing where none is caught, as in the template.
+pub fn insist_on(number: i32) {
+    let mut caught = Catch::Serving.signals().iter();
+    let signal = caught.find(|(caught, _)| *caught as i32 == number);
+    if let (Some((signal, _)), true) = (signal, TO.load(Ordering::Relaxed) >= 0) {
+        // SAFETY: the handler keeps to what signal-safety(7) allows.
+        let _ = unsafe { sigaction(*signal, &action(handler)) };
+    }
+}
+
 /// What is done on a signal: a handler's address, or `SIG_DFL` or `SIG_IGN`; nothing where there is no such signal.
 fn disposition(number: i32) -> Option<usize> {
     // SAFETY: sigaction(2) writes to a struct of this frame, for which zeros are a value, and changes nothing.

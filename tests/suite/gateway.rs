@@ -46,6 +46,21 @@ pub(crate) fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_wsgi-gateway"))
 }
 
+/// Puts the binary there, by a link where both are on one disk, and the core where it looks for it.
+pub(crate) fn install(at: &Path) {
+    let put = |from: &Path, to: &Path| {
+        std::fs::hard_link(from, to)
+            .or_else(|_| std::fs::copy(from, to).map(drop))
+            .unwrap();
+    };
+    let core = "deps/libwsgi_gateway_core.so";
+    put(&binary(), at);
+    std::fs::create_dir_all(at.with_file_name("deps")).unwrap();
+    if !at.with_file_name(core).exists() {
+        put(&binary().with_file_name(core), &at.with_file_name(core));
+    }
+}
+
 /// PATH with the Python in front that the core in the build tree is for.
 pub(crate) fn path() -> OsString {
     let python = Path::new(option_env!("PYO3_PYTHON").unwrap_or("/usr/bin/python3"));
@@ -533,10 +548,7 @@ impl Builder {
         let mut command = command(&binary(), self.shell);
         if let Some(uid) = self.uid {
             let copy = self.folder.path().join("wsgi-gateway");
-            std::fs::copy(binary(), &copy).unwrap();
-            let (built, core) = (binary(), "deps/libwsgi_gateway_core.so");
-            std::fs::create_dir(self.folder.path().join("deps")).unwrap();
-            std::fs::copy(built.with_file_name(core), copy.with_file_name(core)).unwrap();
+            install(&copy);
             chown(self.folder.path(), Some(uid), None).unwrap();
             command = self::command(&copy, self.shell);
             command.uid(uid).gid(uid);

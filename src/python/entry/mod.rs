@@ -30,28 +30,38 @@ pub(crate) fn fill(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pyfunction]
 fn main(py: Python<'_>, settings: RawFd) {
     py.detach(|| {
-        let exit = run(settings).unwrap_or_else(|error| {
-            log::error!("{error:#}");
-            Exit::of(&error) as i32
-        });
+        let exit = match read(settings) {
+            Ok(launch) => run(&launch).unwrap_or_else(|error| {
+                log::error!("{}", launch.settings.origins.put_in(&format!("{error:#}")));
+                Exit::of(&error) as i32
+            }),
+            Err(error) => {
+                // There is no log to say it in.
+                process::write_in_child(&format!("wsgi-gateway: error: {error:#}\n"));
+                Exit::CannotLoad as i32
+            }
+        };
         wsgi::end();
         process::end_at_once(exit)
     })
 }
 
-fn run(settings: RawFd) -> anyhow::Result<i32> {
+fn read(settings: RawFd) -> anyhow::Result<Launch> {
     // SAFETY: the program has left it open for this, and Python has not begun to run anything of the application's.
     let sealed = unsafe { process::take_inherited(settings) };
     let text = sealed
         .and_then(process::unseal)
         .context("what the program had to say did not come (a wrapper around Python that closes descriptors?)")?;
-    let launch = Launch::read(&text)?;
-    place::begin(&launch)?;
+    Ok(Launch::read(&text)?)
+}
+
+fn run(launch: &Launch) -> anyhow::Result<i32> {
+    place::begin(launch)?;
     match &launch.work {
-        Work::Cgi(input, output) => cgi::run(&launch, *input, *output),
-        Work::Check(begun) => check::run(&launch, *begun),
-        Work::Alone { listeners, pid } => service::alone(&launch, listeners, pid.as_deref()),
-        Work::Worker(handles) => service::worker(&launch, handles),
-        Work::Template { channel, handoff } => service::template(&launch, *channel, *handoff),
+        Work::Cgi(input, output) => cgi::run(launch, *input, *output),
+        Work::Check(begun) => check::run(launch, *begun),
+        Work::Alone { listeners, pid } => service::alone(launch, listeners, pid.as_deref()),
+        Work::Worker(handles) => service::worker(launch, handles),
+        Work::Template { channel, handoff } => service::template(launch, *channel, *handoff),
     }
 }

@@ -12,7 +12,7 @@ use crate::exit::{CannotLoad, Usage};
 use crate::logging::{self, Destination};
 use crate::process;
 use crate::worker::LoadedApplication;
-use crate::wsgi::{Application, Interpreter, LoadError, Mode};
+use crate::wsgi::{self, Application, Interpreter, LoadError, Mode};
 
 /// Takes up what was inherited, but for what the work is about.
 pub(super) fn begin(launch: &Launch) -> anyhow::Result<()> {
@@ -32,7 +32,19 @@ pub(super) fn begin(launch: &Launch) -> anyhow::Result<()> {
     }
     process::watch_forks();
     process::end_of_interrupts();
+    wsgi::run_handlers_here();
+    if !matches!(launch.work, Work::Cgi(..) | Work::Check(_)) {
+        prepare_to_serve().map_err(|error| anyhow::anyhow!("{error}"))?;
+    }
     Ok(())
+}
+
+/// What a process needs that serves for long.
+fn prepare_to_serve() -> pyo3::PyResult<()> {
+    // A library that sets a handler and puts back what was there, or the default, does not mean the gateway.
+    wsgi::tell_of_handlers(process::insist_on)?;
+    // On the thread that is to be its main one.
+    pyo3::Python::attach(|py| pyo3::types::PyModule::import(py, "threading").map(drop))
 }
 
 /// A descriptor that was inherited for this process's own use.

@@ -10,6 +10,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 use super::errors::{kind, traceback};
 use super::exchange::OpenRequest;
 use super::file_wrapper::{FileWrapper, as_block};
+use super::signals::raised;
 use crate::gateway::{KeptBytes, Pushed, forked};
 
 /// A block up to this size, in bytes, is copied; above it the object itself is kept until it has been sent.
@@ -159,6 +160,7 @@ pub(super) fn respond_blocks(
         match pushed {
             Ok(Pushed::Whole) => {}
             Ok(Pushed::Cut | Pushed::Dropped) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(raised(error)),
             Err(error) => {
                 log::debug!("{}: the web server has gone: {error}", open.subject());
                 return Ok(BodyEnd::Ended);

@@ -117,7 +117,9 @@ impl OpenRequest {
             io::ErrorKind::FileTooLarge => &self.too_large,
             io::ErrorKind::TimedOut => &self.timed_out,
             // The application's own mistake.
-            io::ErrorKind::InvalidData | io::ErrorKind::NotConnected => return,
+            io::ErrorKind::InvalidData
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::Interrupted => return,
             _ => &self.gone,
         }
         .store(true, Ordering::Relaxed);

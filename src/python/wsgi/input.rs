@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::exchange::{OpenRequest, RequestSlot};
+use super::signals::raised;
 use crate::gateway::{Exchange, RequestBody};
 
 /// The request's body.
@@ -41,7 +42,7 @@ impl Input {
         done.map_err(|error| match error.kind() {
             io::ErrorKind::OutOfMemory => PyMemoryError::new_err(()),
             io::ErrorKind::NotConnected => over(),
-            _ => error.into(),
+            _ => raised(error),
         })
     }
 

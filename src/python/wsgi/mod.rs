@@ -18,6 +18,7 @@ mod load;
 mod response;
 mod runners;
 mod script;
+mod signals;
 mod stacks;
 mod venv;
 
@@ -26,4 +27,5 @@ pub(crate) use ending::end;
 pub(crate) use environ::Mode;
 pub(crate) use interpreter::Interpreter;
 pub(crate) use load::LoadError;
+pub(crate) use signals::{run_handlers_here, tell_of_handlers};
 pub(crate) use stacks::{imported_count, imported_files, lock_is_free, write_stacks_on};

@@ -12,6 +12,7 @@ use super::body::push_block;
 use super::errors::kind;
 use super::exchange::RequestSlot;
 use super::file_wrapper::as_block;
+use super::signals::raised;
 use crate::gateway::{Head, StartError};
 
 /// The callable that begins a response.
@@ -71,7 +72,7 @@ impl Write {
                 "write() was called after its request has ended",
             ));
         };
-        push_block(py, &open, block)?;
+        push_block(py, &open, block).map_err(raised)?;
         Ok(())
     }
 }
