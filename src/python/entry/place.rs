@@ -24,7 +24,7 @@ pub(super) fn begin(launch: &Launch) -> anyhow::Result<()> {
     };
     logging::start(settings, launch.alone, to)?;
     if launch.build != BUILD {
-        log::debug!(
+        log::info!(
             "the program is of build {}, its core of {}",
             launch.build,
             BUILD
