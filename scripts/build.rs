@@ -1,11 +1,59 @@
-//! Build script: makes the binary find, at run time, the Python that it was built against.
+//! Build script of the program: what it and the cores have in common, so that those of different builds know each other.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// Where the two sides' common words are: how a worker's settings, its messages to the master and its place on the scoreboard
+/// look.
+const CONTRACT: [&str; 5] = [
+    "src/config",
+    "src/process/channel.rs",
+    "src/process/crew.rs",
+    "src/process/scoreboard.rs",
+    "src/fastcgi/handoff.rs",
+];
+
+/// The core's own, of which the program knows nothing.
+const CORE: &str = "src/python";
 
 fn main() {
-    println!("cargo:rerun-if-changed=scripts/build.rs");
-    // Without an rpath the loader takes whatever library has the same soname, which may belong to another Python.
-    pyo3_build_config::add_libpython_rpath_link_args();
-    let python = pyo3_build_config::get()
-        .executable()
-        .unwrap_or("/usr/bin/python3");
-    println!("cargo:rustc-env=BUILD_PYTHON={python}");
+    let contract = digest(&CONTRACT.map(PathBuf::from));
+    let build = format!(
+        "{}-{}",
+        env::var("CARGO_PKG_VERSION").unwrap_or_default(),
+        digest(&[PathBuf::from("src")])
+    );
+    println!("cargo::rerun-if-changed=scripts/build.rs");
+    println!("cargo::metadata=CONTRACT={contract}");
+    println!("cargo::rustc-env=WSGI_GATEWAY_CONTRACT={contract}");
+    println!("cargo::rustc-env=WSGI_GATEWAY_BUILD={build}");
+}
+
+/// A short word for what stands in these files and folders.
+fn digest(places: &[PathBuf]) -> String {
+    // FNV-1a: nobody has to be kept from finding two texts of the same word.
+    let mut word: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut add = |bytes: &[u8]| {
+        for byte in bytes {
+            word = (word ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    for file in places.iter().flat_map(|place| files(place)) {
+        println!("cargo::rerun-if-changed={}", file.display());
+        add(file.as_os_str().as_encoded_bytes());
+        add(&fs::read(&file).unwrap_or_default());
+    }
+    format!("{word:016x}")
+}
+
+fn files(place: &Path) -> Vec<PathBuf> {
+    if place == Path::new(CORE) {
+        return Vec::new();
+    }
+    let Ok(entries) = fs::read_dir(place) else {
+        return vec![place.to_owned()];
+    };
+    let mut entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    entries.iter().flat_map(|entry| files(entry)).collect()
 }

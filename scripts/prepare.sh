@@ -4,7 +4,7 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 # Where rustup puts cargo and Debian puts nginx: not in everybody's PATH.
 PATH=$PATH:${HOME:-}/.cargo/bin:/usr/sbin:/sbin
-# Debian's Python by its absolute path: any other `python3` in PATH may lack its library, and a PATH that changes would rebuild PyO3.
+# Debian's Python by its absolute path: a PATH that changes would rebuild PyO3.
 export PYO3_PYTHON=/usr/bin/python3
 
 say() { printf '== %s\n' "$*" >&2; }
@@ -18,7 +18,6 @@ present() {
     gcc) command -v cc ;;
     libapache2-mod-fcgid) [[ -e /usr/lib/apache2/modules/mod_fcgid.so ]] ;;
     libapache2-mod-xsendfile) [[ -e /usr/lib/apache2/modules/mod_xsendfile.so ]] ;;
-    python3-dev) [[ -x /usr/bin/python3-config ]] ;;
     python3-venv) [[ -x $PYO3_PYTHON ]] && "$PYO3_PYTHON" -c 'import ensurepip' ;;
     rustfmt) cargo fmt --version ;;
     mini-httpd) command -v mini_httpd ;;
@@ -52,7 +51,7 @@ need() {
 
 # What every build needs; then cargo must be one that knows this edition of Rust (Debian 12's own does not).
 need_to_build() {
-  need ca-certificates cargo gcc python3-dev
+  need ca-certificates cargo gcc python3
   local wanted version
   wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
   version=$(cargo --version | cut -d' ' -f2)

@@ -20,8 +20,8 @@ use nix::sys::uio::pread;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use crate::gateway::{
-    Exchange, FileSpan, KeptBytes, Portion, Pushed, Request, RequestBody, ResponseProgress,
-    ResponseWriter, Variables,
+    Exchange, FileSpan, KeptBytes, Page, Portion, Pushed, Request, RequestBody, ResponseProgress,
+    ResponseWriter, Variables, interrupted,
 };
 
 /// The process's standard input and output, moved to where the application does not find them.
@@ -56,9 +56,29 @@ impl Stdio {
 }
 
 impl Stdio {
+    /// The two as another program has moved them, which is this process now.
+    pub fn moved(input: OwnedFd, output: OwnedFd) -> Self {
+        Self {
+            input: input.into(),
+            output: output.into(),
+        }
+    }
+
     /// The two descriptors, which are nobody's but this request's.
     pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
         [self.input.as_fd(), self.output.as_fd()]
+    }
+}
+
+/// Takes out of the environment what a client has put there and programs take for the operator's word: under a web server a
+/// request's Proxy header is HTTP_PROXY (httpoxy, CVE-2016-5385).
+///
+/// # Safety
+/// This process must have a single thread.
+pub unsafe fn disarm_environment() {
+    if std::env::var_os("REQUEST_METHOD").is_some() {
+        // SAFETY: as the caller says, nobody reads the environment meanwhile.
+        unsafe { std::env::remove_var("HTTP_PROXY") };
     }
 }
 
@@ -101,12 +121,7 @@ impl CgiExchange {
         for (name, value) in std::env::vars_os() {
             variables.push(name.as_bytes(), value.as_bytes());
         }
-        if variables.get(b"REQUEST_METHOD").is_some() {
-            // httpoxy (CVE-2016-5385): under a web server this is the client's word, and libraries that look for the
-            // operator's would find it in os.environ.
-            // SAFETY: this process has one thread as yet, so nobody reads the environment meanwhile.
-            unsafe { std::env::remove_var("HTTP_PROXY") };
-        } else {
+        if variables.get(b"REQUEST_METHOD").is_none() {
             variables.push(b"REQUEST_METHOD", b"GET");
             if variables.get(b"PATH_INFO").is_none() {
                 variables.push(b"PATH_INFO", b"/");
@@ -315,7 +330,7 @@ fn write(mut stdout: &File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
         match stdout.write_vectored(&pieces[..count]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(sent) => IoSlice::advance_slices(&mut pieces, sent),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => interrupted()?,
             // A web server may have given us a descriptor that does not block.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 wait(stdout, PollFlags::POLLOUT, PollTimeout::NONE)?;
@@ -335,7 +350,10 @@ fn send_span(stdout: &File, span: FileSpan<'_>, told: bool) -> io::Result<()> {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
         let sent = match sendfile64(stdout, span.file, Some(&mut position), count) {
             Ok(sent) => sent,
-            Err(Errno::EINTR) => continue,
+            Err(Errno::EINTR) => {
+                interrupted()?;
+                continue;
+            }
             Err(Errno::EAGAIN) => {
                 wait(stdout, PollFlags::POLLOUT, PollTimeout::NONE)?;
                 continue;
@@ -367,7 +385,7 @@ fn send_span(stdout: &File, span: FileSpan<'_>, told: bool) -> io::Result<()> {
 fn wait(file: &File, events: PollFlags, timeout: PollTimeout) -> io::Result<bool> {
     match poll(&mut [PollFd::new(file.as_fd(), events)], timeout) {
         Ok(ready) => Ok(ready > 0),
-        Err(Errno::EINTR) => Ok(false),
+        Err(Errno::EINTR) => interrupted().map(|()| false),
         Err(error) => Err(error.into()),
     }
 }
@@ -378,4 +396,13 @@ fn over() -> io::Error {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the browser is told when there is no application: without it web servers say "premature end of script headers".
+/// `reason`: what an operator is shown on the page.
+pub fn not_started(reason: Option<&str>) -> Page {
+    let text = reason.unwrap_or(
+        "The application could not be started. The web server's error log has the reason.",
+    );
+    Page::new("500 Internal Server Error", text.trim_end())
 }

@@ -7,25 +7,32 @@
 //!
 //! | floor | module | what it does |
 //! |---|---|---|
-//! | top | [`serve`] | joins transport, application and processes: one function a door |
+//! | top | [`serve`] | the program: one function a door; becomes the Python that runs the application |
+//! | | `src/python` | the core, which that Python loads: a package of its own, one a version of Python, and the only one with PyO3 |
 //! | | [`cli`] | what the operator may say, and nothing of what it does |
-//! | middle | [`cgi`] | this process's environment and descriptors as one request |
+//! | middle | [`worker`] | the threads of a process that serves FastCGI; knows Python by a trait |
+//! | | [`cgi`] | this process's environment and descriptors as one request |
 //! | | [`explain`] | answers a request with what the web server sent, in the application's place; needs no Python |
+//! | | [`logging`] | where messages go |
 //! | | [`fastcgi`] | the FastCGI protocol and a responder; has never heard of Python |
-//! | | [`wsgi`] | Python and PEP 3333; has never heard of FastCGI |
-//! | | [`process`] | sockets to listen on, signals; knows neither |
-//! | ground | [`gateway`] | what CGI and FastCGI share, and the seam between a transport and the core |
+//! | | [`process`] | sockets to listen on, signals, the master; knows neither |
+//! | ground | [`config`] | what the operator has decided, as plain values |
+//! | | [`exit`] | exit codes |
+//! | | [`gateway`] | what CGI and FastCGI share, and the seam between a transport and the core |
 //!
-//! One request: a transport makes an [`gateway::Exchange`] of it, [`wsgi::Caller::call`] has the application answer
+//! One request: a transport makes an [`gateway::Exchange`] of it, [`worker::RequestHandler::handle`] has the application answer
 //! through that, and the transport ends it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cgi;
 pub mod cli;
+pub mod config;
+pub mod exit;
 pub mod explain;
 pub mod fastcgi;
 pub mod gateway;
+pub mod logging;
 pub mod process;
 pub mod serve;
-pub mod wsgi;
+pub mod worker;

@@ -2,21 +2,21 @@
 
 use std::process::ExitCode;
 
-use wsgi_gateway::cli::Cli;
-use wsgi_gateway::serve;
+use wsgi_gateway::exit::Exit;
+use wsgi_gateway::{cli, serve};
 
 fn main() -> ExitCode {
     serve::begin();
-    let cli = Cli::read();
-    let started = serve::start_logging(&cli);
-    for warning in &cli.warnings {
+    let config = cli::read();
+    let started = serve::start_logging(&config);
+    for warning in &config.warnings {
         log::warn!("{warning}");
     }
-    match started.and_then(|()| serve::run(&cli)) {
+    match started.and_then(|()| serve::run(&config)) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            log::error!("{}", cli.with_origins(&format!("{error:#}")));
-            serve::Exit::of(&error).into()
+            log::error!("{}", config.with_origins(&format!("{error:#}")));
+            Exit::of(&error).into()
         }
     }
 }

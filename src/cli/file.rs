@@ -3,64 +3,35 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Arg, ArgAction};
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::settings::{Known, Origin, Setting, checked, is_switch};
+use super::settings::{Known, Setting, checked, is_switch};
+use crate::config::{ConfigFile, Origin};
 
-/// A file of options, as it was read.
-#[derive(Clone, Debug)]
-pub struct ConfigFile {
-    /// Seen from the folder that the process was started in.
-    shown: PathBuf,
-    /// Wherever the process has gone since.
-    path: PathBuf,
-    text: String,
-}
-
-impl ConfigFile {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Why it cannot be read.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Self {
-                shown: path.to_owned(),
-                path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-                text,
-            }),
-            Err(error) => Err(format!("{} cannot be read: {error}", called(path))),
-        }
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether something else stands there now, or nothing: by its text, so that one that was only written anew counts as
-    /// the same.
-    pub fn has_changed(&self) -> bool {
-        std::fs::read_to_string(&self.path).map_or(true, |text| text != self.text)
-    }
-
-    /// The options in it.
-    ///
-    /// # Errors
-    /// What is wrong, in which line of which file, and the way out.
-    pub(super) fn settings(&self, known: &Known) -> Result<BTreeMap<String, Setting>, String> {
-        settings(&self.shown, &self.text, known)
-    }
+/// Reads it.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(super) fn read(path: &Path) -> Result<ConfigFile, String> {
+    ConfigFile::read(path).map_err(|error| format!("{} cannot be read: {error}", called(path)))
 }
 
 fn called(path: &Path) -> String {
     format!("the file {} of --config", path.display())
 }
 
-fn settings(path: &Path, text: &str, known: &Known) -> Result<BTreeMap<String, Setting>, String> {
+/// The options in it.
+///
+/// # Errors
+/// What is wrong, in which line of which file, and the way out.
+pub(super) fn settings(
+    file: &ConfigFile,
+    known: &Known,
+) -> Result<BTreeMap<String, Setting>, String> {
+    let (path, text) = (file.shown(), file.text());
     let file = called(path);
     let place = |at: usize| {
         let line = 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();

@@ -4,6 +4,7 @@
 mod file;
 mod process;
 mod query;
+mod resolve;
 mod settings;
 mod values;
 
@@ -14,11 +15,9 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use file::ConfigFile;
-pub use process::{ProcessOptions, WorkerOutput};
-pub use settings::{Origin, SettingInForce};
-
+use crate::config::{Config, ConfigFile, LogFormat, Origin, SettingInForce, SettingOrigins};
 use crate::gateway::Mount;
+use process::ProcessOptions;
 use settings::Settings;
 use values::{duration, level, log_format, mode, number, size, switch};
 
@@ -37,10 +36,10 @@ use values::{duration, level, log_format, mode, number, size, switch};
     arg_required_else_help = true,
     max_term_width = 100
 )]
-pub struct Cli {
+struct Cli {
     /// The door, when it is not for standard input to tell.
     #[command(subcommand)]
-    pub door: Option<Door>,
+    pub door: Option<DoorCommand>,
 
     /// package.module:attribute, package.module (its `application` or `app`), package.module:factory(), or a file.
     #[arg(value_name = "APP")]
@@ -73,7 +72,7 @@ pub struct Cli {
 
 /// A way in.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Door {
+enum DoorCommand {
     /// Answer one request: the environment and standard input in, headers and body out.
     Cgi(ApplicationOptions),
     /// Serve FastCGI on sockets until told to stop.
@@ -87,7 +86,7 @@ pub enum Door {
 
 /// Which application, and in which Python.
 #[derive(Args, Clone, Debug)]
-pub struct ApplicationOptions {
+struct ApplicationOptions {
     /// package.module:attribute, package.module (its `application` or `app`), package.module:factory(), or a file.
     #[arg(value_name = "APP")]
     pub app: OsString,
@@ -99,7 +98,7 @@ pub struct ApplicationOptions {
 
 /// What explains a request.
 #[derive(Args, Clone, Debug)]
-pub struct ExplainOptions {
+struct ExplainOptions {
     /// Ignored: what a #! line puts there, the script itself.
     #[arg(value_name = "SCRIPT")]
     pub script: Option<OsString>,
@@ -111,8 +110,12 @@ pub struct ExplainOptions {
 
 /// What every door may be told: the Python that the application runs in, and how it tells what goes wrong.
 #[derive(Args, Clone, Debug)]
-pub struct DoorOptions {
-    /// The virtual environment [default: VIRTUAL_ENV, else the one that the application lies in].
+struct DoorOptions {
+    /// The interpreter that runs the application, by its path or by a name in PATH [default: that of --venv, else python3].
+    #[arg(long, value_name = "FILE")]
+    pub python: Option<PathBuf>,
+
+    /// The virtual environment [default: VIRTUAL_ENV, else one around the application, or beside it as .venv or venv, or around this program].
     #[arg(long, value_name = "DIR")]
     pub venv: Option<PathBuf>,
 
@@ -157,25 +160,9 @@ pub struct DoorOptions {
     pub config: Option<PathBuf>,
 }
 
-impl DoorOptions {
-    /// Where the operator says that the application lies in the site's URLs.
-    pub fn place(&self) -> Option<&Mount> {
-        self.script_name.as_ref().or(self.mount.as_ref())
-    }
-}
-
-/// What a message of the log is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// A line for people.
-    Text,
-    /// A line that is a JSON object.
-    Json,
-}
-
 /// Where and how to serve FastCGI.
 #[derive(Args, Clone, Debug)]
-pub struct FastcgiOptions {
+struct FastcgiOptions {
     /// unix:/path, /path, unix:@name, tcp:host:port, host:port, fd:N or systemd; may be given more than once (as a
     /// variable, with spaces or commas between) [default: standard input, if it is a listening socket].
     #[arg(long, value_name = "ADDR", action = ArgAction::Append)]
@@ -218,7 +205,7 @@ pub struct FastcgiOptions {
 
 /// How a FastCGI responder serves, wherever it listens.
 #[derive(Args, Clone, Debug)]
-pub struct ResponderOptions {
+struct ResponderOptions {
     /// Application threads.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = number::<u16>(1..=512))]
     pub threads: u16,
@@ -260,26 +247,23 @@ pub struct ResponderOptions {
     pub allow: Option<String>,
 }
 
+/// The command line, for who writes its manual.
+pub fn command() -> Command {
+    Cli::command()
+}
+
+/// Reads the command line, the environment and the file of `--config`; on an error says so and ends the process
+/// (exit code 2, or 0 for --help).
+///
+/// Behind APP nothing is read when a web server runs a CGI program: those words are the query's.
+pub fn read() -> Config {
+    let query = std::env::var_os("REQUEST_METHOD")
+        .map(|_| std::env::var_os("QUERY_STRING").unwrap_or_default());
+    let cli = Cli::of(std::env::args_os(), std::env::vars_os(), query.as_deref());
+    resolve::config(cli.unwrap_or_else(|error| error.exit()))
+}
+
 impl Cli {
-    /// The application, named without a command.
-    pub fn application(&self) -> Option<ApplicationOptions> {
-        self.app.clone().map(|app| ApplicationOptions {
-            app,
-            general: self.general.clone(),
-        })
-    }
-
-    /// Reads the command line, the environment and the file of `--config`; on an error says so and ends the process
-    /// (exit code 2, or 0 for --help).
-    ///
-    /// Behind APP nothing is read when a web server runs a CGI program: those words are the query's.
-    pub fn read() -> Self {
-        let query = std::env::var_os("REQUEST_METHOD")
-            .map(|_| std::env::var_os("QUERY_STRING").unwrap_or_default());
-        Self::of(std::env::args_os(), std::env::vars_os(), query.as_deref())
-            .unwrap_or_else(|error| error.exit())
-    }
-
     /// Reads what was told; with a query, by a web server.
     fn of(
         words: impl Iterator<Item = OsString>,
@@ -333,18 +317,24 @@ impl Cli {
         Ok(cli)
     }
 
-    /// Whether only one option says where the application lies.
+    /// Whether only one option says where the application lies, and only one in which Python it runs.
     fn check_place(&self) -> Result<(), String> {
         let general = match &self.door {
-            Some(Door::Cgi(options)) => &options.general,
-            Some(Door::Explain(options)) => &options.general,
-            Some(Door::Fastcgi(options) | Door::Check(options)) => &options.application.general,
+            Some(DoorCommand::Cgi(options)) => &options.general,
+            Some(DoorCommand::Explain(options)) => &options.general,
+            Some(DoorCommand::Fastcgi(options) | DoorCommand::Check(options)) => {
+                &options.application.general
+            }
             None => &self.general,
         };
+        if general.python.is_some() && general.venv.is_some() {
+            return Err(SettingOrigins::of(&self.told)
+                .put_in("--python and --venv both name a Python: give one of them"));
+        }
         if general.mount.is_none() || general.script_name.is_none() {
             return Ok(());
         }
-        Err(self.with_origins(
+        Err(SettingOrigins::of(&self.told).put_in(
             "--mount and --script-name both say where the application lies: give --script-name alone where a proxy in front takes the \
              prefix away, else --mount alone",
         ))
@@ -353,16 +343,11 @@ impl Cli {
     /// What no value says by itself.
     fn check(&self) -> Result<(), String> {
         let process = match &self.door {
-            Some(Door::Cgi(_) | Door::Explain(_)) => return Ok(()),
-            Some(Door::Fastcgi(options) | Door::Check(options)) => &options.process,
+            Some(DoorCommand::Cgi(_) | DoorCommand::Explain(_)) => return Ok(()),
+            Some(DoorCommand::Fastcgi(options) | DoorCommand::Check(options)) => &options.process,
             None => &self.process,
         };
         process.check(|key| self.origin(key))
-    }
-
-    /// An error that only who obeys an option can find, with where the option was told behind its name.
-    pub fn with_origins(&self, error: &str) -> String {
-        settings::with_origins(&self.told, error)
     }
 
     /// Where the option of this key was told.
@@ -413,7 +398,7 @@ fn help_or(error: clap::Error, words: &[OsString]) -> clap::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cli, Door, Origin};
+    use super::{Cli, DoorCommand, Origin};
     use clap::{CommandFactory, Parser};
     use std::ffi::{OsStr, OsString};
 
@@ -430,7 +415,7 @@ mod tests {
     fn without_a_command_the_first_word_is_the_application() {
         let cli = Cli::try_parse_from(words("gw --debug site:app")).unwrap();
         assert!(cli.door.is_none());
-        assert_eq!(cli.application().unwrap().app, "site:app");
+        assert_eq!(cli.app.unwrap(), "site:app");
         assert!(cli.general.debug);
         assert!(Cli::try_parse_from(words("gw fastcgi --bind /run/a.sock")).is_err());
     }
@@ -454,7 +439,7 @@ mod tests {
             ("THREADS", "9"),
         ];
         let cli = read("gw fastcgi --debug=no", &variables, None).unwrap();
-        let Some(Door::Fastcgi(options)) = cli.door else {
+        let Some(DoorCommand::Fastcgi(options)) = cli.door else {
             panic!("{cli:?}");
         };
         assert_eq!(options.application.app, "site:app");
@@ -471,7 +456,7 @@ mod tests {
         assert_eq!(origin("debug"), Origin::CommandLine);
         assert_eq!(origin("venv"), Origin::Default);
         let cli = read("gw cgi other:app", &variables, None).unwrap();
-        assert!(matches!(cli.door, Some(Door::Cgi(options)) if options.app == "other:app"));
+        assert!(matches!(cli.door, Some(DoorCommand::Cgi(options)) if options.app == "other:app"));
     }
 
     #[test]
@@ -509,7 +494,7 @@ mod tests {
         ] {
             let cli = read(line, &[app], Some(query)).unwrap();
             let (application, general) = match cli.door {
-                Some(Door::Cgi(options)) => (options.app, options.general),
+                Some(DoorCommand::Cgi(options)) => (options.app, options.general),
                 _ => (cli.app.unwrap(), cli.general),
             };
             assert_eq!(application, expected, "{line}");

@@ -5,22 +5,13 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::settings::Origin;
 use super::values::{duration, limit, mode, number, size_limit, switch, time_limit, worker_output};
-
-/// What becomes of what workers write to their standard output and error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerOutput {
-    /// Lines of the log, under the worker's name.
-    Tagged,
-    /// Lines as they are.
-    Raw,
-}
+use crate::config::{Origin, WorkerOutput};
 
 /// The processes of the FastCGI door. Where standard input is the listening socket, the web server manages the
 /// processes, and this one is the only worker unless `workers` says otherwise.
 #[derive(Args, Clone, Debug)]
-pub struct ProcessOptions {
+pub(super) struct ProcessOptions {
     /// The most worker processes [default: the number of CPUs, or MIN if more; 1 when the web server starts this program].
     #[arg(long, value_name = "MAX", value_parser = number::<u16>(1..=1000))]
     pub workers: Option<u16>,

@@ -11,45 +11,11 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::file::ConfigFile;
+use super::file;
+use crate::config::{ConfigFile, Origin, SettingInForce};
 
 /// What the name of every variable begins with that is one of ours.
 const PREFIX: &str = "WSGI_GATEWAY_";
-
-/// Where a setting was told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// By a word of the command line.
-    CommandLine,
-    /// By the environment variable of this name.
-    Variable(String),
-    /// By this file, which `--config` names.
-    File(PathBuf),
-    /// Nowhere.
-    Default,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CommandLine => f.write_str("command line"),
-            Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Default => f.write_str("default"),
-        }
-    }
-}
-
-/// A setting in force.
-#[derive(Clone, Debug)]
-pub struct SettingInForce {
-    /// The option, as a file names it: `max-body`.
-    pub key: String,
-    /// As it was told; a default that is more than a value is told in words.
-    pub value: String,
-    /// By whom.
-    pub origin: Origin,
-}
 
 /// What one option was told, and where.
 pub(super) struct Setting {
@@ -141,11 +107,11 @@ impl Settings {
         let path = |id| door.get_one::<PathBuf>(id).map(PathBuf::as_path);
         if let Some(config) = path("config") {
             let config = path("chdir").unwrap_or(Path::new("")).join(config);
-            let file = ConfigFile::read(&config).map_err(wrong)?;
-            for (key, setting) in file.settings(&known).map_err(wrong)? {
+            let read = file::read(&config).map_err(wrong)?;
+            for (key, setting) in file::settings(&read, &known).map_err(wrong)? {
                 settings.told.entry(key).or_insert(setting);
             }
-            settings.file = Some(file);
+            settings.file = Some(read);
         }
         Ok(settings)
     }
@@ -237,25 +203,6 @@ impl Settings {
         });
         told.collect()
     }
-}
-
-/// Puts behind the first mention of each option where it was told, if it was.
-pub(super) fn with_origins(told: &[SettingInForce], text: &str) -> String {
-    let mut text = text.to_owned();
-    for SettingInForce { key, origin, .. } in
-        told.iter().filter(|told| told.origin != Origin::Default)
-    {
-        let option = format!("--{key}");
-        let ends = text.match_indices(&option).map(|(at, _)| at + option.len());
-        let in_word = |sign: char| sign == '-' || sign.is_ascii_alphanumeric();
-        let whole = ends
-            .into_iter()
-            .find(|end| !text[*end..].starts_with(in_word));
-        if let Some(end) = whole {
-            text.insert_str(end, &format!(" ({origin})"));
-        }
-    }
-    text
 }
 
 /// The value in words.

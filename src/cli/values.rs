@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{LogFormat, WorkerOutput};
+use crate::config::{LogFormat, WorkerOutput};
 
 /// Reads `10s`, `300ms`, `1.5s`, `2m`, `1h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::connection::{Answered, Connection};
 use super::link::{Flushed, Got, Link};
-use crate::gateway::{Exchange, Page, Portion, Pushed, ResponseProgress, Variables};
+use crate::gateway::{Exchange, Page, Portion, Pushed, ResponseProgress, Variables, interrupted};
 
 /// Bytes that may wait for the sender; above it the application waits for the web server. Those of one block that the web
 /// server was slow to take are not counted.
@@ -343,7 +343,7 @@ fn wait_for(socket: BorrowedFd<'_>, events: PollFlags, wait: Duration) -> io::Re
     let mut polled = [PollFd::new(socket, events)];
     match poll(&mut polled, timeout) {
         Ok(_) => Ok(polled[0].revents().unwrap_or(PollFlags::empty())),
-        Err(Errno::EINTR) => Ok(PollFlags::empty()),
+        Err(Errno::EINTR) => interrupted().map(|()| PollFlags::empty()),
         Err(error) => Err(error.into()),
     }
 }

@@ -88,8 +88,8 @@ impl Handoff {
         Ok(Self::closed_in_children(to, from))
     }
 
-    /// Children that the application forks have no part in it.
-    fn closed_in_children(to: OwnedFd, from: OwnedFd) -> Self {
+    /// The channel whose two ends this process has inherited; children that the application forks have no part in it.
+    pub fn closed_in_children(to: OwnedFd, from: OwnedFd) -> Self {
         forked::close_in_child(to.as_raw_fd());
         forked::close_in_child(from.as_raw_fd());
         Self { to, from }

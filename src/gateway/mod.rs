@@ -7,6 +7,7 @@ pub mod closed;
 mod exchange;
 pub mod forked;
 mod head;
+mod interrupts;
 mod meta;
 mod mount;
 mod page;
@@ -18,6 +19,7 @@ mod variables;
 
 pub use exchange::{Exchange, FileSpan, KeptBytes, Pushed, RequestBody, ResponseWriter};
 pub use head::{Head, HeadError};
+pub use interrupts::{interrupted, run_handlers_by};
 pub use meta::{Circumstances, Meta, Request, Rule};
 pub use mount::{Mount, MountError};
 pub use page::Page;

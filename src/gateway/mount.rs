@@ -78,6 +78,14 @@ impl Mount {
         })
     }
 
+    /// A mount of what [`Mount::prefix`] and [`Mount::is_stripped`] have said.
+    pub fn of_parts(prefix: Vec<u8>, is_stripped: bool) -> Self {
+        Self {
+            prefix,
+            is_stripped,
+        }
+    }
+
     /// Whether a proxy in front takes the prefix out of the URL.
     pub fn is_stripped(&self) -> bool {
         self.is_stripped

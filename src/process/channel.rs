@@ -93,6 +93,14 @@ impl Message {
         }
     }
 
+    /// What stands before its text on the wire.
+    pub fn head(&self) -> Vec<u8> {
+        match self {
+            Self::Log(level, _) => vec![self.kind(), *level],
+            _ => vec![self.kind()],
+        }
+    }
+
     fn read(bytes: &[u8], fds: Vec<OwnedFd>) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
         let text = || String::from_utf8_lossy(rest).into_owned();
@@ -223,10 +231,7 @@ impl Channel {
             | Message::Finish
             | Message::Resume => (&[], &[]),
         };
-        let mut kind = vec![message.kind()];
-        if let Message::Log(level, _) = message {
-            kind.push(*level);
-        }
+        let kind = message.head();
         let text = &text[..text.len().min(MAX_TEXT)];
         let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&fds)];

@@ -16,7 +16,6 @@ use super::channel::{Channel, Message, Received};
 use super::forks;
 use super::identity::Identity;
 use super::listener::Bound;
-use super::scoreboard::WorkerSlot;
 use super::signals::{self, end_at_once};
 use super::title::set_title;
 
@@ -49,8 +48,8 @@ pub struct Post {
     pub number: u32,
     /// Its end of the channel to the master.
     pub channel: Channel,
-    /// Its place on the scoreboard.
-    pub place: WorkerSlot,
+    /// The memory of its place on the scoreboard.
+    pub place: OwnedFd,
     /// Where to listen.
     pub listeners: Vec<Bound>,
 }
@@ -61,7 +60,6 @@ pub struct Orders {
     /// Its end of the channel to the master.
     pub channel: Channel,
     name: String,
-    threads: usize,
 }
 
 /// In which process a fork has returned.
@@ -88,7 +86,7 @@ pub(super) struct Birth<'a> {
     pub(super) title: String,
     pub(super) output: &'a OwnedFd,
     pub(super) channel: &'a Channel,
-    pub(super) crew: &'a dyn Crew,
+    pub(super) speak_through: &'a dyn Fn(&Channel),
     pub(super) identity: &'a Identity,
 }
 
@@ -98,7 +96,7 @@ impl Birth<'_> {
         signals::leave_in_child();
         signals::let_pass();
         set_title(&self.title);
-        self.crew.speak_through(self.channel);
+        (self.speak_through)(self.channel);
         redirect(self.output)
             .map_err(|error| format!("cannot redirect standard output: {error}"))?;
         // What systemd said to the master is for nobody else, least of all for programs that the application starts.
@@ -144,12 +142,9 @@ fn redirect(output: &OwnedFd) -> nix::Result<()> {
 }
 
 impl Orders {
-    pub(super) fn new(channel: Channel, name: String, threads: usize) -> Self {
-        Self {
-            channel,
-            name,
-            threads,
-        }
+    /// The orders that come on this channel, for workers of an application of this name.
+    pub fn new(channel: Channel, name: String) -> Self {
+        Self { channel, name }
     }
 
     /// Waits for the next order; nothing when the master has no more, or has died.
@@ -189,7 +184,11 @@ impl Orders {
     ///
     /// # Safety
     /// This process must have a single thread, or the worker must do nothing that needs what another held.
-    pub unsafe fn fork(&mut self, order: Order, crew: &dyn Crew) -> Result<Side, String> {
+    pub unsafe fn fork(
+        &mut self,
+        order: Order,
+        speak_through: &dyn Fn(&Channel),
+    ) -> Result<Side, String> {
         forks::expect_fork();
         // SAFETY: passed on to the caller.
         let forked = unsafe { fork() };
@@ -229,18 +228,14 @@ impl Orders {
             title: format!("wsgi-gateway: worker {number} {}", self.name),
             output: &output,
             channel: &channel,
-            crew,
+            speak_through,
             identity: &Identity::default(),
         }
         .settle();
-        let place = WorkerSlot::map(place, self.threads).map_err(refused);
-        let place = match settled.and(place) {
-            Ok(place) => place,
-            Err(error) => {
-                log::error!("{error}");
-                end_at_once(1);
-            }
-        };
+        if let Err(error) = settled {
+            log::error!("{error}");
+            end_at_once(1);
+        }
         Ok(Side::Worker(Post {
             number,
             channel,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,15 @@ struct Opened {
     piece: usize,
 }
 
+impl Opened {
+    fn new(file: File) -> Self {
+        // Who else writes to the same file shall not come between the pieces of a line.
+        let is_file = file.metadata().is_ok_and(|found| found.is_file());
+        let piece = if is_file { usize::MAX } else { PIECE };
+        Self { file, piece }
+    }
+}
+
 impl LogOutput {
     /// An output whose own messages, about what it cannot write, are lines of this form.
     pub fn new(form: fn(&str) -> Vec<u8>) -> Self {
@@ -74,6 +83,23 @@ impl LogOutput {
         let file = open(&path).map_err(told)?;
         self.file = Some((path, file));
         Ok(())
+    }
+
+    /// Begins to write to this file, which has been opened by this name.
+    pub fn adopt(&mut self, path: PathBuf, file: File) {
+        self.file = Some((path, Opened::new(file)));
+    }
+
+    /// The file that lines go to, once more.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn file(&self) -> io::Result<Option<OwnedFd>> {
+        let file = self
+            .file
+            .as_ref()
+            .map(|(_, opened)| opened.file.try_clone());
+        Ok(file.transpose()?.map(OwnedFd::from))
     }
 
     /// Opens the file of the same name anew, after somebody has moved the old one away.
@@ -154,11 +180,7 @@ impl LogOutput {
 /// the application have it write.
 fn open(path: &Path) -> io::Result<Opened> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
-    let file = Entry::trusted(path)?.open(flags, 0o640)?;
-    // Who else writes to the same file shall not come between the pieces of a line.
-    let is_file = file.metadata()?.is_file();
-    let piece = if is_file { usize::MAX } else { PIECE };
-    Ok(Opened { file, piece })
+    Ok(Opened::new(Entry::trusted(path)?.open(flags, 0o640)?))
 }
 
 fn reason(error: &io::Error) -> String {

@@ -8,6 +8,7 @@ mod address;
 mod channel;
 mod child;
 mod crew;
+mod exec;
 mod folder;
 mod forks;
 mod identity;
@@ -15,6 +16,7 @@ mod listener;
 mod listening;
 mod log_output;
 mod master;
+mod memory;
 mod output;
 mod pid_file;
 mod pool;
@@ -27,6 +29,9 @@ mod title;
 pub use address::Address;
 pub use channel::{Channel, Message, Received};
 pub use crew::{Crew, Order, Orders, Post, Side};
+pub use exec::{
+    become_program, in_child, leave_open, may_execute, pipe, seal, take_inherited, unseal,
+};
 pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
 pub use identity::Identity;
 pub use listener::{
@@ -38,5 +43,9 @@ pub use master::{Ending, Master, Plan};
 pub use output::LineForm;
 pub use pid_file::PidFile;
 pub use scoreboard::{Running, ThreadSlot, WorkerSlot};
-pub use signals::{Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, insist};
+pub use signals::{
+    Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, end_of_interrupts, insist,
+    insist_on, let_pass,
+};
 pub use threads::{ResidentMemory, StackPipe, StackSignals, wait_readable};
+pub use title::set_title;

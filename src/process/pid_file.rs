@@ -22,6 +22,19 @@ pub struct PidFile {
 }
 
 impl PidFile {
+    /// The file that this process has written as another program.
+    pub fn written(path: PathBuf) -> Self {
+        Self {
+            path,
+            pid: std::process::id(),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes the file.
     ///
     /// # Errors

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{ftruncate, gettid};
+
+use super::memory;
 
 /// Bytes of a request's method and URI that are kept.
 const SHOWN: usize = 512;
@@ -116,8 +117,7 @@ impl WorkerSlot {
     /// # Errors
     /// When the kernel has no memory or descriptors left.
     pub fn new(threads: usize) -> nix::Result<(Self, OwnedFd)> {
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let memory = memfd_create("wsgi-gateway worker", flags)?;
+        let memory = memory::make(c"wsgi-gateway worker")?;
         let length = i64::try_from(length(threads).get()).map_err(|_| Errno::ENOMEM)?;
         ftruncate(&memory, length)?;
         // Who reads behind the end of a file that was made shorter is killed (SIGBUS in mmap(2)).

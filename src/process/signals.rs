@@ -214,6 +214,17 @@ pub(super) fn leave_in_child() {
     }
 }
 
+/// Puts our handler back in place of one that was set for this signal just now, if it is one of those that a serving process
+/// catches. Nothing where none is caught, as in the template.
+pub fn insist_on(number: i32) {
+    let mut caught = Catch::Serving.signals().iter();
+    let signal = caught.find(|(caught, _)| *caught as i32 == number);
+    if let (Some((signal, _)), true) = (signal, TO.load(Ordering::Relaxed) >= 0) {
+        // SAFETY: the handler keeps to what signal-safety(7) allows.
+        let _ = unsafe { sigaction(*signal, &action(handler)) };
+    }
+}
+
 /// What is done on a signal: a handler's address, or `SIG_DFL` or `SIG_IGN`; nothing where there is no such signal.
 fn disposition(number: i32) -> Option<usize> {
     // SAFETY: sigaction(2) writes to a struct of this frame, for which zeros are a value, and changes nothing.
@@ -277,19 +288,22 @@ fn ignore_as_python_does() {
 
 extern "C" fn nothing(_: i32) {}
 
+/// Signals that are the master's business.
+pub(super) const PASSING: [signal::Signal; 5] = [
+    signal::Signal::SIGHUP,
+    signal::Signal::SIGTTIN,
+    signal::Signal::SIGTTOU,
+    signal::Signal::SIGUSR1,
+    UNUSED,
+];
+
 /// Lets signals pass by that are the master's business: some send them to all processes of a service at once (pkill,
 /// `systemctl kill`, a terminal that is closed), and they would end this one. Not by ignoring them, which programs that
 /// the application starts would inherit.
 ///
 /// The process begins with no signal blocked, whatever the application has blocked where it was forked from (`--preload`).
-pub(super) fn let_pass() {
-    for signal in [
-        signal::Signal::SIGHUP,
-        signal::Signal::SIGTTIN,
-        signal::Signal::SIGTTOU,
-        signal::Signal::SIGUSR1,
-        UNUSED,
-    ] {
+pub fn let_pass() {
+    for signal in PASSING {
         if signal != UNUSED || !is_of_application(UNUSED) {
             // SAFETY: the handler does nothing.
             let _ = unsafe { sigaction(signal, &action(nothing)) };
@@ -303,4 +317,15 @@ pub(super) fn let_pass() {
 pub fn end_at_once(code: i32) -> ! {
     // SAFETY: _exit(2) touches nothing of this process.
     unsafe { nix::libc::_exit(code) }
+}
+
+/// Has SIGINT end the process as it ends one that is no Python, where Python would raise KeyboardInterrupt in whatever it runs.
+/// What Python says that it does stays as it is.
+pub fn end_of_interrupts() {
+    let number = signal::Signal::SIGINT;
+    let is_ignored = disposition(number as i32) == Some(nix::libc::SIG_IGN);
+    if !is_ignored {
+        // SAFETY: the default action installs no handler.
+        let _ = unsafe { signal::signal(number, SigHandler::SigDfl) };
+    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 /// Names this process in the place where its command line was, as far as there is room. The command line must have been
 /// read, and this process must have one thread.
-pub(super) fn set_title(title: &str) {
+pub fn set_title(title: &str) {
     let Some((start, end)) = arguments() else {
         return;
     };

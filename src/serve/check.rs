@@ -1,50 +1,82 @@
 //! `check`: what would be served, by which Python, and with which settings.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{Read, Write};
 
-use super::exit::Exit;
-use super::python::{self, WorkingFolder};
-use super::{crew, fastcgi};
-use crate::cli::{Cli, FastcgiOptions, SettingInForce};
-use crate::wsgi::Mode;
+use anyhow::{Context as _, anyhow};
 
-/// Imports the application and prints what it is, and then all settings.
+use super::core::Installation;
+use super::fastcgi;
+use super::folder::WorkingFolder;
+use super::launcher::to_stderr;
+use crate::config::{Config, SettingInForce, Work};
+use crate::exit::{CannotLoad, Exit};
+use crate::process;
+use crate::worker::FastcgiService;
+
+/// Has Python import the application and print what it is, and then prints all settings.
 ///
 /// # Errors
 /// Why it could not be served.
-pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
-    fastcgi::addresses(options)?;
-    crew::allow_list(&options.responder)?;
-    if options.explain {
+pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
+    let settings = &config.worker;
+    fastcgi::addresses(&config.listen)?;
+    FastcgiService::new(settings.clone(), None)?;
+    if settings.explain {
         let mut out = std::io::stdout().lock();
         writeln!(out, "application: none, requests are explained")?;
-        print(&cli.told, &mut out)?;
-        return Ok(Exit::Fine);
+    } else {
+        WorkingFolder::begin(settings)?;
+        let exit = import(config)?;
+        if exit != Exit::Fine {
+            return Ok(exit);
+        }
     }
-    let options = &options.application;
-    WorkingFolder::begin(options)?;
-    let mode = Mode {
-        multithread: false,
-        multiprocess: false,
-        run_once: true,
-        debug: options.general.debug,
-        mount: options.general.place().cloned(),
-    };
-    let (interpreter, application) = python::start_and_load(options, mode)?;
-    let found = interpreter.describe();
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "python: {}", found.version)?;
-    writeln!(out, "executable: {}", found.executable)?;
-    writeln!(out, "prefix: {}", found.prefix)?;
-    writeln!(out, "libpython: {}", found.library)?;
-    writeln!(out, "application: {}", Path::new(&options.app).display())?;
-    writeln!(out, "file: {}", application.file)?;
-    writeln!(out, "type: {}", application.kind)?;
-    print(&cli.told, &mut out)?;
-    drop(out);
-    interpreter.finalize();
+    print(&config.in_force, &mut std::io::stdout().lock())?;
     Ok(Exit::Fine)
+}
+
+/// Imports it in a process of its own, which says itself what is wrong.
+fn import(config: &Config) -> anyhow::Result<Exit> {
+    let (mut begun, begins) = process::pipe()?;
+    let installation = Installation::find();
+    let work = || -> anyhow::Error {
+        match process::leave_open(&begins) {
+            Ok(begins) => {
+                let work = Work::Check(begins);
+                installation.become_python(&config.worker, work, false, &to_stderr())
+            }
+            Err(error) => error.into(),
+        }
+    };
+    let child = || {
+        let error = work();
+        log::error!("{}", config.with_origins(&format!("{error:#}")));
+        // Or it would be taken for what has ended by itself.
+        let _ = (&begins).write_all(b"!");
+        Exit::of(&error) as i32
+    };
+    // SAFETY: this process has begun no thread.
+    let code = unsafe { process::in_child(child) }.context("no process can be made")?;
+    drop(begins);
+    let mut byte = [0];
+    let has_begun = begun.read(&mut byte)? > 0;
+    match code {
+        _ if has_begun => Ok(Exit::from_code(code)),
+        3 => Ok(Exit::CannotLoad),
+        code => Err(anyhow!(CannotLoad::new(ended(code)))),
+    }
+}
+
+/// What to say of a Python that has ended before it loaded the core.
+fn ended(code: i32) -> String {
+    let how = match code {
+        0.. => format!("with exit code {code}"),
+        _ => format!("by signal {}", -code),
+    };
+    format!(
+        "Python has ended {how} before it came to load the gateway's core; what it says above is the reason, or its environment \
+         (PYTHONHOME, a sitecustomize.py, a wrapper script)"
+    )
 }
 
 /// A line a setting, in columns: what, its value, and where it was told.

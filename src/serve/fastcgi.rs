@@ -6,11 +6,11 @@ use std::os::fd::AsFd;
 
 use anyhow::Context as _;
 
-use super::crew::FastcgiCrew;
-use super::exit::{Exit, Usage};
-use super::logging;
-use super::python::WorkingFolder;
-use crate::cli::{ApplicationOptions, Cli, FastcgiOptions, ProcessOptions, ResponderOptions};
+use super::folder::WorkingFolder;
+use super::launcher::Launcher;
+use crate::config::{Config, ListenSettings, MasterSettings};
+use crate::exit::{Exit, Usage};
+use crate::logging;
 use crate::process::{
     self, Address, Ending, Identity, Listening, Master, PidFile, Plan, SocketOwner,
 };
@@ -19,52 +19,38 @@ use crate::process::{
 ///
 /// # Errors
 /// What keeps it from serving.
-pub(super) fn run(options: &FastcgiOptions, cli: &Cli) -> anyhow::Result<Exit> {
-    if options.bind.is_empty() {
+pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
+    let listen = &config.listen;
+    if listen.bind.is_empty() {
         if !process::is_listening(io::stdin().as_fd()) {
             let text = "nothing says where to listen: give --bind ADDR (standard input is no listening socket)";
             return Err(Usage(text.to_owned()).into());
         }
-        return run_spawned(
-            &options.application,
-            &options.process,
-            &options.responder,
-            options.explain,
-            cli,
-        );
+        return run_spawned(config);
     }
-    let addresses = addresses(options)?;
+    let addresses = addresses(listen)?;
     let owner = SocketOwner {
-        mode: options.socket_mode,
-        user: options.socket_user.clone(),
-        group: options.socket_group.clone(),
+        mode: listen.socket_mode,
+        user: listen.socket_user.clone(),
+        group: listen.socket_group.clone(),
     };
-    let (folder, identity) = begin(&options.application, &options.process)?;
-    let crew = FastcgiCrew::new(
-        &options.application,
-        &options.process,
-        &options.responder,
-        true,
-        cli,
-    )?
-    .explaining(options.explain)
-    .in_folder(folder)
-    .fitting(&identity);
+    let (folder, identity) = begin(config)?;
+    let launcher = Launcher::new(config, true, folder, &identity)?;
     let listening =
-        Listening::bind(&addresses, options.backlog, &owner).map_err(anyhow::Error::msg)?;
-    serve(listening, identity, crew)
+        Listening::bind(&addresses, listen.backlog, &owner).map_err(anyhow::Error::msg)?;
+    serve(listening, identity, &launcher)
 }
 
 /// The addresses of `--bind`.
 ///
 /// # Errors
 /// The first that is none.
-pub(super) fn addresses(options: &FastcgiOptions) -> Result<Vec<Address>, Usage> {
+pub(super) fn addresses(listen: &ListenSettings) -> Result<Vec<Address>, Usage> {
     let read = |address: &String| {
         let wrong = |error| Usage(format!("--bind: {error}"));
         address.parse::<Address>().map_err(wrong)
     };
-    options.bind.iter().map(read).collect()
+    listen.bind.iter().map(read).collect()
 }
 
 /// Serves on standard input, the listening socket that the web server started this process with. It manages the
@@ -72,35 +58,24 @@ pub(super) fn addresses(options: &FastcgiOptions) -> Result<Vec<Address>, Usage>
 ///
 /// # Errors
 /// What keeps it from serving.
-pub(super) fn run_spawned(
-    application: &ApplicationOptions,
-    process: &ProcessOptions,
-    responder: &ResponderOptions,
-    explain: bool,
-    cli: &Cli,
-) -> anyhow::Result<Exit> {
-    let (folder, identity) = begin(application, process)?;
-    let has_master = process.workers.is_some();
-    let crew = FastcgiCrew::new(application, process, responder, has_master, cli)?
-        .explaining(explain)
-        .in_folder(folder)
-        .fitting(&identity);
+pub(super) fn run_spawned(config: &Config) -> anyhow::Result<Exit> {
+    let (folder, identity) = begin(config)?;
+    let has_master = config.master.workers.is_some();
+    let launcher = Launcher::new(config, has_master, folder, &identity)?;
     let listening = Listening::on(process::inherited(0).map_err(anyhow::Error::msg)?);
     if has_master {
-        return serve(listening, identity, crew);
+        return serve(listening, identity, &launcher);
     }
-    let _pid_file = write_pid_file(process)?;
+    let pid_file = write_pid_file(&config.master)?;
     identity.take_on().map_err(anyhow::Error::msg)?;
-    let code = crew.work_alone(listening.into_sockets());
+    let code = launcher.work_alone(listening.into_sockets(), pid_file.as_ref());
     Ok(Exit::from_code(code))
 }
 
 /// What comes first, with and without a master.
-fn begin(
-    application: &ApplicationOptions,
-    process: &ProcessOptions,
-) -> anyhow::Result<(WorkingFolder, Identity)> {
-    let folder = WorkingFolder::begin(application)?;
+fn begin(config: &Config) -> anyhow::Result<(WorkingFolder, Identity)> {
+    let folder = WorkingFolder::begin(&config.worker)?;
+    let process = &config.master;
     let identity = Identity::new(
         process.user.as_deref(),
         process.group.as_deref(),
@@ -117,41 +92,46 @@ fn begin(
     Ok((folder, identity))
 }
 
-fn write_pid_file(process: &ProcessOptions) -> anyhow::Result<Option<PidFile>> {
+fn write_pid_file(process: &MasterSettings) -> anyhow::Result<Option<PidFile>> {
     let path = process.pid.as_deref();
     path.map(PidFile::write)
         .transpose()
         .map_err(anyhow::Error::msg)
 }
 
-fn serve(listening: Listening, identity: Identity, crew: FastcgiCrew<'_>) -> anyhow::Result<Exit> {
+fn serve(
+    listening: Listening,
+    identity: Identity,
+    launcher: &Launcher<'_>,
+) -> anyhow::Result<Exit> {
+    let (service, process) = (launcher.service(), &launcher.config().master);
+    let settings = service.settings();
     let sockets = listening.sockets();
-    if !crew.has_allow_list() && sockets.iter().any(|bound| bound.tcp) {
+    if !service.has_allow_list() && sockets.iter().any(|bound| bound.tcp) {
         log::warn!(
             "listening on TCP for every host that can reach it: name the web servers with --allow or \
              FCGI_WEB_SERVER_ADDRS"
         );
     }
-    let process = crew.process();
     let _pid_file = write_pid_file(process)?;
-    let (min, max) = crew.sizes();
+    let (min, max) = launcher.sizes();
     let plan = Plan {
-        name: crew.application_name(),
+        name: settings.name(),
         min,
         max,
-        threads: crew.threads(),
+        threads: settings.threads,
         idle_timeout: process.idle_timeout,
         startup_timeout: process.startup_timeout,
-        graceful_timeout: process.graceful_timeout,
-        request_timeout: process.request_timeout,
-        preload: process.preload && !crew.is_explaining(),
-        watch_files: crew.watches_files(),
-        show_trouble: process.reload && crew.is_debugging(),
+        graceful_timeout: settings.times.grace,
+        request_timeout: settings.times.request,
+        preload: process.preload && !settings.explain,
+        watch_files: service.watches_files(),
+        show_trouble: settings.reload && settings.debug,
         worker_output: logging::line_form(process.worker_output),
         identity,
     };
-    let passed_on = crew.passed_on()?;
-    let master = Master::new(plan, &crew, listening, passed_on, &logging::reopen)
+    let passed_on = launcher.passed_on()?;
+    let master = Master::new(plan, launcher, listening, passed_on, &logging::reopen)
         .context("the master cannot start")?;
     let ending = master.run();
     log::info!("ended");

@@ -2,53 +2,75 @@
 
 mod cgi;
 mod check;
-mod crew;
-mod duty;
-mod exit;
+mod core;
 mod fastcgi;
-mod flood;
-mod logging;
-mod minder;
-mod python;
-mod worker;
+mod folder;
+mod interpreter;
+mod launcher;
 
 use std::io::{self};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use anyhow::bail;
 
-use crate::cli::{Cli, Door};
+use crate::config::{Config, Door};
+use crate::exit::{Exit, Usage};
+use crate::logging::{self, Destination};
 use crate::process;
-
-pub use exit::Exit;
-pub use logging::start as start_logging;
 
 /// What comes before everything, the log included: the process is to be the same whoever starts it.
 pub fn begin() {
     process::clear_inherited();
 }
 
+/// Starts logging as the operator says.
+///
+/// # Errors
+/// When the file of `--log-file` cannot be opened.
+pub fn start_logging(config: &Config) -> anyhow::Result<()> {
+    let alone = match config.door {
+        Door::Cgi | Door::Explain | Door::Check => false,
+        Door::Fastcgi => true,
+        Door::Unsaid => std::env::var_os("REQUEST_METHOD").is_none(),
+    };
+    let settings = &config.worker;
+    // The process goes there only when there is a log to say in that it cannot.
+    let folder = settings.chdir.as_deref().unwrap_or(Path::new(""));
+    let file = settings.log.file.as_deref().map(|file| folder.join(file));
+    let to = match &file {
+        // What 'check' has to say is for who asks.
+        Some(file) if config.door != Door::Check => Destination::File(file),
+        _ => Destination::StandardError,
+    };
+    logging::start(&settings.log, alone, to)
+}
+
 /// Goes through the door that the command line, or standard input, says.
 ///
 /// # Errors
 /// What keeps the gateway from serving, in one sentence; [`Exit::of`] has the exit code for it.
-pub fn run(cli: &Cli) -> anyhow::Result<Exit> {
-    match (&cli.door, cli.application()) {
-        (Some(Door::Cgi(options)), _) => cgi::run(options),
-        (Some(Door::Fastcgi(options)), _) => fastcgi::run(options, cli),
-        (Some(Door::Check(options)), _) => check::run(options, cli),
-        (Some(Door::Explain(_)), _) if process::is_listening(io::stdin().as_fd()) => {
-            bail!(exit::Usage(
+pub fn run(config: &Config) -> anyhow::Result<Exit> {
+    let is_listening = process::is_listening(io::stdin().as_fd());
+    let settings = &config.worker;
+    match config.door {
+        Door::Cgi => cgi::run(settings),
+        Door::Fastcgi => fastcgi::run(config),
+        Door::Check => check::run(config),
+        Door::Explain if is_listening => {
+            bail!(Usage(
                 "standard input is a listening socket, and 'explain' is for CGI: use 'wsgi-gateway fastcgi --explain'"
                     .to_owned()
             ))
         }
-        (Some(Door::Explain(options)), _) => cgi::explain(options),
-        (None, Some(options)) if process::is_listening(io::stdin().as_fd()) => {
-            fastcgi::run_spawned(&options, &cli.process, &cli.responder, false, cli)
+        Door::Explain => cgi::explain(settings),
+        Door::Unsaid if is_listening && !settings.app.is_empty() => fastcgi::run_spawned(config),
+        Door::Unsaid
+            if std::env::var_os("REQUEST_METHOD").is_some() && !settings.app.is_empty() =>
+        {
+            cgi::run(settings)
         }
-        (None, Some(options)) if std::env::var_os("REQUEST_METHOD").is_some() => cgi::run(&options),
-        _ => bail!(exit::Usage(
+        Door::Unsaid => bail!(Usage(
             "nothing says which door to serve: standard input is no listening socket (FastCGI) and REQUEST_METHOD is \
              not set (CGI); started by hand, use 'wsgi-gateway cgi APP' or 'wsgi-gateway fastcgi --bind ADDR APP'"
             .to_owned()

@@ -56,11 +56,12 @@ impl Children {
         pids[0]
     }
 
-    /// Waits until all of them have ended.
+    /// Waits until there is one at least, and all of them have ended.
     #[track_caller]
     fn wait_for_end(&self) {
         let deadline = Instant::now() + DEADLINE;
-        while self.pids().into_iter().any(is_alive) {
+        let has_ended = |pids: Vec<i32>| !pids.is_empty() && !pids.into_iter().any(is_alive);
+        while !has_ended(self.pids()) {
             assert!(Instant::now() < deadline, "a child does not end");
             // They are not our children, so that nothing but their entries in /proc tells of their end.
             thread::sleep(Duration::from_millis(2));

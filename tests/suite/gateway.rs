@@ -46,6 +46,32 @@ pub(crate) fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_wsgi-gateway"))
 }
 
+/// Puts the binary there, by a link where both are on one disk, and the core where it looks for it.
+pub(crate) fn install(at: &Path) {
+    let put = |from: &Path, to: &Path| {
+        std::fs::hard_link(from, to)
+            .or_else(|_| std::fs::copy(from, to).map(drop))
+            .unwrap();
+    };
+    let core = "deps/libwsgi_gateway_core.so";
+    put(&binary(), at);
+    std::fs::create_dir_all(at.with_file_name("deps")).unwrap();
+    if !at.with_file_name(core).exists() {
+        put(&binary().with_file_name(core), &at.with_file_name(core));
+    }
+}
+
+/// PATH with the Python in front that the core in the build tree is for.
+pub(crate) fn path() -> OsString {
+    let python = Path::new(option_env!("PYO3_PYTHON").unwrap_or("/usr/bin/python3"));
+    let mut path = python.parent().unwrap().as_os_str().to_owned();
+    if let Some(usual) = std::env::var_os("PATH") {
+        path.push(":");
+        path.push(usual);
+    }
+    path
+}
+
 /// The binary as a command with nothing in its environment that would change its mind: no trace of a
 /// CGI request, of socket activation or of another Python.
 fn command(binary: &Path, shell: Option<&str>) -> Command {
@@ -74,6 +100,7 @@ fn command(binary: &Path, shell: Option<&str>) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("PATH", path());
     // The folder of the applications is part of the source tree: nothing is written there.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
@@ -521,7 +548,7 @@ impl Builder {
         let mut command = command(&binary(), self.shell);
         if let Some(uid) = self.uid {
             let copy = self.folder.path().join("wsgi-gateway");
-            std::fs::copy(binary(), &copy).unwrap();
+            install(&copy);
             chown(self.folder.path(), Some(uid), None).unwrap();
             command = self::command(&copy, self.shell);
             command.uid(uid).gid(uid);

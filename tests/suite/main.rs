@@ -41,6 +41,7 @@ mod servers;
 
 mod cgi_bytes;
 mod cgi_door;
+mod python_choice;
 mod python_interpreter;
 mod wsgi_applications;
 mod wsgi_doors;

@@ -129,6 +129,7 @@ fn every_option_of_every_door_is_also_a_variable_and_a_key() {
             continue;
         }
         let value = match (key.as_str(), kind.as_str()) {
+            ("python", _) => "/usr/bin/python3".to_owned(),
             ("venv", _) => venv().to_str().unwrap().to_owned(),
             (_, "ADDR" | "ADDR,...") if key == "allow" => "127.0.0.1,::1".to_owned(),
             (_, "ADDR") => "tcp:127.0.0.1:9".to_owned(),

@@ -508,6 +508,8 @@ fn cgi_adds_nothing_to_the_environment_but_what_the_pep_asks_for() {
         names,
         [
             "LANG",
+            // Python's own doing in the C locale (PEP 538), as in every script.
+            "LC_CTYPE",
             "PATH_INFO",
             "QUERY_STRING",
             "REQUEST_METHOD",

@@ -23,7 +23,7 @@ pub(super) fn start_worker(
     number: u32,
     fallback: Option<Option<String>>,
 ) -> io::Result<ChildProcess> {
-    let (slot, _) = WorkerSlot::new(master.plan.threads)?;
+    let (slot, memory) = WorkerSlot::new(master.plan.threads)?;
     let (ours, theirs) = Channel::pair()?;
     let (output, their_output) = Output::pipe(master.plan.worker_output)?;
     master.plan.identity.give_output(&their_output);
@@ -37,8 +37,8 @@ pub(super) fn start_worker(
             Ok(ChildProcess::new(child, ours, output, Some(slot)))
         }
         ForkResult::Child => {
-            drop(ours);
-            become_worker(master, number, theirs, &their_output, slot, fallback)
+            drop((ours, slot));
+            become_worker(master, number, theirs, &their_output, memory, fallback)
         }
     }
 }
@@ -90,7 +90,7 @@ fn become_worker(
     number: u32,
     channel: Channel,
     output: &OwnedFd,
-    place: WorkerSlot,
+    place: OwnedFd,
     fallback: Option<Option<String>>,
 ) -> ! {
     leave_master(master);
@@ -102,7 +102,7 @@ fn become_worker(
         title,
         output,
         channel: &channel,
-        crew: master.crew,
+        speak_through: &|channel| master.crew.speak_through(channel),
         identity: &master.plan.identity,
     };
     let code = match birth.settle() {
@@ -131,7 +131,7 @@ fn become_template(master: &mut Master<'_>, channel: Channel, output: &OwnedFd, 
         title: format!("wsgi-gateway: template {}", master.plan.name),
         output,
         channel: &channel,
-        crew: master.crew,
+        speak_through: &|channel| master.crew.speak_through(channel),
         identity: &master.plan.identity,
     };
     let settled = birth.settle();
@@ -146,7 +146,7 @@ fn become_template(master: &mut Master<'_>, channel: Channel, output: &OwnedFd, 
             let name = master.plan.name.clone();
             // Each worker gets them with the order for it.
             drop(std::mem::take(&mut master.listening));
-            let orders = Orders::new(channel, name, master.plan.threads);
+            let orders = Orders::new(channel, name);
             live(|| master.crew.prepare(orders))
         }
         Err(error) => failed(&error),

@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
 
-use crate::gateway::{Builder, DEADLINE, Gateway, binary, free_port};
+use crate::gateway::{Builder, DEADLINE, Gateway, free_port, install};
 
 mod accelerated;
 mod apache;
@@ -198,10 +198,7 @@ impl Folder {
     pub(crate) fn gateway_program(&self) -> String {
         let path = self.path().join("wsgi-gateway");
         if !path.exists() {
-            // A link spares the copy of some tens of megabytes, where both folders are on one disk.
-            fs::hard_link(binary(), &path)
-                .or_else(|_| fs::copy(binary(), &path).map(drop))
-                .unwrap();
+            install(&path);
         }
         self.at("wsgi-gateway")
     }

@@ -1,0 +1,169 @@
+//! What the operator has said as what the program needs: from here on nobody sees a command line.
+
+use crate::config::{
+    Config, ListenSettings, LogSettings, MasterSettings, PythonSettings, RecyclingSettings,
+    ResponderSettings, SettingOrigins, TimeSettings, WorkerSettings,
+};
+
+use super::{Cli, DoorCommand, DoorOptions, FastcgiOptions, ProcessOptions, ResponderOptions};
+use crate::config;
+
+/// The parts of one door, or those that a door does without as they are without a word.
+struct Parts {
+    door: config::Door,
+    app: Option<std::ffi::OsString>,
+    general: DoorOptions,
+    process: ProcessOptions,
+    responder: ResponderOptions,
+    explain: bool,
+    listen: ListenSettings,
+}
+
+/// Of what the command line, the environment and the file say.
+pub(super) fn config(cli: Cli) -> Config {
+    let Cli {
+        door,
+        app,
+        general,
+        process,
+        responder,
+        told,
+        file,
+        warnings,
+    } = cli;
+    let nowhere = ListenSettings {
+        bind: Vec::new(),
+        backlog: 0,
+        socket_mode: 0,
+        socket_user: None,
+        socket_group: None,
+    };
+    let unsaid = Parts {
+        door: config::Door::Unsaid,
+        app,
+        general,
+        process,
+        responder,
+        explain: false,
+        listen: nowhere,
+    };
+    let parts = match door {
+        None => unsaid,
+        Some(DoorCommand::Cgi(options)) => Parts {
+            door: config::Door::Cgi,
+            app: Some(options.app),
+            general: options.general,
+            ..unsaid
+        },
+        Some(DoorCommand::Explain(options)) => Parts {
+            door: config::Door::Explain,
+            app: None,
+            general: options.general,
+            explain: true,
+            ..unsaid
+        },
+        Some(DoorCommand::Fastcgi(options)) => fastcgi(config::Door::Fastcgi, *options),
+        Some(DoorCommand::Check(options)) => fastcgi(config::Door::Check, *options),
+    };
+    let origins = SettingOrigins::of(&told);
+    let worker = worker(&parts, origins);
+    Config {
+        door: parts.door,
+        listen: parts.listen,
+        master: master(parts.process),
+        worker,
+        in_force: told,
+        file,
+        warnings,
+    }
+}
+
+fn fastcgi(door: config::Door, options: FastcgiOptions) -> Parts {
+    Parts {
+        door,
+        app: Some(options.application.app),
+        general: options.application.general,
+        process: options.process,
+        responder: options.responder,
+        explain: options.explain,
+        listen: ListenSettings {
+            bind: options.bind,
+            backlog: options.backlog,
+            socket_mode: options.socket_mode,
+            socket_user: options.socket_user,
+            socket_group: options.socket_group,
+        },
+    }
+}
+
+fn master(options: ProcessOptions) -> MasterSettings {
+    MasterSettings {
+        workers: options.workers.map(usize::from),
+        min_workers: options.min_workers.map(usize::from),
+        idle_timeout: options.idle_timeout,
+        preload: options.preload,
+        startup_timeout: options.startup_timeout,
+        worker_output: options.worker_output,
+        pid: options.pid,
+        user: options.user,
+        group: options.group,
+        no_new_privileges: options.no_new_privileges,
+        umask: options.umask,
+        max_open_files: options.max_open_files,
+    }
+}
+
+fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
+    let Parts {
+        general,
+        process,
+        responder,
+        ..
+    } = parts;
+    WorkerSettings {
+        app: parts.app.clone().unwrap_or_default(),
+        explain: parts.explain,
+        python: PythonSettings {
+            program: general.python.clone(),
+            venv: general.venv.clone(),
+            path: general.pythonpath.clone(),
+        },
+        chdir: general.chdir.clone(),
+        mount: general
+            .script_name
+            .as_ref()
+            .or(general.mount.as_ref())
+            .cloned(),
+        debug: general.debug,
+        log: LogSettings {
+            level: general.log_level,
+            format: general.log_format,
+            file: general.log_file.clone(),
+        },
+        threads: usize::from(responder.threads),
+        responder: ResponderSettings {
+            buffer: responder.buffer,
+            max_params: responder.max_params,
+            max_body: responder.max_body,
+            max_unsent: responder.max_unsent,
+            max_connections: usize::try_from(responder.max_connections).unwrap_or(usize::MAX),
+            header_timeout: responder.header_timeout,
+            idle_connection_timeout: responder.idle_connection_timeout,
+            io_timeout: responder.io_timeout,
+            allow: responder.allow.clone(),
+        },
+        times: TimeSettings {
+            request: process.request_timeout,
+            slow: process.slow_log,
+            grace: process.graceful_timeout,
+        },
+        recycling: RecyclingSettings {
+            requests: process.max_requests,
+            jitter: process.max_requests_jitter,
+            lifetime: process.max_lifetime,
+            rss: process.max_rss,
+        },
+        reload: process.reload,
+        origins,
+    }
+}

@@ -1,0 +1,185 @@
+//! What the program tells the Python that it becomes: what to do there, and by which numbers it has inherited what it needs.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::WorkerSettings;
+use super::by_bytes;
+
+/// A word for what this program and the cores have in common: those that have another do not fit.
+pub const CONTRACT: &str = env!("WSGI_GATEWAY_CONTRACT");
+
+/// The version, and a word for the sources without the core's.
+pub const BUILD: &str = env!("WSGI_GATEWAY_BUILD");
+
+/// What a process is to do in Python.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Launch {
+    /// The build of the program, for the log.
+    pub build: String,
+    /// The Python that it was started with.
+    pub interpreter: InterpreterChoice,
+    /// The work.
+    pub work: Work,
+    /// What the operator has decided.
+    pub settings: WorkerSettings,
+    /// Whether nobody else puts time and program in front of lines of the log.
+    pub alone: bool,
+    /// The open file of the log, if it is one.
+    pub log: Option<RawFd>,
+}
+
+/// A Python, and why it is this one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InterpreterChoice {
+    /// Absolute; not followed if it is a link, since a virtual environment is told by it.
+    #[serde(with = "by_bytes::path")]
+    pub path: PathBuf,
+    /// In words that fit behind it in parentheses: `the first python3 in PATH`.
+    pub reason: String,
+}
+
+/// What a process does in Python.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Work {
+    /// Answers one request: its body is to be read from the first, its response to be written to the second.
+    Cgi(RawFd, RawFd),
+    /// Imports the application and says what it is; writes a byte to this first, to say that Python has come so far.
+    Check(RawFd),
+    /// Serves without a master.
+    Alone {
+        /// Where to listen.
+        listeners: Vec<RawFd>,
+        /// The file of `--pid`, to be removed at the end.
+        #[serde(with = "by_bytes::optional_path")]
+        pid: Option<PathBuf>,
+    },
+    /// Serves as a worker of a master.
+    Worker(WorkerHandles),
+    /// Imports the application for workers that are forked from it: the channel to the master, and the two ends of the one
+    /// between workers.
+    Template {
+        /// To the master.
+        channel: RawFd,
+        /// Between workers.
+        handoff: (RawFd, RawFd),
+    },
+}
+
+/// What a worker has inherited.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerHandles {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its end of the channel to the master.
+    pub channel: RawFd,
+    /// The memory of its place on the scoreboard.
+    pub place: RawFd,
+    /// Where to listen.
+    pub listeners: Vec<RawFd>,
+    /// The two ends of the channel between workers.
+    pub handoff: (RawFd, RawFd),
+}
+
+/// What was to be read is no launch.
+#[derive(Debug)]
+pub struct LaunchError(serde_json::Error);
+
+impl std::fmt::Display for LaunchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the settings cannot be read: {}", self.0)
+    }
+}
+
+impl std::error::Error for LaunchError {}
+
+impl Launch {
+    /// As text.
+    ///
+    /// # Errors
+    /// When a value has none, which is a fault of this program.
+    pub fn write(&self) -> Result<Vec<u8>, LaunchError> {
+        serde_json::to_vec(self).map_err(LaunchError)
+    }
+
+    /// Of that text.
+    ///
+    /// # Errors
+    /// When it is another's.
+    pub fn read(text: &[u8]) -> Result<Self, LaunchError> {
+        serde_json::from_slice(text).map_err(LaunchError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::super::{
+        LogFormat, LogSettings, PythonSettings, RecyclingSettings, ResponderSettings,
+        SettingOrigins, TimeSettings, WorkerSettings,
+    };
+    use super::{InterpreterChoice, Launch, Work};
+    use crate::gateway::Mount;
+
+    #[test]
+    fn what_is_no_text_travels_too() {
+        let odd = std::ffi::OsStr::from_bytes(b"/srv/caf\xe9");
+        let launch = Launch {
+            build: "1".to_owned(),
+            interpreter: InterpreterChoice {
+                path: odd.into(),
+                reason: String::new(),
+            },
+            work: Work::Cgi(3, 4),
+            settings: WorkerSettings {
+                app: odd.into(),
+                explain: false,
+                python: PythonSettings {
+                    venv: Some(odd.into()),
+                    path: vec![odd.into()],
+                    ..PythonSettings::default()
+                },
+                chdir: None,
+                mount: Mount::parse_stripped("/caf%E9").ok(),
+                debug: false,
+                log: LogSettings {
+                    level: log::LevelFilter::Debug,
+                    format: LogFormat::Json,
+                    file: Some(odd.into()),
+                },
+                threads: 1,
+                responder: ResponderSettings {
+                    buffer: u64::MAX,
+                    max_params: 1,
+                    max_body: None,
+                    max_unsent: 1,
+                    max_connections: 1,
+                    header_timeout: std::time::Duration::from_nanos(1),
+                    idle_connection_timeout: std::time::Duration::MAX,
+                    io_timeout: std::time::Duration::ZERO,
+                    allow: None,
+                },
+                times: TimeSettings {
+                    request: None,
+                    slow: None,
+                    grace: std::time::Duration::ZERO,
+                },
+                recycling: RecyclingSettings {
+                    requests: None,
+                    jitter: 0,
+                    lifetime: None,
+                    rss: None,
+                },
+                reload: false,
+                origins: SettingOrigins::default(),
+            },
+            alone: true,
+            log: Some(5),
+        };
+        let read = Launch::read(&launch.write().unwrap()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{launch:?}"));
+    }
+}

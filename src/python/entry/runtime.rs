@@ -1,0 +1,48 @@
+//! Python and the application as `worker` knows them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::gateway::Exchange;
+use crate::worker::{HostedApplication, PythonRuntime, RequestHandler};
+use crate::wsgi::{self, Application, Caller, Interpreter};
+
+/// The Python of this process.
+pub(super) static PYTHON: Runtime = Runtime;
+
+/// The Python of this process, for who has never heard of it.
+pub(super) struct Runtime;
+
+impl PythonRuntime for Runtime {
+    fn write_stacks_on(&self, one: i32, all: i32, fd: i32) -> Result<(), String> {
+        wsgi::write_stacks_on(one, all, fd)
+    }
+
+    fn lock_is_free(&self, within: Duration) -> bool {
+        wsgi::lock_is_free(within)
+    }
+
+    fn imported_count(&self) -> usize {
+        wsgi::imported_count()
+    }
+
+    fn imported_files(&self) -> String {
+        wsgi::imported_files()
+    }
+
+    fn is_parallel(&self) -> bool {
+        Interpreter.is_parallel()
+    }
+}
+
+impl HostedApplication for Application {
+    fn enter(&self, work: &mut (dyn FnMut(&mut dyn RequestHandler) + Send)) -> Result<(), String> {
+        Self::enter(self, |caller| work(caller))
+    }
+}
+
+impl RequestHandler for Caller {
+    fn handle(&mut self, exchange: Arc<dyn Exchange>) {
+        self.call(exchange);
+    }
+}

@@ -1,0 +1,209 @@
+//! What the processes of the FastCGI door do: those that run the application become its Python; the others need none.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::Context as _;
+
+use super::core::{Installation, ToTell};
+use super::folder::WorkingFolder;
+use crate::config::{Config, Work, WorkerHandles};
+use crate::fastcgi::Handoff;
+use crate::logging;
+use crate::process::{self, Bound, Channel, Crew, Identity, Message, Orders, PidFile, Post};
+use crate::worker::{FastcgiService, Worker, report};
+
+/// Starts the processes of the FastCGI door.
+pub(super) struct Launcher<'a> {
+    config: &'a Config,
+    service: FastcgiService,
+    folder: WorkingFolder,
+    installation: Installation,
+}
+
+impl<'a> Launcher<'a> {
+    /// One for what the operator has decided, with or without a master. No more connections are taken than the workers may
+    /// have files open, which is said here, once, and holds for all of them: a limit that is raised here is one that they
+    /// inherit.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub(super) fn new(
+        config: &'a Config,
+        has_master: bool,
+        folder: WorkingFolder,
+        identity: &Identity,
+    ) -> anyhow::Result<Self> {
+        let handoff = has_master
+            .then(Handoff::pair)
+            .transpose()
+            .context("the channel between workers cannot be made")?;
+        let mut service = FastcgiService::new(config.worker.clone(), handoff)?;
+        service.fit(|wanted| {
+            let open_files = identity.open_files();
+            open_files.unwrap_or_else(|| process::raise_descriptor_limit(wanted))
+        });
+        Ok(Self {
+            config,
+            service,
+            folder,
+            installation: Installation::find(),
+        })
+    }
+
+    pub(super) fn config(&self) -> &'a Config {
+        self.config
+    }
+
+    pub(super) fn service(&self) -> &FastcgiService {
+        &self.service
+    }
+
+    /// The least and the most number of workers.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+        let (min, max) = (self.config.master.min_workers, self.config.master.workers);
+        let max = max.unwrap_or_else(|| cpus().max(min.unwrap_or(0)));
+        (min.unwrap_or(max), max)
+    }
+
+    /// What is readable when connections wait that workers have passed on.
+    pub(super) fn passed_on(&self) -> anyhow::Result<OwnedFd> {
+        let handoff = self
+            .service
+            .handoff()
+            .context("there is no channel between workers")?;
+        Ok(handoff.from.try_clone()?)
+    }
+
+    /// Serves in this process, which has no master.
+    pub(super) fn work_alone(&self, listeners: Vec<Bound>, pid: Option<&PidFile>) -> i32 {
+        if self.service.settings().explain {
+            let worked = Worker::alone(&self.service, listeners).and_then(Worker::explain);
+            return report(&self.service, worked, None, None);
+        }
+        let became = self.become_python(|| {
+            let numbers = listeners
+                .iter()
+                .map(|bound| process::leave_open(&bound.socket));
+            let work = Work::Alone {
+                listeners: numbers.collect::<Result<_, _>>()?,
+                pid: pid.map(|file| file.path().to_owned()),
+            };
+            Ok((work, to_stderr()))
+        });
+        report(&self.service, Err(became), None, None)
+    }
+
+    /// Has this process become the Python of the application, for the work that `prepare` says.
+    ///
+    /// Returns only the reason why that cannot be done.
+    fn become_python(
+        &self,
+        prepare: impl FnOnce() -> anyhow::Result<(Work, Vec<ToTell>)>,
+    ) -> anyhow::Error {
+        let prepared = self.folder.enter().and_then(|()| prepare());
+        match prepared {
+            Ok((work, tell)) => {
+                self.installation
+                    .become_python(self.service.settings(), work, true, &tell)
+            }
+            Err(error) => error,
+        }
+    }
+
+    /// The numbers of the channel between workers, for a process that becomes Python.
+    fn handoff(&self) -> anyhow::Result<(i32, i32)> {
+        let handoff = self
+            .service
+            .handoff()
+            .context("there is no channel between workers")?;
+        Ok((
+            process::leave_open(&handoff.to)?,
+            process::leave_open(&handoff.from)?,
+        ))
+    }
+
+    /// As [`Launcher::become_python`], of a process that has a master.
+    fn work_for_master(
+        &self,
+        channel: &Channel,
+        prepare: impl FnOnce(i32, (i32, i32)) -> anyhow::Result<Work>,
+    ) -> i32 {
+        let became = self.become_python(|| {
+            let number = process::leave_open(channel)?;
+            let work = prepare(number, self.handoff()?)?;
+            let tell = [
+                Message::Log(1, String::new()),
+                Message::CannotLoad(String::new()),
+            ];
+            let tell = tell.map(|message| (number, message.head(), Some(Vec::new())));
+            Ok((work, tell.into()))
+        });
+        report(&self.service, Err(became), Some(channel), None)
+    }
+}
+
+/// How Python tells who reads standard error.
+pub(super) fn to_stderr() -> Vec<ToTell> {
+    /// What no line has of itself.
+    const PLACE: &str = "<reason>";
+    let line = logging::error_line(PLACE);
+    let line = String::from_utf8_lossy(&line);
+    let (before, behind) = line.split_once(PLACE).unwrap_or((&line, ""));
+    vec![(2, before.into(), Some(behind.into()))]
+}
+
+impl Crew for Launcher<'_> {
+    fn speak_through(&self, channel: &Channel) {
+        logging::go_through(channel);
+    }
+
+    fn before_reload(&self) {
+        let file = self.config.file.as_ref();
+        if let Some(file) = file.filter(|file| file.has_changed()) {
+            log::warn!(
+                "{} has changed since the start: settings are read at the start only, so restart the gateway to have \
+                 them; a reload renews the application",
+                file.path().display()
+            );
+        }
+    }
+
+    fn worker_died(&self) {
+        if let Some(handoff) = self.service.handoff() {
+            handoff.nudge();
+        }
+    }
+
+    fn work(&self, post: Post) -> i32 {
+        if self.service.settings().explain {
+            let channel = post.channel.try_clone().ok();
+            let worked = Worker::new(&self.service, post).and_then(Worker::explain);
+            return report(&self.service, worked, channel.as_ref(), None);
+        }
+        self.work_for_master(&post.channel, |channel, handoff| {
+            let numbers = post
+                .listeners
+                .iter()
+                .map(|bound| process::leave_open(&bound.socket));
+            Ok(Work::Worker(WorkerHandles {
+                number: post.number,
+                channel,
+                place: process::leave_open(&post.place)?,
+                listeners: numbers.collect::<Result<_, _>>()?,
+                handoff,
+            }))
+        })
+    }
+
+    fn stand_in(&self, post: Post, trouble: Option<String>) -> i32 {
+        let worked = Worker::new(&self.service, post).and_then(|worker| worker.stand_in(trouble));
+        report(&self.service, worked, None, None)
+    }
+
+    fn prepare(&self, orders: Orders) -> i32 {
+        self.work_for_master(&orders.channel, |channel, handoff| {
+            Ok(Work::Template { channel, handoff })
+        })
+    }
+}

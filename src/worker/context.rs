@@ -1,0 +1,255 @@
+//! What the threads of a worker have in common: its place and its way to the master, the limits of time, and what it is told
+//! and tells.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::PythonRuntime;
+use super::error::send_files;
+use super::service::FastcgiService;
+use crate::fastcgi::{FastcgiExchange, Idle, Responder};
+use crate::process::{self, Channel, Message, StackPipe, StackSignals, WorkerSlot};
+
+/// What the threads of a worker have in common.
+pub(super) struct WorkerContext {
+    pub(super) place: WorkerSlot,
+    pub(super) channel: Option<Channel>,
+    pub(super) limits: TimeLimits,
+    /// The request of each thread and when it began, to be answered when it has had its time; none where there is no such
+    /// limit.
+    pub(super) watched: Vec<Mutex<Option<Watched>>>,
+    pub(super) responder: OnceLock<Arc<Responder>>,
+    pub(super) stacks: StackPipe,
+    /// Python, once it has been started.
+    pub(super) python: OnceLock<&'static dyn PythonRuntime>,
+    /// Whether the stack signals have a meaning.
+    pub(super) has_stacks: AtomicBool,
+    pub(super) retiring: AtomicBool,
+    /// Whether a replacement was tried and cannot be made.
+    has_no_heir: AtomicBool,
+    /// Whether there is a text in `trouble`.
+    pub(super) is_in_trouble: AtomicBool,
+    pub(super) trouble: Mutex<String>,
+    /// Since when it serves.
+    pub(super) ready: OnceLock<Instant>,
+}
+
+/// When a request began, and itself.
+pub(super) type Watched = (u64, Arc<FastcgiExchange>);
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeLimits {
+    pub(super) request: Option<Duration>,
+    pub(super) slow: Option<Duration>,
+    pub(super) lifetime: Option<Duration>,
+    pub(super) grace: Duration,
+}
+
+/// A number that differs from process to process.
+pub(super) fn random() -> u64 {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.finish()
+}
+
+impl WorkerContext {
+    pub(super) fn new(
+        place: WorkerSlot,
+        channel: Option<Channel>,
+        service: &FastcgiService,
+    ) -> anyhow::Result<Self> {
+        let (times, recycling) = (&service.settings().times, &service.settings().recycling);
+        let watched = times.request.map_or(0, |_| service.threads());
+        // Workers that were born together shall not all be replaced together.
+        let shorten =
+            |lifetime: Duration| lifetime.mul_f64(1.0 - 0.1 * (random() % 1000) as f64 / 1000.0);
+        Ok(Self {
+            place,
+            channel,
+            limits: TimeLimits {
+                request: times.request,
+                slow: times.slow,
+                lifetime: recycling.lifetime.map(shorten),
+                grace: times.grace,
+            },
+            watched: (0..watched).map(|_| Mutex::default()).collect(),
+            responder: OnceLock::new(),
+            stacks: StackPipe::new().context("there is no pipe for stacks")?,
+            python: OnceLock::new(),
+            has_stacks: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
+            has_no_heir: AtomicBool::new(false),
+            is_in_trouble: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            ready: OnceLock::new(),
+        })
+    }
+
+    /// The request of this thread may be answered in the application's place from here on.
+    pub(super) fn watch(&self, thread: usize, begun: u64, exchange: &Arc<FastcgiExchange>) {
+        if let Some(watched) = self.watched.get(thread) {
+            let exchange = Arc::clone(exchange);
+            *watched.lock().unwrap_or_else(PoisonError::into_inner) = Some((begun, exchange));
+        }
+    }
+
+    /// The application is done with it.
+    pub(super) fn unwatch(&self, thread: usize) {
+        if let Some(watched) = self.watched.get(thread) {
+            *watched.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// The request of this thread that began then, if the application still has it.
+    pub(super) fn watched(&self, thread: usize, begun: u64) -> Option<Arc<FastcgiExchange>> {
+        let watched = self.watched.get(thread)?;
+        let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, exchange) = watched.as_ref()?;
+        (*known == begun).then(|| Arc::clone(exchange))
+    }
+
+    pub(super) fn has_master(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// Has Python write stacks when it is asked to, from here on.
+    pub(super) fn begin_python(&self, python: &'static dyn PythonRuntime) {
+        let _ = self.python.set(python);
+        process::die_of_faults();
+        let signals = StackSignals::get();
+        let fd = self.stacks.writing_end();
+        match python.write_stacks_on(signals.one, signals.all, fd) {
+            Ok(()) => {
+                self.stacks.begin();
+                self.has_stacks.store(true, Ordering::Release);
+            }
+            Err(error) => log::warn!("stacks cannot be written: {error}"),
+        }
+    }
+
+    /// From here on this is what the worker serves with.
+    pub(super) fn serve(&self, responder: &Arc<Responder>) {
+        let _ = self.responder.set(Arc::clone(responder));
+    }
+
+    /// The worker has all that it needs to serve.
+    pub(super) fn is_ready(&self) {
+        match &self.channel {
+            Some(_) => self.tell(&Message::Ready),
+            None => log::info!("ready on standard input"),
+        }
+        let _ = self.ready.set(Instant::now());
+    }
+
+    /// The worker has drained, and Python is about to end.
+    pub(super) fn has_served(&self) {
+        if self.channel.is_none() {
+            log::info!("ended");
+        }
+    }
+
+    pub(super) fn tell(&self, message: &Message) {
+        if let Some(channel) = &self.channel {
+            // A master that has died is noticed by the controller.
+            let _ = channel.send(message);
+        }
+    }
+
+    /// Tells of the files that the application consists of, one a line.
+    pub(super) fn tell_files(&self, files: &str) {
+        send_files(self.channel.as_ref(), files);
+    }
+
+    /// All threads are in requests. Must not block.
+    pub(super) fn full(&self) {
+        if let Some(channel) = &self.channel {
+            let _ = channel.send_now(&Message::Full);
+        }
+    }
+
+    /// The worker has reached a limit and asks to be replaced; without a master it ends, and who started it starts
+    /// another.
+    pub(super) fn retire(&self, limit: &str) {
+        if self.retiring.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match (&self.channel, self.responder.get()) {
+            (Some(_), _) => self.tell(&Message::Retire(limit.to_owned())),
+            (None, Some(responder)) => {
+                log::info!("{limit} is reached: ending");
+                responder.stop(Idle::Close);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// The worker can take nothing new any more: it ends, and is to be replaced.
+    pub(super) fn has_lost(&self, reason: &str) {
+        log::error!("{reason}: ending");
+        self.tell(&Message::Leaving(reason.to_owned()));
+    }
+
+    /// The worker's first request has broken a limit already (named with its figures), as that of any other worker would.
+    pub(super) fn outgrow(&self, limit: &str) {
+        match &self.channel {
+            Some(_) => self.tell(&Message::Outgrown(limit.to_owned())),
+            None => log::warn!(
+                "the first request has taken more than {limit}: give it more, or leave it out"
+            ),
+        }
+    }
+
+    /// The worker takes nothing new until it is replaced.
+    pub(super) fn hold(&self) {
+        if let (Some(_), Some(responder)) = (&self.channel, self.responder.get()) {
+            if !self.has_no_heir.load(Ordering::Acquire) {
+                responder.hold(true);
+            }
+        }
+    }
+
+    /// There is nobody to replace the worker, so that it takes requests whatever it has reached.
+    pub(super) fn resume(&self) {
+        self.has_no_heir.store(true, Ordering::Release);
+        if let Some(responder) = self.responder.get() {
+            responder.hold(false);
+        }
+    }
+
+    /// What to answer with instead of the application's answer, if anything.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.is_in_trouble
+            .load(Ordering::Relaxed)
+            .then(|| self.lock_trouble().clone())
+    }
+
+    pub(super) fn set_trouble(&self, text: String) {
+        self.is_in_trouble
+            .store(!text.is_empty(), Ordering::Relaxed);
+        *self.lock_trouble() = text;
+    }
+
+    fn lock_trouble(&self) -> MutexGuard<'_, String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stack of this thread, or those of all.
+    pub(super) fn stacks(&self, tid: Option<i32>, all: bool) -> String {
+        if !self.has_stacks.load(Ordering::Acquire) {
+            return "Python has not been started yet".to_owned();
+        }
+        let signals = StackSignals::get();
+        let signal = if all { signals.all } else { signals.one };
+        let stacks = self.stacks.ask(tid, signal);
+        if stacks.is_empty() {
+            "no stack was written: the thread does not take signals, or the application has a use of its own for this one".to_owned()
+        } else {
+            stacks
+        }
+    }
+}

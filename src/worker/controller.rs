@@ -1,0 +1,314 @@
+//! The thread of a worker that never needs Python's lock: it obeys signals and the master, and watches the time that
+//! requests take.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::context::WorkerContext;
+use crate::fastcgi::{Answered, Idle, Listener};
+use crate::gateway::Page;
+use crate::logging;
+use crate::process::{self, Message, Received, Running, Signal, Signals};
+
+/// How long a worker whose master has died may still answer: nobody watches it any more.
+const ORPHANED: Duration = Duration::from_millis(400);
+
+/// How long a worker that was told to end by somebody else than its master goes on serving until it does: who sends
+/// SIGTERM to all processes of a service means the end of all, and then the master says so. What waits to be let in is
+/// nobody's any more where a worker has shut its doors before that word comes.
+const MASTER_S_WORD: Duration = Duration::from_millis(250);
+
+/// How often a worker with a stuck thread looks whether the other threads are done.
+const STUCK: Duration = Duration::from_millis(20);
+
+/// How often a worker with a lifetime looks whether that has begun.
+const IMPORTING: Duration = Duration::from_millis(100);
+
+/// How long Python's lock may be kept until it is said that somebody keeps it.
+const KEPT: Duration = Duration::from_millis(300);
+
+/// Starts the thread.
+///
+/// # Errors
+/// When there is none to be had.
+pub(super) fn start(signals: Signals, context: &Arc<WorkerContext>) -> io::Result<()> {
+    let controller = Controller {
+        signals,
+        context: Arc::clone(context),
+        slow: HashMap::new(),
+        leaves: None,
+        end_by: None,
+        stuck: Vec::new(),
+        was_orphaned: false,
+    };
+    std::thread::Builder::new()
+        .name("controller".to_owned())
+        .spawn(move || controller.run())
+        .map(drop)
+}
+
+struct Controller {
+    signals: Signals,
+    context: Arc<WorkerContext>,
+    /// The request of each thread that the slow log has told of, by its beginning.
+    slow: HashMap<usize, u64>,
+    /// When it begins to end by itself.
+    leaves: Option<Instant>,
+    /// When the process ends whatever it still does.
+    end_by: Option<Instant>,
+    /// Requests that nobody waits for any more, by thread and beginning.
+    stuck: Vec<(usize, u64)>,
+    was_orphaned: bool,
+}
+
+impl Controller {
+    fn run(mut self) {
+        loop {
+            self.wait();
+            while let Some(signal) = self.signals.read() {
+                self.obey(signal);
+            }
+            self.hear();
+            self.leave_when_due();
+            self.watch_requests();
+            self.watch_lifetime();
+            self.end_when_due();
+        }
+    }
+
+    fn wait(&self) {
+        let now = Instant::now();
+        let wait = self
+            .next(now)
+            .map(|next| next.saturating_duration_since(now));
+        let channel = self.context.channel.as_ref().filter(|_| !self.was_orphaned);
+        process::wait_readable(&self.signals, channel, wait);
+    }
+
+    /// When something is due without a word from anybody. A request that has not begun yet is not due before its limit
+    /// has passed from now, so that an idle worker sleeps.
+    fn next(&self, now: Instant) -> Option<Instant> {
+        let limits = &self.context.limits;
+        let mut next = self.end_by;
+        let mut by = |at: Instant| next = Some(next.map_or(at, |next: Instant| next.min(at)));
+        if let Some(lifetime) = limits.lifetime {
+            match self.context.ready.get() {
+                Some(_) if self.context.retiring.load(Ordering::Relaxed) => {}
+                Some(&ready) => by(ready + lifetime),
+                None => by(now + IMPORTING),
+            }
+        }
+        if !self.stuck.is_empty() {
+            by(now + STUCK);
+        }
+        self.leaves.into_iter().for_each(&mut by);
+        if limits.request.is_none() && limits.slow.is_none() {
+            return next;
+        }
+        let running = self.context.place.running();
+        for limit in [limits.request, limits.slow].into_iter().flatten() {
+            by(now + limit);
+        }
+        for request in &running {
+            for (limit, done) in [
+                (limits.request, self.is_stuck(request)),
+                (limits.slow, self.is_told(request)),
+            ] {
+                if let (Some(limit), false) = (limit, done) {
+                    by(now + limit.saturating_sub(request.age));
+                }
+            }
+        }
+        next
+    }
+
+    fn is_stuck(&self, request: &Running) -> bool {
+        self.stuck.contains(&(request.thread, request.begun))
+    }
+
+    fn is_told(&self, request: &Running) -> bool {
+        self.slow.get(&request.thread) == Some(&request.begun)
+    }
+
+    fn obey(&mut self, signal: Signal) {
+        match signal {
+            Signal::Terminate if self.context.has_master() => {
+                self.context.tell(&Message::Leaving("SIGTERM".to_owned()));
+                let now = Instant::now();
+                self.leaves.get_or_insert(now + MASTER_S_WORD);
+            }
+            Signal::Terminate => {
+                log::info!("told to end: finishing what is in flight");
+                self.stop(Idle::Close);
+                self.end_by = Some(Instant::now() + self.context.limits.grace);
+            }
+            Signal::Interrupt => process::end_at_once(0),
+            Signal::ReopenLog => logging::reopen(),
+            Signal::Reload | Signal::More | Signal::Fewer | Signal::Child => {}
+        }
+    }
+
+    /// Reads what the master says.
+    fn hear(&mut self) {
+        while !self.was_orphaned {
+            let Some(channel) = &self.context.channel else {
+                return;
+            };
+            match channel.receive() {
+                Received::Message(Message::Drain) => self.stop(Idle::Pass),
+                Received::Message(Message::Finish) => self.stop(Idle::Close),
+                Received::Message(Message::Abort(reason)) => self.abort(&reason),
+                Received::Message(Message::Listen(sockets)) => {
+                    let listeners = sockets.into_iter().map(|socket| {
+                        let tcp = process::is_tcp(&socket);
+                        Listener::new(socket, tcp)
+                    });
+                    if let Some(responder) = self.context.responder.get() {
+                        responder.replace_listeners(listeners.collect());
+                    }
+                }
+                Received::Message(Message::Resume) => self.context.resume(),
+                Received::Message(Message::Trouble(text)) => self.context.set_trouble(text),
+                Received::Message(_) => {}
+                Received::Nothing => return,
+                Received::Closed => {
+                    self.was_orphaned = true;
+                    self.stop(Idle::Close);
+                    self.end_by = Some(Instant::now() + ORPHANED);
+                }
+            }
+        }
+    }
+
+    /// Begins to end; at once where nothing is served yet.
+    fn stop(&self, idle: Idle) {
+        match self.context.responder.get() {
+            Some(responder) => responder.stop(idle),
+            None => process::end_at_once(0),
+        }
+    }
+
+    /// Says where everything is and ends.
+    fn abort(&self, reason: &str) -> ! {
+        // Before the signal, which may interrupt the very call that keeps the lock.
+        let kept = self.kept_lock();
+        let stacks = self.context.stacks(None, true);
+        log::error!("ending at once: {reason}{kept}\n{stacks}");
+        process::end_at_once(1)
+    }
+
+    fn kept_lock(&self) -> &'static str {
+        let python = self.context.python.get();
+        if python.is_none_or(|python| python.lock_is_free(KEPT)) {
+            ""
+        } else {
+            "; a thread is in C code that keeps Python's lock (GIL)"
+        }
+    }
+
+    fn watch_requests(&mut self) {
+        let limits = self.context.limits;
+        // Stacks that nobody takes down any more would only delay the end.
+        if self.was_orphaned || (limits.request.is_none() && limits.slow.is_none()) {
+            return;
+        }
+        for request in self.context.place.running() {
+            if limits.request.is_some_and(|limit| request.age >= limit) {
+                if !self.is_stuck(&request) {
+                    self.give_up(&request);
+                }
+            } else if limits.slow.is_some_and(|limit| request.age >= limit)
+                && !self.is_told(&request)
+            {
+                self.slow.insert(request.thread, request.begun);
+                let stack = self.context.stacks(Some(request.tid), false);
+                log::warn!(
+                    "slow: {} runs for {:.3?} (--slow-log)\n{stack}",
+                    request.request,
+                    request.age
+                );
+            }
+        }
+    }
+
+    /// The request has had its time: the worker ends, with the other requests answered.
+    fn give_up(&mut self, request: &Running) {
+        let is_first = self.stuck.is_empty();
+        self.stuck.push((request.thread, request.begun));
+        let answered = self.answer(request);
+        // Before the signal, which may interrupt the very call that keeps the lock.
+        let kept = self.kept_lock();
+        let stacks = self.context.stacks(Some(request.tid), true);
+        log::error!(
+            "timeout: {} runs for {:.3?}, longer than --request-timeout: {answered}; its worker is replaced and ends when \
+             its other requests are answered{kept}\n{stacks}",
+            request.request,
+            request.age
+        );
+        if is_first {
+            let reason = format!("{} took longer than --request-timeout", request.request);
+            self.context.tell(&Message::Leaving(reason));
+            self.stop(Idle::Pass);
+            self.end_by
+                .get_or_insert(Instant::now() + self.context.limits.grace);
+        }
+    }
+
+    /// Answers in the application's place, which is not to be waited for; says how that went.
+    fn answer(&self, request: &Running) -> &'static str {
+        let text = "The application did not answer in time.";
+        let page = Page::new("504 Gateway Timeout", text);
+        let watched = self.context.watched(request.thread, request.begun);
+        match watched.map(|exchange| exchange.answer_instead(&page)) {
+            Some(Answered::Whole) => "answered with 504",
+            Some(Answered::Cut) => "cut, the web server takes nothing",
+            Some(Answered::TooLate) | None => "its response has begun and is cut",
+        }
+    }
+
+    fn watch_lifetime(&self) {
+        let lifetime = self.context.limits.lifetime;
+        if let (Some(lifetime), Some(ready)) = (lifetime, self.context.ready.get()) {
+            if ready.elapsed() >= lifetime {
+                self.context.retire("--max-lifetime");
+            }
+        }
+    }
+
+    fn leave_when_due(&mut self) {
+        if self.leaves.is_some_and(|at| Instant::now() >= at) {
+            self.leaves = None;
+            self.stop(Idle::Pass);
+        }
+    }
+
+    /// Ends the process where the time for it has come.
+    fn end_when_due(&mut self) {
+        if !self.stuck.is_empty() {
+            let running = self.context.place.running();
+            let others = running.iter().any(|request| !self.is_stuck(request));
+            let waiting = self
+                .context
+                .responder
+                .get()
+                .is_some_and(|responder| responder.has_work());
+            // A thread that came back after all ends the worker in the usual way.
+            if !running.is_empty() && !others && !waiting {
+                process::end_at_once(0);
+            }
+        }
+        if self.end_by.is_some_and(|end| Instant::now() >= end) {
+            if self.was_orphaned || !self.stuck.is_empty() {
+                process::end_at_once(0);
+            }
+            let reason = format!(
+                "requests in flight, or Python itself, did not end within {:?} (--graceful-timeout)",
+                self.context.limits.grace
+            );
+            self.abort(&reason);
+        }
+    }
+}
