@@ -403,11 +403,13 @@ mod tests {
     fn every_cut_gives_the_same_events() {
         let whole = sample();
         let expected = events(&[&whole]);
-        for cut in 0..=whole.len() {
+        // Miri is too slow for each of them.
+        let (every, least) = if cfg!(miri) { (37, 7) } else { (1, 1) };
+        for cut in (0..=whole.len()).step_by(every) {
             let (front, back) = whole.split_at(cut);
             assert_eq!(events(&[front, back]), expected, "cut at {cut}");
         }
-        let bytes: Vec<&[u8]> = whole.chunks(1).collect();
+        let bytes: Vec<&[u8]> = whole.chunks(least).collect();
         assert_eq!(events(&bytes), expected);
     }
 
