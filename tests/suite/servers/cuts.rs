@@ -328,13 +328,15 @@ impl Site {
                 self.compare(self.see_later(page, 1_000), Some(seen), &what);
             }
         }
-        for (page, seen) in ["dies_with_a_promise", "dies_later"]
-            .into_iter()
-            .zip(expected.killed)
-        {
-            if seen.is_some() {
-                self.compare(self.see(page, 1_000), seen, page);
+        let pages = ["dies_with_a_promise", "dies_later"];
+        let killed = pages.into_iter().zip(expected.killed);
+        for (count, (page, expected)) in killed.filter(|(_, seen)| seen.is_some()).enumerate() {
+            let seen = self.see(page, 1_000);
+            if let Some(gateway) = &self.gateway {
+                // Until it has, its other connections are good for the web server to use again.
+                gateway.wait_for_count(" ended: killed by signal ", count + 1);
             }
+            self.compare(seen, expected, page);
         }
     }
 
