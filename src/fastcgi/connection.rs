@@ -369,13 +369,6 @@ impl Connection {
         admit(&mut request.progress)
     }
 
-    /// A piece of the response that was admitted cannot be put.
-    pub(super) fn fail(&mut self, turn: u64) {
-        if let Ok(request) = self.request(turn) {
-            request.progress.fail();
-        }
-    }
-
     /// Puts a piece of the response behind what is to be sent.
     pub(super) fn put(&mut self, portion: &Portion, blocks: &[&[u8]]) {
         if let Phase::Answering(_, request) = &mut self.phase {

@@ -275,14 +275,14 @@ impl FastcgiExchange {
         total: u64,
         last: bool,
         admit: impl FnOnce(&mut ResponseProgress) -> io::Result<Portion>,
-        put: impl FnOnce(&mut Connection, u16, &Portion) -> io::Result<()>,
+        put: impl FnOnce(&mut Connection, u16, &Portion),
     ) -> io::Result<Pushed> {
         let mut writing = self.writing();
         self.note_block(&mut writing, total, last)?;
         let mut connection = self.link.lock();
         let portion = connection.admit(self.turn, admit)?;
         let id = connection.put_head(portion.head.as_ref());
-        put(&mut connection, id, &portion).inspect_err(|_| connection.fail(self.turn))?;
+        put(&mut connection, id, &portion);
         if portion.ends {
             connection.put_end();
         }

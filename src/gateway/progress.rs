@@ -23,7 +23,7 @@ enum ResponseStage {
     /// The head has left, or is on its way.
     Begun(Begun),
     /// So is the last byte.
-    Ended { bodiless: bool },
+    Ended,
     /// Nothing more can be sent, with the head gone or not.
     Failed(Option<Begun>),
 }
@@ -125,12 +125,12 @@ impl ResponseProgress {
             ResponseStage::Failed(None) => return Ok(()),
             ResponseStage::Started(_) if replaces => {}
             ResponseStage::Started(_) => return Err(StartError::Second),
-            ResponseStage::Begun(_) | ResponseStage::Ended { .. } | ResponseStage::Failed(_)
+            ResponseStage::Begun(_) | ResponseStage::Ended | ResponseStage::Failed(_)
                 if replaces =>
             {
                 return Err(StartError::Begun);
             }
-            ResponseStage::Begun(_) | ResponseStage::Ended { .. } | ResponseStage::Failed(_) => {
+            ResponseStage::Begun(_) | ResponseStage::Ended | ResponseStage::Failed(_) => {
                 return Err(StartError::Second);
             }
         }
@@ -153,7 +153,7 @@ impl ResponseProgress {
 
     /// Whether the response came to its end.
     pub fn has_ended(&self) -> bool {
-        matches!(self.state, ResponseStage::Ended { .. })
+        matches!(self.state, ResponseStage::Ended)
     }
 
     /// Whether it is in the middle: a part has left, the end has not.
@@ -234,9 +234,7 @@ impl ResponseProgress {
         }
         let ends = last && lacks == 0;
         self.state = if ends {
-            ResponseStage::Ended {
-                bodiless: begun.bodiless,
-            }
+            ResponseStage::Ended
         } else {
             ResponseStage::Begun(Begun { left, ..begun })
         };
@@ -271,11 +269,8 @@ impl ResponseProgress {
             ResponseStage::Begun(begun) => ResponseStage::Failed(Some(begun)),
             ResponseStage::Failed(begun) => ResponseStage::Failed(begun),
             ResponseStage::NotStarted | ResponseStage::Started(_) => ResponseStage::Failed(None),
-            // The head has left, and nobody knows how much of the rest.
-            ResponseStage::Ended { bodiless } => ResponseStage::Failed(Some(Begun {
-                left: None,
-                bodiless,
-            })),
+            // Its end was on its way, and did not arrive.
+            ResponseStage::Ended => ResponseStage::Failed(None),
         };
     }
 }
@@ -364,18 +359,6 @@ mod tests {
             (0, true, Pushed::Dropped)
         );
         assert!(all.result().is_ok());
-    }
-
-    #[test]
-    fn a_response_that_fails_with_its_last_piece_is_cut() {
-        for (is_head, owed) in [(false, None), (true, Some(0))] {
-            let mut progress = ResponseProgress::new(is_head);
-            progress.start(head(Some(1)), false).unwrap();
-            assert!(progress.admit(1, true).unwrap().ends && !progress.is_cut());
-            progress.fail();
-            assert!(progress.is_cut() && !progress.has_ended());
-            assert_eq!(progress.owed(), owed);
-        }
     }
 
     #[test]

@@ -225,23 +225,20 @@ impl<'a> Driver<'a> {
                 found.pop();
             }
             let role = if is_authorizer { 2 } else { 1 };
-            let begun = &self.account.heard.begun;
-            let of_id_before =
-                |at: usize| begun[..at].iter().filter(|begun| begun.id == id).count();
-            // Of two that look the same, the one before may have ended without the application.
-            let at = (self.next..begun.len()).find(|at| {
-                let begun = &begun[*at];
+            let mut rest = self.account.heard.begun[self.next..].iter();
+            let at = rest.position(|begun| {
                 (begun.id, begun.role, begun.params_ended) == (id, role, true)
                     && pairs(&begun.params).as_ref() == Some(&found)
-                    && of_id_before(*at) >= self.account.ends_of(id)
             });
-            let at = at.expect("a request that nobody sent, or sent before");
-            let before = of_id_before(at) - self.account.ends_of(id);
+            let at = self.next + at.expect("a request that nobody sent, or sent before");
             self.next = at + 1;
+            let of_id = self.account.heard.begun[..at]
+                .iter()
+                .filter(|begun| begun.id == id);
             self.account.served = Some(Served {
                 begun: at,
                 id,
-                before,
+                before: of_id.count() - self.account.ends_of(id),
                 turn,
                 read: 0,
                 expected: Vec::new(),

@@ -45,23 +45,23 @@ impl ResponseWriter for FastcgiExchange {
                 connection.unsent().push_kept(id, block, wanted);
                 bytes -= wanted as u64;
             }
-            Ok(())
         })
     }
 
     fn send_file(&self, span: FileSpan<'_>) -> io::Result<Pushed> {
+        // What can fail comes first: a piece that was admitted is put.
+        let file = span.file.try_clone_to_owned()?;
+        let cut = self.link.lock().cut_of(self.turn, self.is_for_nginx())?;
         let admit = |progress: &mut ResponseProgress| progress.admit_file(span.length);
         self.send_pieces(span.length, true, admit, |connection, id, portion| {
-            let cut = connection.cut_of(self.turn, self.is_for_nginx())?;
             let file = SentFile {
-                file: span.file.try_clone_to_owned()?,
+                file,
                 subject: self.subject(),
                 cut: portion.tells_its_end.then_some(cut),
             };
             connection
                 .unsent()
                 .push_file(id, file, span.offset, portion.bytes);
-            Ok(())
         })
     }
 

@@ -43,8 +43,7 @@ impl ModelApplication<'_, '_> {
                 self.0.account.lost = true;
                 self.0.connection.lose();
             }
-            16 if self.0.script.byte() > 240 => self.0.connection.fail(turn),
-            17..=19 => self.finish(),
+            16..=19 => self.finish(),
             _ => {}
         }
     }
