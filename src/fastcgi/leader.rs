@@ -78,7 +78,7 @@ impl LeaderState {
 }
 
 impl Leadership {
-    /// leadership of so many threads.
+    /// That of so many threads.
     pub(super) fn new(threads: usize) -> Self {
         let millisecond = Duration::from_millis(1);
         let pace = if threads > 1 {

@@ -1,6 +1,6 @@
 //! A responder: listeners and connections in one epoll set, and the application threads that serve them.
 //!
-//! The thread with leadership leads: it waits for events, reads and assembles requests, and calls the application.
+//! One thread leads: it waits for events, reads and assembles requests, and calls the application.
 //! Connections stay level-triggered in the set; the one whose request runs is taken out only when another thread comes
 //! to lead meanwhile, so a short request on a kept connection costs no system call but its own read and write.
 //!
@@ -10,8 +10,8 @@
 //! there, or in the handoff channel. So no request is answered twice, and none is lost on the way:
 //!
 //! - Only one thread waits for events (`leader`). An event says merely that a connection should be looked at: who finds it
-//!   gone from the table leaves it, so what is in the batch of a leader that has lost leadership does no harm, and as the
-//!   set is level-triggered it is reported again to the next one.
+//!   gone from the table leaves it, so a turn that is left of one does no harm. Turns are the responder's: the next leader
+//!   goes on with those that the one before has left.
 //! - A connection is sent to the channel by who has it in hand, when nothing of a request was read. It leaves our epoll
 //!   set after that and before our descriptor is closed: the kernel would keep it there for as long as any process has
 //!   the connection open. Our copy is only closed, never shut down.

@@ -24,9 +24,7 @@ pub(super) fn start_worker(
     fallback: Option<Option<String>>,
 ) -> io::Result<ChildProcess> {
     let (slot, memory) = WorkerSlot::new(master.plan.threads)?;
-    let (ours, theirs) = Channel::pair()?;
-    let (output, their_output) = Output::pipe(master.plan.worker_output)?;
-    master.plan.identity.give_output(&their_output);
+    let (ours, output, theirs, their_output) = lines(master)?;
     expect_fork();
     // SAFETY: the master has a single thread, so that nothing is held by another in the child.
     let forked = unsafe { fork() };
@@ -43,6 +41,14 @@ pub(super) fn start_worker(
     }
 }
 
+/// A channel and a pipe for output: the master's two ends, then those of the process that is made.
+fn lines(master: &Master<'_>) -> io::Result<(Channel, Output, Channel, OwnedFd)> {
+    let (ours, theirs) = Channel::pair()?;
+    let (output, their_output) = Output::pipe(master.plan.worker_output)?;
+    master.plan.identity.give_output(&their_output);
+    Ok((ours, output, theirs, their_output))
+}
+
 /// Has the template of this generation fork the worker of this number.
 pub(super) fn order_fork(
     master: &Master<'_>,
@@ -50,9 +56,7 @@ pub(super) fn order_fork(
     generation: u32,
 ) -> io::Result<ChildProcess> {
     let (slot, memory) = WorkerSlot::new(master.plan.threads)?;
-    let (ours, theirs) = Channel::pair()?;
-    let (output, their_output) = Output::pipe(master.plan.worker_output)?;
-    master.plan.identity.give_output(&their_output);
+    let (ours, output, theirs, their_output) = lines(master)?;
     // The listening sockets as they are now: what the template was born with may be none any more.
     let mut fds = vec![theirs.into_fd()?, their_output, memory];
     let sockets = master.listening.try_clone()?;
@@ -65,9 +69,7 @@ pub(super) fn order_fork(
 
 /// Starts a template.
 pub(super) fn start_template(master: &mut Master<'_>) -> io::Result<ChildProcess> {
-    let (ours, theirs) = Channel::pair()?;
-    let (output, their_output) = Output::pipe(master.plan.worker_output)?;
-    master.plan.identity.give_output(&their_output);
+    let (ours, output, theirs, their_output) = lines(master)?;
     let parent = getpid();
     expect_fork();
     // SAFETY: the master has a single thread, so that nothing is held by another in the child.
