@@ -1,5 +1,5 @@
 //! A gateway between web servers that speak CGI/1.1 (RFC 3875) or FastCGI 1.0 and Python WSGI applications (PEP 3333),
-//! with CPython inside.
+//! which the site's own CPython runs.
 //!
 //! # Layout
 //!

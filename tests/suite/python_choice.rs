@@ -332,3 +332,19 @@ mod signals {
         assert_eq!(gateway.terminate().code, 0);
     }
 }
+
+/// Python is in the workers and nowhere else, so that the program needs none.
+#[test]
+fn the_program_has_no_python_in_it() {
+    let gateway = Gateway::start("hello.py", &[]);
+    gateway.wait_until_ready(1);
+    let files = |pid: u32| fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let master = files(gateway.pid());
+    assert!(master.contains("libc.so"), "{master}");
+    for part in ["libpython", "bin/python", "wsgi_gateway_core"] {
+        assert!(!master.contains(part), "{part}: {master}");
+    }
+    let worker = files(gateway.workers()[0]);
+    assert!(worker.contains("bin/python"), "{worker}");
+    assert!(worker.contains("wsgi_gateway_core"), "{worker}");
+}

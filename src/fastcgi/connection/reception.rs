@@ -143,10 +143,9 @@ impl Reception {
         match event {
             Event::Begin {
                 id,
-                role: role @ Role::Unsupported(number),
+                role: Role::Unsupported(number),
                 keep,
             } => {
-                debug_assert!(matches!(role, Role::Unsupported(_)));
                 log::warn!("refused a FastCGI request for role {number}, which is not served");
                 self.refuse(id, ProtocolStatus::UnknownRole);
                 if keep {

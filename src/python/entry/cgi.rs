@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use super::place::{inherited, load};
+use super::startup::{inherited, load};
 use crate::cgi::{CgiExchange, Stdio, not_started};
 use crate::config::Launch;
 use crate::exit::{CannotLoad, Exit};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::RawFd;
 
-use super::place::{inherited, load};
+use super::startup::{inherited, load};
 use crate::config::Launch;
 use crate::exit::Exit;
 

@@ -2,9 +2,9 @@
 
 mod cgi;
 mod check;
-mod place;
 mod runtime;
 mod service;
+mod startup;
 
 use std::os::fd::RawFd;
 
@@ -56,7 +56,7 @@ fn read(settings: RawFd) -> anyhow::Result<Launch> {
 }
 
 fn run(launch: &Launch) -> anyhow::Result<i32> {
-    place::begin(launch)?;
+    startup::begin(launch)?;
     match &launch.work {
         Work::Cgi(input, output) => cgi::run(launch, *input, *output),
         Work::Check(begun) => check::run(launch, *begun),

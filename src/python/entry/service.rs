@@ -3,8 +3,8 @@
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use super::place::{inherited, load_to_serve};
 use super::runtime::PYTHON;
+use super::startup::{inherited, load_to_serve};
 use crate::config::{Launch, WorkerHandles};
 
 use crate::fastcgi::Handoff;
