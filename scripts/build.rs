@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Where the two sides' common words are: how a worker's settings, its messages to the master and its place on the scoreboard
+/// Where the two sides' common words are: how a worker's settings, its messages to the master and its slot of the scoreboard
 /// look.
 const CONTRACT: [&str; 5] = [
     "src/config",
     "src/process/channel.rs",
-    "src/process/crew.rs",
+    "src/process/service.rs",
     "src/process/scoreboard.rs",
     "src/fastcgi/handoff.rs",
 ];

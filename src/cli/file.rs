@@ -56,7 +56,7 @@ pub(super) fn settings(
         let Some(option) = known.get(key) else {
             return Err(format!(
                 "{place} has the key '{key}', {}",
-                stranger(known, key)
+                unknown_key(known, key)
             ));
         };
         if key == "config" {
@@ -77,7 +77,7 @@ pub(super) fn settings(
     Ok(settings)
 }
 
-fn stranger(known: &Known, key: &str) -> String {
+fn unknown_key(known: &Known, key: &str) -> String {
     match known.nearest(key) {
         Some(nearest) => format!("which is no option: did you mean '{nearest}'?"),
         None => {

@@ -75,8 +75,8 @@ pub struct WorkerHandles {
     pub number: u32,
     /// Its end of the channel to the master.
     pub channel: RawFd,
-    /// The memory of its place on the scoreboard.
-    pub place: RawFd,
+    /// The memory of its slot of the scoreboard.
+    pub slot: RawFd,
     /// Where to listen.
     pub listeners: Vec<RawFd>,
     /// The two ends of the channel between workers.

@@ -1,12 +1,12 @@
 //! What a request shows to be wrong with the set-up, or not as it might be: in a sentence, with the line that changes it. What it cannot
-//! show is in `unseen`.
+//! show is in `hints`.
 
 use super::Gateway;
-use super::asked::Check;
+use super::hints::{authorization_line, mount_of};
+use super::query::Check;
+use super::redact::readable;
 use super::repeated::Repeated;
 use super::server::{Module, Server, is_set_handler};
-use super::shown::readable;
-use super::unseen::{authorization_line, mount_of};
 use crate::gateway::{PathRule, Request, Rule, Variables};
 
 /// One thing to know about the set-up.
@@ -167,7 +167,7 @@ impl Search<'_> {
         }
         let is_cut_late = self.request.path_rule == PathRule::TrailingSlash && !is_mounted;
         if self.server == Server::Lighttpd && !self.gateway.by_program && is_cut_late {
-            // At other URLs the variables could be right: `unseen`.
+            // At other URLs the variables could be right: `hints`.
             if script_name == b"/" {
                 self.wrong(
                     "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\": the application would be \

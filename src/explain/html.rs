@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use super::redact::readable;
 use super::report::{Report, Value, Variable};
-use super::shown::readable;
 use crate::gateway::Mount;
 
 const STYLE: &str = "\
@@ -75,14 +75,14 @@ fn write_to(report: &Report<'_>, out: &mut String) -> fmt::Result {
         out.write_str("<li>Nothing is wrong.</li>\n")?;
     }
     out.write_str("</ul>\n")?;
-    if !report.unseen.is_empty() {
+    if !report.hints.is_empty() {
         out.write_str("<h2>What this request cannot show</h2>\n<ul>\n")?;
-        for unseen in &report.unseen {
-            write!(out, "<li>{}", Escaped(&unseen.text))?;
-            if let Some(look) = unseen.look {
+        for hint in &report.hints {
+            write!(out, "<li>{}", Escaped(&hint.text))?;
+            if let Some(look) = hint.look {
                 write!(out, " <a href=\"{look}\">Try it.</a>")?;
             }
-            writeln!(out, "<code>{}</code></li>", Escaped(&unseen.change))?;
+            writeln!(out, "<code>{}</code></li>", Escaped(&hint.change))?;
         }
         out.write_str("</ul>\n")?;
     }

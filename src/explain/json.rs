@@ -30,11 +30,11 @@ pub(super) fn write(report: &Report<'_>) -> String {
             ("change", maybe(finding.change.as_deref())),
         ])
     });
-    let unseen = report.unseen.iter().map(|unseen| {
+    let hints = report.hints.iter().map(|hint| {
         object(&[
-            ("text", string(&unseen.text)),
-            ("look", maybe(unseen.look)),
-            ("change", string(&unseen.change)),
+            ("text", string(&hint.text)),
+            ("look", maybe(hint.look)),
+            ("change", string(&hint.change)),
         ])
     });
     let said = |stripped| report.mount.filter(|mount| mount.is_stripped() == stripped);
@@ -59,7 +59,7 @@ pub(super) fn write(report: &Report<'_>) -> String {
         ("why", string(why)),
         ("url", native(&report.url)),
         ("findings", array(findings)),
-        ("unseen", array(unseen)),
+        ("unseen", array(hints)),
         ("variables", array(variables)),
         ("left_out", report.left_out.to_string()),
         ("added", array(added)),

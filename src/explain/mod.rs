@@ -1,22 +1,23 @@
 //! `explain`: answers a request itself, in the application's place, with what the web server sent, what became of it, and
 //! what is wrong with the set-up. Needs no Python, so that it works when that is what is wrong.
 //!
-//! `report` finds out, `server`, `findings`, `unseen` and `shown` each know a part of that; `html`, `json` and `text` only write it
-//! down, as `asked`. Cookies and other secrets are hidden, and of a process's environment only what a web server puts there is shown.
+//! `report` finds out, `server`, `findings`, `hints` and `redact` each know a part of that; `html`, `json` and `text` only
+//! write it down, as `query` says. Cookies and other secrets are hidden, and of a process's environment only what a web
+//! server puts there is shown.
 
-mod asked;
 mod findings;
+mod hints;
 mod html;
 mod json;
+mod query;
+mod redact;
 mod repeated;
 mod report;
 mod server;
-mod shown;
 mod text;
-mod unseen;
 
 use crate::gateway::{Exchange, Head, Mount};
-use asked::{Check, Format};
+use query::{Check, Format};
 use report::Report;
 
 /// What is known of the gateway itself.

@@ -2,10 +2,10 @@
 
 use super::Gateway;
 use super::findings::{self, Finding};
+use super::hints::{self, Hint};
+use super::redact::{has_credentials, hidden, is_of_a_web_server, is_secret};
 use super::repeated::{Again, Repeated};
 use super::server::Server;
-use super::shown::{has_credentials, hidden, is_of_a_web_server, is_secret};
-use super::unseen::{self, Unseen};
 use crate::gateway::{Circumstances, Meta, Mount, PathRule, Request, Rule, Variables};
 
 /// The explanation of one request.
@@ -24,7 +24,7 @@ pub(super) struct Report<'a> {
     /// Variables that the application sees although they were not sent.
     pub(super) added: Vec<(&'static str, Vec<u8>)>,
     pub(super) findings: Vec<Finding>,
-    pub(super) unseen: Vec<Unseen>,
+    pub(super) hints: Vec<Hint>,
 }
 
 /// One variable as sent.
@@ -76,7 +76,7 @@ impl<'a> Report<'a> {
             variables: shown,
             added: added(variables, &request),
             findings: findings::of(variables, server, &request, gateway),
-            unseen: unseen::of(variables, server, &request, gateway),
+            hints: hints::of(variables, server, &request, gateway),
             request,
         }
     }
@@ -171,7 +171,7 @@ fn note(
                 Some(_) if is_secret(name) => Some("the application sees another value".to_owned()),
                 Some(seen) => Some(format!(
                     "the application sees '{}'",
-                    super::shown::readable(&seen)
+                    super::redact::readable(&seen)
                 )),
                 None => Some("not passed on".to_owned()),
             }

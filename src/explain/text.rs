@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::redact::readable;
 use super::report::{Report, Value};
-use super::shown::readable;
 
 pub(super) fn write(report: &Report<'_>) -> String {
     let mut out = String::new();
@@ -41,12 +41,12 @@ fn write_to(report: &Report<'_>, out: &mut String) -> std::fmt::Result {
     if report.findings.is_empty() {
         writeln!(out, "none")?;
     }
-    if !report.unseen.is_empty() {
+    if !report.hints.is_empty() {
         writeln!(out, "\nWHAT THIS REQUEST CANNOT SHOW")?;
     }
-    for unseen in &report.unseen {
-        writeln!(out, "- {}", unseen.text)?;
-        writeln!(out, "    {}", unseen.change)?;
+    for hint in &report.hints {
+        writeln!(out, "- {}", hint.text)?;
+        writeln!(out, "    {}", hint.change)?;
     }
     writeln!(out, "\nWHAT THE WEB SERVER SENT, IN ORDER")?;
     for variable in &report.variables {

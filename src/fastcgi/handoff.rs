@@ -37,7 +37,7 @@ impl Drop for Handoff {
 /// What travels.
 #[derive(Debug)]
 pub(super) struct PassedConnection {
-    /// The connection; `None` in a mere nudge.
+    /// The connection; `None` where it is only to wake the receiver.
     pub(super) socket: Option<OwnedFd>,
     pub(super) note: Note,
 }
@@ -106,7 +106,7 @@ impl Handoff {
 
     /// Has a worker that waits look at the listeners. A connection wakes only one of the workers that wait (see
     /// EPOLLEXCLUSIVE in epoll_ctl(2)); when that one dies before it came to take it, the others have to be told.
-    pub fn nudge(&self) {
+    pub fn wake_to_look(&self) {
         self.wake(true);
     }
 

@@ -22,11 +22,11 @@
 //! - No other process has a copy. One that is killed takes its kept connections with it: the kernel closes them, and the
 //!   web server learns at once that what it has sent there is not answered.
 //! - A new connection or message wakes one of the processes that wait (EPOLLEXCLUSIVE). When that one then cannot take
-//!   it, `Doors::rouse` wakes another.
+//!   it, `Acceptor::wake_other` wakes another.
 //!
 //! Who of those that have something to tell is next, says `queue`.
 
-mod doors;
+mod acceptor;
 mod patience;
 mod peer;
 mod poller;
@@ -49,7 +49,7 @@ use super::exchange::FastcgiExchange;
 use super::leader::Leadership;
 use super::listener::Listener;
 use super::{AllowList, Handoff, Limits, ResponderState, standard};
-use doors::Doors;
+use acceptor::Acceptor;
 use patience::Patience;
 use peer::Peer;
 use poller::Poller;
@@ -136,10 +136,10 @@ impl Responder {
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         standard::fill();
         let poller = Poller::new(ResponderState::new(limits, open_files), handoff)?;
-        let mut doors = Doors::new(Arc::clone(&poller), allow, listeners);
-        doors.open()?;
+        let mut acceptor = Acceptor::new(Arc::clone(&poller), allow, listeners);
+        acceptor.open()?;
         Ok(Self {
-            table: Mutex::new(Table::new(Arc::clone(&poller), doors)),
+            table: Mutex::new(Table::new(Arc::clone(&poller), acceptor)),
             poller,
             threads,
             parallel,
@@ -230,8 +230,8 @@ impl Responder {
     /// requests go on. May be called from any thread.
     pub fn hold(&self, held: bool) {
         let mut table = self.table();
-        table.doors.held = held;
-        table.doors.arrange();
+        table.acceptor.held = held;
+        table.acceptor.arrange();
     }
 
     /// Takes new connections from these listeners from now on, after those that wait at the old ones, which are then
@@ -242,9 +242,9 @@ impl Responder {
             return;
         }
         table.accept_all();
-        table.doors.shut();
-        table.doors.listeners = listeners;
-        table.doors.arrange();
+        table.acceptor.shut();
+        table.acceptor.listeners = listeners;
+        table.acceptor.arrange();
         drop(table);
         // A pause may have begun, whose end the leader does not know of.
         self.poller.notify();

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use super::head::decimal;
 use super::mount::Mount;
+use super::path_variables::PathVariables;
 use super::paths::{PathRule, Paths};
-use super::sent::Sent;
 use super::url::query_of;
 use super::variables::Variables;
 
@@ -174,7 +174,7 @@ impl<'a> Request<'a> {
             || get(Meta::RequestScheme).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
         let content_length = Self::content_length(get(Meta::ContentLength));
         let paths = Paths::of(
-            &Sent {
+            &PathVariables {
                 script_name: get(Meta::ScriptName).unwrap_or_default(),
                 path_info: get(Meta::PathInfo),
                 request_uri: get(Meta::RequestUri),

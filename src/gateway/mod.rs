@@ -11,9 +11,9 @@ mod interrupts;
 mod meta;
 mod mount;
 mod page;
+mod path_variables;
 mod paths;
 mod progress;
-mod sent;
 mod url;
 mod variables;
 

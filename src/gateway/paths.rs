@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use super::mount::{Mount, rest_below};
-use super::sent::Sent;
+use super::path_variables::PathVariables;
 use super::url::{decoded, is_normal, normal, path_of, spells};
 
 /// What made SCRIPT_NAME and PATH_INFO what they are. The letters are those of the tests' tables.
@@ -59,7 +59,7 @@ pub(super) struct Paths<'a> {
 }
 
 impl<'a> Paths<'a> {
-    pub(super) fn of(sent: &Sent<'a>, mount: Option<&'a Mount>) -> Self {
+    pub(super) fn of(sent: &PathVariables<'a>, mount: Option<&'a Mount>) -> Self {
         let spelled = sent.request_uri.and_then(path_of);
         let as_sent = Self {
             script_name: sent.script_name.into(),
@@ -101,7 +101,7 @@ impl<'a> Paths<'a> {
 
     /// Rule A, for whichever of the two has the end of the path. Without the URL there is no telling `%2F` from a
     /// `%252F` that was decoded.
-    fn with_slashes(self, sent: &Sent<'_>, spelled: Option<&[u8]>) -> Self {
+    fn with_slashes(self, sent: &PathVariables<'_>, spelled: Option<&[u8]>) -> Self {
         let in_path_info = !self.path_info.is_empty();
         let path = if in_path_info {
             &self.path_info
@@ -125,7 +125,7 @@ impl<'a> Paths<'a> {
     }
 
     /// Rule A, where more than slashes is encoded: once by Apache, up to twice by nginx.
-    fn with_escapes_undone(self, sent: &Sent<'_>, spelled: Option<&[u8]>) -> Self {
+    fn with_escapes_undone(self, sent: &PathVariables<'_>, spelled: Option<&[u8]>) -> Self {
         let is_suspect = sent.is_apache() || sent.is_configured_by_hand();
         let (true, true, Some(spelled)) = (is_suspect, self.path_info.contains(&b'%'), spelled)
         else {
@@ -147,7 +147,7 @@ impl<'a> Paths<'a> {
     }
 
     /// Rules C and G: a FastCGI web server that knows no scripts has no PATH_INFO to send, or the same in both.
-    fn split(self, sent: &Sent<'a>, spelled: Option<&[u8]>) -> Self {
+    fn split(self, sent: &PathVariables<'a>, spelled: Option<&[u8]>) -> Self {
         if self.script_name.is_empty() {
             return self;
         }
@@ -183,7 +183,7 @@ impl<'a> Paths<'a> {
     }
 
     /// Rule C for Apache: what is below the mount ends SCRIPT_FILENAME.
-    fn split_by_the_backend(self, sent: &Sent<'a>) -> Self {
+    fn split_by_the_backend(self, sent: &PathVariables<'a>) -> Self {
         if self.is_split_below(sent) {
             let joined = self.joined().into_owned();
             let below = decoded(sent.below_the_backend()).len();
@@ -216,7 +216,7 @@ impl<'a> Paths<'a> {
 
     /// Rule C for `ProxyPass /app fcgi://host/srv/app.fcgi` and `ProxyPassMatch ^/(.*\.py(/.*)?)$ fcgi://host/srv/www/$1`: below
     /// the back end lies a script, and the application's path behind it.
-    fn split_behind_the_script(self, sent: &Sent<'_>, below: &[u8]) -> Self {
+    fn split_behind_the_script(self, sent: &PathVariables<'_>, below: &[u8]) -> Self {
         let front = end_of_script(below)
             .filter(|_| sent.script_filename.starts_with(b"proxy:"))
             .and_then(|end| self.script_name.strip_suffix(&below[end..]))
@@ -231,7 +231,7 @@ impl<'a> Paths<'a> {
     }
 
     /// Rules B, D, E and F: compares with what was asked for.
-    fn compared(self, sent: &Sent<'a>, spelled: Option<&'a [u8]>) -> Self {
+    fn compared(self, sent: &PathVariables<'a>, spelled: Option<&'a [u8]>) -> Self {
         let Some(spelled) = spelled else {
             return self.with_slash_moved().with_slash_in_front();
         };
@@ -307,7 +307,7 @@ impl<'a> Paths<'a> {
     /// Rule G: what is below SCRIPT_NAME, where that is the mount and PATH_INFO is not what is below it.
     fn below_a_named_mount(
         &self,
-        sent: &Sent<'_>,
+        sent: &PathVariables<'_>,
         spelled: &[u8],
         clean: &[u8],
     ) -> Option<Vec<u8>> {
@@ -329,7 +329,7 @@ impl<'a> Paths<'a> {
 
     /// Whether Apache has split the path below where `RewriteRule ... [P]` in a `.htaccess` put the application: it looks
     /// for a file, and the first segment that is none ends SCRIPT_NAME. What is below the mount is in SCRIPT_FILENAME.
-    fn is_split_below(&self, sent: &Sent<'_>) -> bool {
+    fn is_split_below(&self, sent: &PathVariables<'_>) -> bool {
         let below = decoded(sent.below_the_backend());
         sent.script_filename.starts_with(b"proxy:")
             && !self.path_info.is_empty()
@@ -379,7 +379,7 @@ impl<'a> Paths<'a> {
 
     /// What `--mount` makes of it: the path that was asked for, as the web server cleaned it, counts, and not where the web
     /// server split it or what it made of it. Only where a rewrite leads into the mount, what it led to.
-    fn under(self, sent: &Sent<'_>, mount: &'a Mount, spelled: Option<&[u8]>) -> Self {
+    fn under(self, sent: &PathVariables<'_>, mount: &'a Mount, spelled: Option<&[u8]>) -> Self {
         let is_lighttpd = sent.is_lighttpd();
         let sent = self.joined();
         let asked = spelled
@@ -419,7 +419,12 @@ impl<'a> Paths<'a> {
 
     /// What `--script-name` makes of it: PATH_INFO is what the web server has left below its own mount, but for the prefix where the
     /// proxy has left that in the URL.
-    fn below_a_proxy(self, sent: &Sent<'a>, prefix: &'a Mount, spelled: Option<&'a [u8]>) -> Self {
+    fn below_a_proxy(
+        self,
+        sent: &PathVariables<'a>,
+        prefix: &'a Mount,
+        spelled: Option<&'a [u8]>,
+    ) -> Self {
         let named = self.script_name.strip_suffix(b"/");
         let is_named = *named.unwrap_or(&self.script_name) == *prefix.prefix();
         let path = if is_named && !prefix.prefix().is_empty() {
@@ -451,7 +456,7 @@ impl<'a> Paths<'a> {
 
     /// Whether SCRIPT_NAME is the name of a prefix that a proxy in front has taken out of the URL, and not where a rewrite led to:
     /// for that SCRIPT_FILENAME ends so, or the name is a script's.
-    fn is_stripped_prefix(&self, sent: &Sent<'_>, asked: &[u8], clean: &[u8]) -> bool {
+    fn is_stripped_prefix(&self, sent: &PathVariables<'_>, asked: &[u8], clean: &[u8]) -> bool {
         // Apache and lighttpd work SCRIPT_NAME out of the file, and so does who runs a program.
         let works_it_out = sent.is_apache() || sent.is_lighttpd() || sent.by_program;
         (sent.is_configured_by_hand() || !works_it_out)

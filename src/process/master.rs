@@ -4,12 +4,12 @@
 //! What it does is decided in `state`, which has no descriptor, no clock and no log. Here is the loop that has these: it
 //! tells the state what happens (`MasterEvent`) and carries out what the state wants (`Action`).
 
-mod births;
 mod children;
 mod files;
 mod plan;
 mod reaction;
 mod rules;
+mod spawn;
 mod state;
 mod systemd;
 
@@ -27,10 +27,10 @@ use nix::unistd::Pid;
 
 use super::channel::Message;
 use super::child::Child;
-use super::crew::Crew;
 use super::forks::close_in_children;
 use super::listening::Listening;
 use super::output::Output;
+use super::service::Service;
 use super::signals::{Catch, Signals};
 use children::{AT_ONCE, ChildProcess, tell};
 pub use plan::{Ending, Plan};
@@ -44,12 +44,12 @@ use systemd::Systemd;
 const GONE: Duration = Duration::from_secs(2);
 
 /// The most outputs of dead workers that are read on for children of theirs: each takes a descriptor.
-const STRAYS: usize = 64;
+const MAX_ORPHAN_OUTPUTS: usize = 64;
 
 /// The master.
 pub struct Master<'a> {
     plan: Plan,
-    crew: &'a dyn Crew,
+    service: &'a dyn Service,
     state: MasterState,
     /// None in a child: who has its other end can end the master by it.
     signals: Option<Signals>,
@@ -58,7 +58,7 @@ pub struct Master<'a> {
     passed_on: OwnedFd,
     children: BTreeMap<ChildId, ChildProcess>,
     /// Outputs of workers that have died, still open in children of theirs.
-    strays: Vec<(ChildId, Output)>,
+    orphan_outputs: Vec<(ChildId, Output)>,
     files: WatchedFiles,
     systemd: Systemd,
     /// How it has ended, when it has.
@@ -68,14 +68,14 @@ pub struct Master<'a> {
 }
 
 impl<'a> Master<'a> {
-    /// A master of this crew on these sockets. `passed_on` is readable when connections that workers have passed on wait
-    /// for another.
+    /// A master of this service on these sockets. `passed_on` is readable when connections that workers have passed on
+    /// wait for another.
     ///
     /// # Errors
     /// When the kernel has no memory or descriptors left.
     pub fn new(
         plan: Plan,
-        crew: &'a dyn Crew,
+        service: &'a dyn Service,
         listening: Listening,
         passed_on: OwnedFd,
         reopen_log: &'a dyn Fn(),
@@ -86,13 +86,13 @@ impl<'a> Master<'a> {
         let at_once = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2));
         let have_files = listening.has_files();
         Ok(Self {
-            crew,
+            service,
             state: MasterState::new(&plan, at_once, have_files, Instant::now()),
             signals: Some(Signals::catch(Catch::All)?),
             listening,
             passed_on,
             children: BTreeMap::new(),
-            strays: Vec::new(),
+            orphan_outputs: Vec::new(),
             files: WatchedFiles::default(),
             systemd: Systemd::new(),
             ended: None,
@@ -117,7 +117,7 @@ impl<'a> Master<'a> {
         };
         self.read_all();
         // Children of workers still have these.
-        for (id, output) in &mut self.strays {
+        for (id, output) in &mut self.orphan_outputs {
             output.read_last(|line| tell(*id, line));
         }
         ending
@@ -154,7 +154,7 @@ impl<'a> Master<'a> {
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
         fds.extend(self.signals.as_ref().map(|signals| signals.as_fd()));
         fds.extend(self.children.values().flat_map(ChildProcess::descriptors));
-        fds.extend(self.strays.iter().map(|(_, output)| output.as_fd()));
+        fds.extend(self.orphan_outputs.iter().map(|(_, output)| output.as_fd()));
         if self.state.watches_listeners(Instant::now()) {
             let sockets = self.listening.sockets();
             fds.extend(sockets.iter().map(|bound| bound.socket.as_fd()));
@@ -212,21 +212,22 @@ impl<'a> Master<'a> {
                 child.read_output(id);
             }
         }
-        for (id, output) in &mut self.strays {
+        for (id, output) in &mut self.orphan_outputs {
             output.read(|line| tell(*id, line));
         }
-        self.strays.retain(|(_, output)| !output.is_closed);
-        let many = self.strays.len().saturating_sub(STRAYS);
-        for (id, _) in self.strays.drain(..many) {
+        self.orphan_outputs.retain(|(_, output)| !output.is_closed);
+        let many = self.orphan_outputs.len().saturating_sub(MAX_ORPHAN_OUTPUTS);
+        for (id, _) in self.orphan_outputs.drain(..many) {
             if let ChildId::Worker(number) = id {
                 log::warn!(
-                    "worker {number} has left processes behind whose output is read no more: {STRAYS} others have, too"
+                    "worker {number} has left processes behind whose output is read no more: {MAX_ORPHAN_OUTPUTS} \
+                     others have, too"
                 );
             }
         }
     }
 
-    /// Buries the dead.
+    /// Takes note of children that have ended or were stopped.
     fn reap(&mut self) {
         loop {
             let changes = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WCONTINUED;
@@ -244,14 +245,14 @@ impl<'a> Master<'a> {
                     return;
                 }
             };
-            // Its last words, and what it has said of its birth: until it was waited for its number is its own.
+            // Its last words, and what it has said of its start: until it was waited for its number is its own.
             self.read_all();
             let (Ok((pid, _)) | Err((pid, _))) = ended;
             let _ = waitid(Id::Pid(pid), changes);
             let is = |child: &ChildProcess| child.process.as_ref().map(Child::pid) == Some(pid);
             let found = self.children.iter().find(|(_, child)| is(child));
             match (found.map(|(id, _)| *id), ended) {
-                (Some(id), Ok((_, died))) => self.bury(id, died),
+                (Some(id), Ok((_, died))) => self.note_exit(id, died),
                 (Some(id), Err((_, is_stopped))) => {
                     self.note(MasterEvent::Stopped(id, is_stopped));
                 }
@@ -261,7 +262,7 @@ impl<'a> Master<'a> {
         }
     }
 
-    fn bury(&mut self, id: ChildId, died: Died) {
+    fn note_exit(&mut self, id: ChildId, died: Died) {
         /// More than the channel holds is a child's of the worker.
         const TURNS: usize = 16;
         for _ in 0..TURNS * AT_ONCE {
@@ -278,7 +279,7 @@ impl<'a> Master<'a> {
         let output = child.read_last_output(id);
         self.note(MasterEvent::Exited(id, died, figures));
         if let (ChildId::Worker(_), Some(output)) = (id, output) {
-            self.strays.push((id, output));
+            self.orphan_outputs.push((id, output));
         }
     }
 
@@ -291,15 +292,15 @@ impl<'a> Master<'a> {
                 trouble,
             } => {
                 let fallback = is_fallback.then_some(trouble);
-                let started = births::start_worker(self, number, fallback);
+                let started = spawn::start_worker(self, number, fallback);
                 return self.add(ChildId::Worker(number), started);
             }
-            Action::OrderFork { number, generation } => {
-                let ordered = births::order_fork(self, number, generation);
-                return self.add(ChildId::Worker(number), ordered);
+            Action::RequestFork { number, generation } => {
+                let requested = spawn::request_fork(self, number, generation);
+                return self.add(ChildId::Worker(number), requested);
             }
             Action::StartTemplate(generation) => {
-                let started = births::start_template(self);
+                let started = spawn::start_template(self);
                 return self.add(ChildId::Template(generation), started);
             }
             Action::Adopt(number, pid) => return self.adopt(number, pid),
@@ -338,8 +339,8 @@ impl<'a> Master<'a> {
             Action::WatchFiles(paths) => self.files.add(paths),
             Action::LookAtFiles => return self.files.changed().map(MasterEvent::FileChanged),
             Action::ReopenLog => (self.reopen_log)(),
-            Action::BeforeReload => self.crew.before_reload(),
-            Action::WorkerDied => self.crew.worker_died(),
+            Action::BeforeReload => self.service.before_reload(),
+            Action::WorkerDied => self.service.worker_died(),
             Action::End(ending) => self.ended = Some(ending),
         }
         None

@@ -2,12 +2,11 @@
 //!
 //! One master, which runs no application and has one thread; workers, which serve; and with `--preload` a template, which
 //! has imported the application and of which the workers are copies; and where no worker can be made, a fallback that
-//! answers in their place. What each of them does is the [`Crew`]'s.
+//! answers in their place. What each of them does is the [`Service`]'s.
 
 mod address;
 mod channel;
 mod child;
-mod crew;
 mod exec;
 mod folder;
 mod forks;
@@ -22,13 +21,13 @@ mod pid_file;
 mod pool;
 mod port;
 mod scoreboard;
+mod service;
 mod signals;
 mod threads;
 mod title;
 
 pub use address::Address;
 pub use channel::{Channel, Message, Received};
-pub use crew::{Crew, Order, Orders, Post, Side};
 pub use exec::{
     become_program, in_child, leave_open, may_execute, pipe, seal, take_inherited, unseal,
 };
@@ -43,6 +42,7 @@ pub use master::{Ending, Master, Plan};
 pub use output::LineForm;
 pub use pid_file::PidFile;
 pub use scoreboard::{Running, ThreadSlot, WorkerSlot};
+pub use service::{ForkRequest, ForkRequests, Forked, Service, WorkerArgs};
 pub use signals::{
     Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, end_of_interrupts, insist,
     insist_on, let_pass,

@@ -153,7 +153,7 @@ impl Backoff {
 
     /// A worker has died that had answered something: it was not in vain to make it, and so may the next be at once. No
     /// more than one for each of these is made before its time.
-    pub(super) fn pardon(&mut self) -> Duration {
+    pub(super) fn allow_next(&mut self) -> Duration {
         self.until = None;
         Duration::ZERO
     }
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(delays[..5], [0, 100, 200, 400, 800]);
         assert_eq!(delays[9], 10_000);
         assert!(backoff.until(now).is_some());
-        assert_eq!(backoff.pardon(), Duration::ZERO);
+        assert_eq!(backoff.allow_next(), Duration::ZERO);
         assert!(backoff.until(now).is_none());
         assert_eq!(backoff.died(now, Duration::ZERO).as_millis(), 10_000);
         assert_eq!(backoff.died(now, Duration::from_secs(60)), Duration::ZERO);

@@ -165,7 +165,7 @@ impl WorkerSlot {
     }
 
     /// The slot of one of the worker's threads, from 0.
-    pub fn seat(&self, thread: usize) -> ThreadSlot {
+    pub fn thread_slot(&self, thread: usize) -> ThreadSlot {
         assert!(
             thread < self.memory.threads,
             "the board has no thread {thread}"
@@ -303,9 +303,9 @@ mod tests {
         let (slot, memory) = WorkerSlot::new(2).unwrap();
         assert!(slot.idle().is_some() && !slot.is_full());
         let worker = WorkerSlot::map(&memory, 2).unwrap();
-        let seats = [worker.seat(0), worker.seat(1)];
-        seats[0].take();
-        seats[1].begin(b"GET", [b"/a\n", b""]);
+        let threads = [worker.thread_slot(0), worker.thread_slot(1)];
+        threads[0].take();
+        threads[1].begin(b"GET", [b"/a\n", b""]);
         let running = slot.running();
         assert_eq!(running.len(), 1);
         assert_eq!(
@@ -313,11 +313,11 @@ mod tests {
             (1, "GET /a\\n")
         );
         assert!(slot.idle().is_none());
-        seats[0].begin(b"POST", [&[b'x'; 600], b""]);
+        threads[0].begin(b"POST", [&[b'x'; 600], b""]);
         assert!(slot.is_full());
         assert!(slot.running()[0].request.ends_with("xxx..."));
-        assert_eq!(seats[0].end(), 2);
-        seats[1].end();
+        assert_eq!(threads[0].end(), 2);
+        threads[1].end();
         assert!(slot.running().is_empty() && slot.idle().is_some());
     }
 

@@ -9,7 +9,9 @@ use super::folder::WorkingFolder;
 use crate::config::{Config, Work, WorkerHandles};
 use crate::fastcgi::Handoff;
 use crate::logging;
-use crate::process::{self, Bound, Channel, Crew, Identity, Message, Orders, PidFile, Post};
+use crate::process::{
+    self, Bound, Channel, ForkRequests, Identity, Message, PidFile, Service, WorkerArgs,
+};
 use crate::worker::{FastcgiService, Worker, report};
 
 /// Starts the processes of the FastCGI door.
@@ -153,8 +155,8 @@ pub(super) fn to_stderr() -> Vec<ToTell> {
     vec![(2, before.into(), Some(behind.into()))]
 }
 
-impl Crew for Launcher<'_> {
-    fn speak_through(&self, channel: &Channel) {
+impl Service for Launcher<'_> {
+    fn log_through(&self, channel: &Channel) {
         logging::go_through(channel);
     }
 
@@ -171,38 +173,39 @@ impl Crew for Launcher<'_> {
 
     fn worker_died(&self) {
         if let Some(handoff) = self.service.handoff() {
-            handoff.nudge();
+            handoff.wake_to_look();
         }
     }
 
-    fn work(&self, post: Post) -> i32 {
+    fn run_worker(&self, args: WorkerArgs) -> i32 {
         if self.service.settings().explain {
-            let channel = post.channel.try_clone().ok();
-            let worked = Worker::new(&self.service, post).and_then(Worker::explain);
+            let channel = args.channel.try_clone().ok();
+            let worked = Worker::new(&self.service, args).and_then(Worker::explain);
             return report(&self.service, worked, channel.as_ref(), None);
         }
-        self.work_for_master(&post.channel, |channel, handoff| {
-            let numbers = post
+        self.work_for_master(&args.channel, |channel, handoff| {
+            let numbers = args
                 .listeners
                 .iter()
                 .map(|bound| process::leave_open(&bound.socket));
             Ok(Work::Worker(WorkerHandles {
-                number: post.number,
+                number: args.number,
                 channel,
-                place: process::leave_open(&post.place)?,
+                slot: process::leave_open(&args.slot)?,
                 listeners: numbers.collect::<Result<_, _>>()?,
                 handoff,
             }))
         })
     }
 
-    fn stand_in(&self, post: Post, trouble: Option<String>) -> i32 {
-        let worked = Worker::new(&self.service, post).and_then(|worker| worker.stand_in(trouble));
+    fn run_fallback(&self, args: WorkerArgs, trouble: Option<String>) -> i32 {
+        let worked =
+            Worker::new(&self.service, args).and_then(|worker| worker.serve_fallback(trouble));
         report(&self.service, worked, None, None)
     }
 
-    fn prepare(&self, orders: Orders) -> i32 {
-        self.work_for_master(&orders.channel, |channel, handoff| {
+    fn run_template(&self, requests: ForkRequests) -> i32 {
+        self.work_for_master(&requests.channel, |channel, handoff| {
             Ok(Work::Template { channel, handoff })
         })
     }

@@ -1,5 +1,5 @@
-//! What the threads of a worker have in common: its place and its way to the master, the limits of time, and what it is told
-//! and tells.
+//! What the threads of a worker have in common: its slot, its channel to the master, the limits of time, and what it is
+//! told and tells.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::process::{self, Channel, Message, StackPipe, StackSignals, WorkerSlot
 
 /// What the threads of a worker have in common.
 pub(super) struct WorkerContext {
-    pub(super) place: WorkerSlot,
+    pub(super) slot: WorkerSlot,
     pub(super) channel: Option<Channel>,
     pub(super) limits: TimeLimits,
     /// The request of each thread and when it began, to be answered when it has had its time; none where there is no such
@@ -30,7 +30,7 @@ pub(super) struct WorkerContext {
     pub(super) has_stacks: AtomicBool,
     pub(super) retiring: AtomicBool,
     /// Whether a replacement was tried and cannot be made.
-    has_no_heir: AtomicBool,
+    has_no_replacement: AtomicBool,
     /// Whether there is a text in `trouble`.
     pub(super) is_in_trouble: AtomicBool,
     pub(super) trouble: Mutex<String>,
@@ -59,17 +59,17 @@ pub(super) fn random() -> u64 {
 
 impl WorkerContext {
     pub(super) fn new(
-        place: WorkerSlot,
+        slot: WorkerSlot,
         channel: Option<Channel>,
         service: &FastcgiService,
     ) -> anyhow::Result<Self> {
         let (times, recycling) = (&service.settings().times, &service.settings().recycling);
         let watched = times.request.map_or(0, |_| service.threads());
-        // Workers that were born together shall not all be replaced together.
+        // Workers that were started together shall not all be replaced together.
         let shorten =
             |lifetime: Duration| lifetime.mul_f64(1.0 - 0.1 * (random() % 1000) as f64 / 1000.0);
         Ok(Self {
-            place,
+            slot,
             channel,
             limits: TimeLimits {
                 request: times.request,
@@ -83,7 +83,7 @@ impl WorkerContext {
             python: OnceLock::new(),
             has_stacks: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
-            has_no_heir: AtomicBool::new(false),
+            has_no_replacement: AtomicBool::new(false),
             is_in_trouble: AtomicBool::new(false),
             trouble: Mutex::default(),
             ready: OnceLock::new(),
@@ -207,7 +207,7 @@ impl WorkerContext {
     /// The worker takes nothing new until it is replaced.
     pub(super) fn hold(&self) {
         if let (Some(_), Some(responder)) = (&self.channel, self.responder.get()) {
-            if !self.has_no_heir.load(Ordering::Acquire) {
+            if !self.has_no_replacement.load(Ordering::Acquire) {
                 responder.hold(true);
             }
         }
@@ -215,7 +215,7 @@ impl WorkerContext {
 
     /// There is nobody to replace the worker, so that it takes requests whatever it has reached.
     pub(super) fn resume(&self) {
-        self.has_no_heir.store(true, Ordering::Release);
+        self.has_no_replacement.store(true, Ordering::Release);
         if let Some(responder) = self.responder.get() {
             responder.hold(false);
         }

@@ -18,7 +18,7 @@ const ORPHANED: Duration = Duration::from_millis(400);
 
 /// How long a worker that was told to end by somebody else than its master goes on serving until it does: who sends
 /// SIGTERM to all processes of a service means the end of all, and then the master says so. What waits to be let in is
-/// nobody's any more where a worker has shut its doors before that word comes.
+/// nobody's any more where a worker accepts nothing more before that word comes.
 const MASTER_S_WORD: Duration = Duration::from_millis(250);
 
 /// How often a worker with a stuck thread looks whether the other threads are done.
@@ -108,7 +108,7 @@ impl Controller {
         if limits.request.is_none() && limits.slow.is_none() {
             return next;
         }
-        let running = self.context.place.running();
+        let running = self.context.slot.running();
         for limit in [limits.request, limits.slow].into_iter().flatten() {
             by(now + limit);
         }
@@ -215,7 +215,7 @@ impl Controller {
         if self.was_orphaned || (limits.request.is_none() && limits.slow.is_none()) {
             return;
         }
-        for request in self.context.place.running() {
+        for request in self.context.slot.running() {
             if limits.request.is_some_and(|limit| request.age >= limit) {
                 if !self.is_stuck(&request) {
                     self.give_up(&request);
@@ -288,7 +288,7 @@ impl Controller {
     /// Ends the process where the time for it has come.
     fn end_when_due(&mut self) {
         if !self.stuck.is_empty() {
-            let running = self.context.place.running();
+            let running = self.context.slot.running();
             let others = running.iter().any(|request| !self.is_stuck(request));
             let waiting = self
                 .context

@@ -15,7 +15,7 @@ use crate::explain;
 use crate::fastcgi::{FastcgiExchange, Handoff, Listener, Responder};
 use crate::gateway::{Exchange as _, Page};
 use crate::process::{
-    self, Bound, Catch, Channel, Post, ResidentMemory, Signals, ThreadSlot, WorkerSlot,
+    self, Bound, Catch, Channel, ResidentMemory, Signals, ThreadSlot, WorkerArgs, WorkerSlot,
 };
 
 /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
@@ -33,18 +33,18 @@ const LEEWAY: u64 = 20;
 /// A worker that is about to work.
 pub struct Worker<'a> {
     service: &'a FastcgiService,
-    place: WorkerSlot,
+    slot: WorkerSlot,
     context: Arc<WorkerContext>,
     listeners: Vec<Bound>,
     python: Option<&'static dyn PythonRuntime>,
     /// Whether it has no application, as none can be loaded.
-    stands_in: bool,
+    is_fallback: bool,
     /// How many modules there were when their files were last told.
     imported: AtomicUsize,
 }
 
 /// After how much a worker asks to be replaced.
-struct Wear {
+struct RecycleLimits {
     requests: Option<u64>,
     rss: Option<ResidentMemory>,
     /// Bytes of resident memory.
@@ -60,11 +60,11 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// When signals cannot be caught.
-    pub fn new(service: &'a FastcgiService, post: Post) -> anyhow::Result<Self> {
-        log::debug!("worker {} begins", post.number);
-        let place = WorkerSlot::map(&post.place, service.threads())
+    pub fn new(service: &'a FastcgiService, args: WorkerArgs) -> anyhow::Result<Self> {
+        log::debug!("worker {} begins", args.number);
+        let slot = WorkerSlot::map(&args.slot, service.threads())
             .context("the place on the scoreboard cannot be had")?;
-        Self::begin(service, place, post.listeners, Some(post.channel))
+        Self::begin(service, slot, args.listeners, Some(args.channel))
     }
 
     /// A worker that a web server has started, without a master.
@@ -72,27 +72,27 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// When signals cannot be caught.
     pub fn alone(service: &'a FastcgiService, listeners: Vec<Bound>) -> anyhow::Result<Self> {
-        let (place, _) =
+        let (slot, _) =
             WorkerSlot::new(service.threads()).context("there is no memory for the scoreboard")?;
-        Self::begin(service, place, listeners, None)
+        Self::begin(service, slot, listeners, None)
     }
 
     fn begin(
         service: &'a FastcgiService,
-        place: WorkerSlot,
+        slot: WorkerSlot,
         listeners: Vec<Bound>,
         channel: Option<Channel>,
     ) -> anyhow::Result<Self> {
         let signals = Signals::catch(Catch::Serving).context("signals cannot be caught")?;
-        let context = Arc::new(WorkerContext::new(place.clone(), channel, service)?);
+        let context = Arc::new(WorkerContext::new(slot.clone(), channel, service)?);
         controller::start(signals, &context).context(NO_THREAD)?;
         Ok(Self {
             service,
-            place,
+            slot,
             context,
             listeners,
             python: None,
-            stands_in: false,
+            is_fallback: false,
             imported: AtomicUsize::new(0),
         })
     }
@@ -101,8 +101,8 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// Why it cannot.
-    pub fn stand_in(mut self, trouble: Option<String>) -> anyhow::Result<Exit> {
-        self.stands_in = true;
+    pub fn serve_fallback(mut self, trouble: Option<String>) -> anyhow::Result<Exit> {
+        self.is_fallback = true;
         self.context.set_trouble(trouble.unwrap_or_default());
         self.serve_with(None)
     }
@@ -166,16 +166,18 @@ impl<'a> Worker<'a> {
         application: Option<&dyn HostedApplication>,
     ) -> anyhow::Result<()> {
         let threads = self.service.threads();
-        let wear = Wear::new(self.service)?;
-        let seats: Vec<ThreadSlot> = (0..threads).map(|thread| self.place.seat(thread)).collect();
-        let work = |seat: &ThreadSlot, mut caller: Option<&mut dyn RequestHandler>| {
-            seat.take();
+        let recycle_limits = RecycleLimits::new(self.service)?;
+        let thread_slots: Vec<ThreadSlot> = (0..threads)
+            .map(|thread| self.slot.thread_slot(thread))
+            .collect();
+        let work = |thread_slot: &ThreadSlot, mut caller: Option<&mut dyn RequestHandler>| {
+            thread_slot.take();
             responder.run(&mut |exchange| {
                 // Not by as_deref_mut(), which keeps the borrow for as long as what it is of.
                 let caller = caller
                     .as_mut()
                     .map(|caller| &mut **caller as &mut dyn RequestHandler);
-                self.answer(exchange, seat, caller, &wear);
+                self.answer(exchange, thread_slot, caller, &recycle_limits);
             });
         };
         // No thread serves before the master has heard that the worker is ready: what a first request leads to, such as
@@ -192,7 +194,7 @@ impl<'a> Worker<'a> {
                     .inspect_err(give_up)
                     .context(NO_THREAD)?;
             }
-            for (number, seat) in seats.iter().enumerate().skip(1) {
+            for (number, thread_slot) in thread_slots.iter().enumerate().skip(1) {
                 let gate = &gate;
                 std::thread::Builder::new()
                     .name(format!("application {}", number + 1))
@@ -200,7 +202,7 @@ impl<'a> Worker<'a> {
                     .spawn_scoped(scope, move || {
                         let mut pass = |caller: Option<&mut dyn RequestHandler>| {
                             drop(gate.lock());
-                            work(seat, caller);
+                            work(thread_slot, caller);
                         };
                         if let Err(error) = enter(application, &mut pass) {
                             log::error!("an application thread cannot start: {error}");
@@ -211,7 +213,8 @@ impl<'a> Worker<'a> {
             }
             self.context.is_ready();
             drop(closed);
-            enter(application, &mut |caller| work(&seats[0], caller)).map_err(anyhow::Error::msg)
+            enter(application, &mut |caller| work(&thread_slots[0], caller))
+                .map_err(anyhow::Error::msg)
         })
     }
 
@@ -219,22 +222,22 @@ impl<'a> Worker<'a> {
     fn answer(
         &self,
         exchange: &Arc<FastcgiExchange>,
-        seat: &ThreadSlot,
+        thread_slot: &ThreadSlot,
         caller: Option<&mut dyn RequestHandler>,
-        wear: &Wear,
+        recycle_limits: &RecycleLimits,
     ) {
         let (method, uri) = exchange.request_line();
-        let begun = seat.begin(method, uri);
-        self.context.watch(seat.number(), begun, exchange);
+        let begun = thread_slot.begin(method, uri);
+        self.context.watch(thread_slot.number(), begun, exchange);
         match (self.context.trouble(), caller) {
             (Some(trouble), _) => show(exchange, &trouble),
             (None, Some(caller)) => caller.handle(Arc::clone(exchange) as _),
-            (None, None) if self.stands_in => ask_to_come_again(exchange),
+            (None, None) if self.is_fallback => ask_to_come_again(exchange),
             (None, None) => explain::answer(&**exchange, self.service.gateway()),
         }
-        self.context.unwatch(seat.number());
-        let served = seat.end();
-        wear.check(served, &self.context);
+        self.context.unwatch(thread_slot.number());
+        let served = thread_slot.end();
+        recycle_limits.check(served, &self.context);
         self.tell_new_files();
     }
 
@@ -289,7 +292,7 @@ fn answer(exchange: &FastcgiExchange, page: &Page) {
     }
 }
 
-impl Wear {
+impl RecycleLimits {
     fn new(service: &FastcgiService) -> anyhow::Result<Self> {
         let recycling = &service.settings().recycling;
         let jitter = recycling.jitter;

@@ -1,4 +1,5 @@
-//! Keeps "one word a thing" in `src/`: no two types of one name, and one file for all that a type does.
+//! Keeps "one word a thing" in `src/`: no two types of one name, one file for all that a type does, and the nouns of the
+//! specifications and of other servers' process managers, not ones of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,6 +21,46 @@ const LINES: [(&str, Option<(&str, &str)>); 12] = [
     ("impl<'a, T: B<'a>> A<'a, T> {", Some(("impl", "A"))),
     ("impl B for A {", None),
 ];
+
+/// Words of its own that `src/` once had, and what the same thing is called.
+const GONE: [(&str, &str); 16] = [
+    ("baton", "leadership"),
+    ("bench", "disarm"),
+    ("birth", "ChildSetup"),
+    ("claim", "AnswerOnce"),
+    ("crew", "Service"),
+    ("duty", "WorkerContext"),
+    ("heir", "replacement"),
+    ("minder", "Controller"),
+    ("nudge", "wake"),
+    ("Order", "ForkRequest"),
+    ("Orders", "ForkRequests"),
+    ("Place", "WorkerSlot"),
+    ("Post", "WorkerArgs"),
+    ("rouse", "wake_other"),
+    ("seat", "ThreadSlot"),
+    ("wear", "RecycleLimits"),
+];
+
+#[test]
+fn words_that_were_renamed_stay_gone() {
+    let mut found = Vec::new();
+    for (place, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            let mut words = line.split(|c: char| !c.is_alphanumeric());
+            // Those in capitals are everybody's words but for the types.
+            let gone = |word: &str, gone: &str| match gone.starts_with(char::is_uppercase) {
+                true => declared(line) == Some(("type", gone)),
+                false => word.eq_ignore_ascii_case(gone),
+            };
+            let known = words.find_map(|word| GONE.iter().find(|(old, _)| gone(word, old)));
+            if let Some((old, new)) = known {
+                found.push(format!("{place}:{}: {old}: say {new}", number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
 
 #[test]
 fn no_type_name_stands_for_two_types() {
@@ -50,31 +91,39 @@ fn lines_are_understood() {
 
 /// The names that this keyword has in more than one place, and where.
 fn in_several_files(keyword: &str) -> Vec<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&root, &mut files);
     let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for path in files {
-        let text = fs::read_to_string(&path).unwrap();
+    for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {
             let Some((found, name)) = declared(line) else {
                 continue;
             };
             if found == keyword {
-                let mut place = path.strip_prefix(&root).unwrap().display().to_string();
-                if keyword == "type" {
-                    place = format!("{place}:{}", number + 1);
-                }
+                let place = match keyword {
+                    "type" => format!("{path}:{}", number + 1),
+                    _ => path.clone(),
+                };
                 places.entry(name.to_owned()).or_default().insert(place);
             }
         }
     }
-    assert!(places.len() > 50, "the sources were not read");
     places
         .into_iter()
         .filter(|(_, places)| places.len() > 1)
         .map(|(name, places)| format!("{name}: {places:?}"))
         .collect()
+}
+
+/// The files of `src/`, with their paths below it.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    assert!(files.len() > 50, "the sources were not read");
+    let named = |path: std::path::PathBuf| {
+        let name = path.strip_prefix(&root).unwrap().display().to_string();
+        (name, fs::read_to_string(path).unwrap())
+    };
+    files.into_iter().map(named).collect()
 }
 
 fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {

@@ -182,7 +182,7 @@ fn a_worker_that_cannot_have_its_threads_ends() {
     let folder = builder.folder();
     let source = crate::gateway::apps().join("released.py");
     fs::copy(source, folder.path().join("released.py")).unwrap();
-    // Enough for master, worker, minder and watchdog.
+    // Enough for master, worker, controller and watchdog.
     let exit = builder
         .cwd(folder.path())
         .uid(uid)

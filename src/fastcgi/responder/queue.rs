@@ -2,8 +2,8 @@
 //!
 //! What the kernel reports is put in a queue, and nothing more is asked for before that is empty: so nobody is served twice
 //! before everybody else that waits was once. The queue is the responder's and not a thread's: whoever leads next goes on with
-//! it. How long somebody waits at a door cannot be seen. Who was passed on, for all threads of a worker were busy, has waited
-//! already, and so goes before those that have become ready here since. Who has just connected takes turns with the others:
+//! it. How long somebody waits at a listener cannot be seen. Who was passed on, for all threads of a worker were busy, has
+//! waited already, and so goes before those that have become ready here since. Who has just connected takes turns with the others:
 //! nothing is accepted ahead, as it would be lost should this process be killed, while from the listeners any other can take
 //! it.
 
@@ -66,12 +66,12 @@ impl TurnQueue {
         self.turns.pop_front()
     }
 
-    /// Whose turn it was has had it. Others may wait at the door through which somebody has just come; where nobody else has
-    /// to wait for that, the kernel knows without a try.
-    pub(super) fn put_back(&mut self, door: ReadySource) {
-        self.new_is_next = !matches!(door, ReadySource::Listener(_));
+    /// Whose turn it was has had it. Others may wait where somebody has just come; where nobody else has to
+    /// wait for that, the kernel knows without a try.
+    pub(super) fn put_back(&mut self, source: ReadySource) {
+        self.new_is_next = !matches!(source, ReadySource::Listener(_));
         let is_connection = |source: &ReadySource| matches!(source, ReadySource::Connection(_));
-        let at = match door {
+        let at = match source {
             ReadySource::Handoff if self.turns.is_empty() => None,
             ReadySource::Handoff => {
                 let first = self.turns.iter().position(is_connection);
@@ -81,7 +81,7 @@ impl TurnQueue {
             ReadySource::Connection(_) | ReadySource::Wake => None,
         };
         if let Some(at) = at {
-            self.turns.insert(at, door);
+            self.turns.insert(at, source);
         }
     }
 
@@ -96,8 +96,8 @@ impl TurnQueue {
         !self.postponed.is_empty()
     }
 
-    /// The connections, in their order, but for those that were postponed. What is to be known of the doors the kernel tells
-    /// again.
+    /// The connections, in their order, but for those that were postponed. What is to be known of the listeners and
+    /// the channel the kernel tells again.
     pub(super) fn take_connections(&mut self) -> Vec<RawFd> {
         let fds = self.turns.drain(..).filter_map(|source| match source {
             ReadySource::Connection(fd) => Some(fd),
@@ -136,8 +136,8 @@ mod tests {
     #[test]
     fn those_at_the_doors_take_turns() {
         let mut queue = TurnQueue::default();
-        let doors = [ReadySource::LISTENER, ReadySource::HANDOFF];
-        let events = [5, doors[0], 6, doors[1]].map(event);
+        let sources = [ReadySource::LISTENER, ReadySource::HANDOFF];
+        let events = [5, sources[0], 6, sources[1]].map(event);
         queue.put(&events, |_| 0);
         for _ in 0..3 {
             assert_eq!(next(&mut queue), "Handoff");

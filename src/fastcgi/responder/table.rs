@@ -1,5 +1,5 @@
 //! What a responder watches, under one lock: the connections that wait, in which order those that have something to tell
-//! have their turn, the doors, deadlines, and the end.
+//! have their turn, the acceptor, deadlines, and the end.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -13,7 +13,7 @@ use super::super::clock::lately;
 use super::super::connection::Step;
 use super::super::handoff::Note;
 use super::Idle;
-use super::doors::{Arrival, Doors, PAUSE};
+use super::acceptor::{Acceptor, Arrival, PAUSE};
 use super::peer::{DRAIN_GRACE, Peer, Unread};
 use super::poller::{Poller, ReadySource};
 use super::queue::TurnQueue;
@@ -34,14 +34,14 @@ const BATCH: usize = 16;
 #[derive(Debug)]
 pub(super) struct Table {
     poller: Arc<Poller>,
-    pub(super) doors: Doors,
+    pub(super) acceptor: Acceptor,
     /// Connections that wait for an event.
     pub(super) waiting: Waiting,
     queue: TurnQueue,
     /// How many turns there were.
     turns: u64,
     /// Connections that wait outside the epoll set, since the watchdog can do nothing for them.
-    pub(super) benched: Vec<RawFd>,
+    pub(super) disarmed: Vec<RawFd>,
     /// When to try again what the channel had no room for.
     pub(super) retry: Option<Instant>,
     /// What is done with connections that become idle now that the end has begun.
@@ -59,14 +59,14 @@ pub(super) enum Turn {
 }
 
 impl Table {
-    pub(super) fn new(poller: Arc<Poller>, doors: Doors) -> Self {
+    pub(super) fn new(poller: Arc<Poller>, acceptor: Acceptor) -> Self {
         Self {
             poller,
-            doors,
+            acceptor,
             waiting: Waiting::default(),
             queue: TurnQueue::default(),
             turns: 0,
-            benched: Vec::new(),
+            disarmed: Vec::new(),
             retry: None,
             draining: None,
             next_sweep: lately() + SWEEP,
@@ -89,7 +89,7 @@ impl Table {
                 ReadySource::Wake => None,
                 ReadySource::Connection(fd) => self.take(fd),
                 ReadySource::Handoff => self.receive(),
-                ReadySource::Listener(index) => self.doors.welcome(index),
+                ReadySource::Listener(index) => self.acceptor.accept_next(index),
             };
             if let Some(mut peer) = peer {
                 self.turns += 1;
@@ -107,7 +107,7 @@ impl Table {
     /// Takes a connection that has something to tell out of those that wait.
     fn take(&mut self, fd: RawFd) -> Option<Box<Peer>> {
         let peer = self.waiting.remove(fd)?;
-        let held = self.doors.held && self.draining.is_none();
+        let held = self.acceptor.held && self.draining.is_none();
         if held && peer.may_travel() && peer.unread() == Unread::Bytes {
             return self.poller.send_on(peer, Note::READABLE).err();
         }
@@ -117,10 +117,10 @@ impl Table {
     /// Takes what other workers have sent: idle connections to wait here, and up to one on which something has come.
     fn receive(&mut self) -> Option<Box<Peer>> {
         for _ in 0..BATCH {
-            match self.doors.receive()? {
+            match self.acceptor.receive()? {
                 Arrival::Readable(peer) => return Some(peer),
                 Arrival::Idle(peer) => self.insert(peer),
-                Arrival::Nudge => {}
+                Arrival::Wake => {}
             }
         }
         None
@@ -129,7 +129,7 @@ impl Table {
     /// Has the connection wait for its next event.
     pub(super) fn insert(&mut self, mut peer: Box<Peer>) {
         let left = match self.draining {
-            Some(idle) if peer.is_idle() => self.dismiss(peer, idle),
+            Some(idle) if peer.is_idle() => self.release(peer, idle),
             Some(_) => {
                 hasten(&mut peer);
                 Some(peer)
@@ -151,7 +151,7 @@ impl Table {
     /// Puts the connection among those that wait, and into the epoll set.
     fn watch(&mut self, mut peer: Box<Peer>) {
         if let Err(error) = peer.watch(&self.poller.epoll) {
-            self.doors
+            self.acceptor
                 .complain(&format!("a connection could not be watched: {error}"));
             return self.poller.close(*peer);
         }
@@ -166,7 +166,7 @@ impl Table {
 
     /// Takes all who have connected, to wait for their requests.
     pub(super) fn accept_all(&mut self) {
-        let all = self.doors.accept_all();
+        let all = self.acceptor.accept_all();
         self.insert_all(all);
     }
 
@@ -189,21 +189,21 @@ impl Table {
 
     // ---- Deadlines and the end -------------------------------------------------------------------------------------
 
-    /// Begins the end where it was said, and arranges the doors.
+    /// Begins the end where it was said, and arranges the acceptor.
     fn look_at_end(&mut self) {
         let stopping = self.poller.stopping();
         // A request may still come on an idle connection for as long as the web server does not see it closed, so that at
         // the end of all they stay until there is a thread.
-        let waits = self.doors.full && stopping == Some(Idle::Close);
+        let waits = self.acceptor.full && stopping == Some(Idle::Close);
         if let Some(idle) = stopping.filter(|_| self.draining != stopping && !waits) {
             self.drain(idle);
         }
-        if waits && !self.doors.listeners.is_empty() {
+        if waits && !self.acceptor.listeners.is_empty() {
             // But nobody else comes in: a balancer is to find the port closed, and to turn to other hosts.
             self.accept_all();
-            self.doors.listeners.clear();
+            self.acceptor.listeners.clear();
         }
-        self.doors.arrange();
+        self.acceptor.arrange();
     }
 
     /// As [`Table::upkeep`], for a leader with the application.
@@ -219,7 +219,7 @@ impl Table {
     /// Does what is due before a wait for events, and says how long that may be.
     pub(super) fn upkeep(&mut self) -> Option<Duration> {
         self.look_at_end();
-        if self.waiting.is_empty() && self.doors.paused.is_none() {
+        if self.waiting.is_empty() && self.acceptor.paused.is_none() {
             let open = self.poller.state.open.load(Ordering::Relaxed);
             return (open > 0).then_some(SWEEP);
         }
@@ -228,10 +228,10 @@ impl Table {
         } else {
             SWEEP
         };
-        if self.doors.paused.is_some() || self.retry.is_some() {
+        if self.acceptor.paused.is_some() || self.retry.is_some() {
             let now = Instant::now();
-            if self.doors.paused.is_some_and(|until| now >= until) {
-                self.doors.end_pause(now);
+            if self.acceptor.paused.is_some_and(|until| now >= until) {
+                self.acceptor.end_pause(now);
             }
             if self.retry.is_some_and(|at| now >= at) {
                 self.retry = None;
@@ -243,7 +243,7 @@ impl Table {
             self.next_sweep = now + sweep;
             self.sweep(now);
         }
-        Some(match (self.retry, self.doors.paused) {
+        Some(match (self.retry, self.acceptor.paused) {
             (Some(_), _) => RETRY,
             (None, Some(_)) => PAUSE,
             (None, None) => sweep,
@@ -267,26 +267,26 @@ impl Table {
     /// idle connections. From now on `insert` does so with those that become idle.
     fn drain(&mut self, idle: Idle) {
         self.draining = Some(idle);
-        self.doors.closed = true;
+        self.acceptor.closed = true;
         self.next_sweep = lately() + DRAIN_SWEEP;
-        self.doors.arrange();
+        self.acceptor.arrange();
         if idle == Idle::Close {
             self.accept_all();
-            let sent = self.doors.receive_all();
+            let sent = self.acceptor.receive_all();
             self.insert_all(sent);
         }
-        self.doors.paused = None;
-        self.doors.listeners.clear();
+        self.acceptor.paused = None;
+        self.acceptor.listeners.clear();
         self.waiting.iter_mut().for_each(hasten);
-        self.dismiss_idle(idle);
+        self.release_idle(idle);
     }
 
-    fn dismiss_idle(&mut self, idle: Idle) {
+    fn release_idle(&mut self, idle: Idle) {
         for fd in self.waiting.those(Peer::is_idle) {
             let Some(peer) = self.waiting.remove(fd) else {
                 continue;
             };
-            if let Some(left) = self.dismiss(peer, idle) {
+            if let Some(left) = self.release(peer, idle) {
                 let full = idle == Idle::Pass && left.may_travel();
                 self.waiting.insert(left);
                 if full {
@@ -297,7 +297,7 @@ impl Table {
     }
 
     /// Parts with an idle connection of a draining responder; gives it back when it has to stay for now.
-    fn dismiss(&mut self, mut peer: Box<Peer>, idle: Idle) -> Option<Box<Peer>> {
+    fn release(&mut self, mut peer: Box<Peer>, idle: Idle) -> Option<Box<Peer>> {
         match idle {
             Idle::Pass => {
                 let left = self.poller.send_on(peer, Note::NOTHING).err();
@@ -331,22 +331,22 @@ impl Table {
 
     fn send_on_again(&mut self) {
         match self.draining {
-            Some(Idle::Pass) => self.dismiss_idle(Idle::Pass),
+            Some(Idle::Pass) => self.release_idle(Idle::Pass),
             Some(Idle::Close) => {}
-            None => self.move_benched(),
+            None => self.move_disarmed(),
         }
     }
 
     // ---- While all threads are in requests -------------------------------------------------------------------------
     //
-    // The watchdog leads then. It keeps the doors shut, so that other processes get what is new, and gives other workers the
+    // The watchdog leads then. It accepts nothing, so that other processes get what is new, and gives other workers the
     // kept connections on which something comes. What it can do nothing for it takes out of the epoll set, where it would
     // be reported over and over, until a thread leads again.
 
     /// All threads are in requests from here on. `scratch`: for what lingering connections still send.
     pub(super) fn begin_meanwhile(&mut self, scratch: &mut [u8]) {
-        self.doors.full = true;
-        self.doors.arrange();
+        self.acceptor.full = true;
+        self.acceptor.arrange();
         // Who came first is passed on first.
         for fd in self.queue.take_connections() {
             self.move_on(fd, scratch);
@@ -355,14 +355,14 @@ impl Table {
 
     /// A thread is free again.
     pub(super) fn end_meanwhile(&mut self) {
-        self.doors.full = false;
-        for fd in std::mem::take(&mut self.benched) {
+        self.acceptor.full = false;
+        for fd in std::mem::take(&mut self.disarmed) {
             // It may be gone, and another in its place.
             if let Some(peer) = self.waiting.remove(fd) {
                 self.watch(peer);
             }
         }
-        self.doors.arrange();
+        self.acceptor.arrange();
     }
 
     /// Does for those that have something to tell what can be done without the application.
@@ -380,7 +380,7 @@ impl Table {
         };
         if peer.is_ready() {
             self.queue.postpone(fd);
-            return self.bench(peer);
+            return self.disarm(peer);
         }
         if peer.needs_no_application() {
             return match peer.go_on(scratch) {
@@ -390,16 +390,16 @@ impl Table {
             };
         }
         if !peer.may_travel() {
-            return self.bench(peer);
+            return self.disarm(peer);
         }
         match peer.unread() {
             Unread::End => self.poller.close(*peer),
             Unread::Nothing => self.watch(peer),
             // At the end of all nobody may be left to take it.
-            Unread::Bytes if self.poller.stopping() == Some(Idle::Close) => self.bench(peer),
+            Unread::Bytes if self.poller.stopping() == Some(Idle::Close) => self.disarm(peer),
             Unread::Bytes => {
                 if let Err(peer) = self.poller.send_on(peer, Note::READABLE) {
-                    self.bench(peer);
+                    self.disarm(peer);
                     self.retry_soon();
                 }
             }
@@ -407,15 +407,15 @@ impl Table {
     }
 
     /// Has the connection wait outside the epoll set.
-    fn bench(&mut self, mut peer: Box<Peer>) {
+    fn disarm(&mut self, mut peer: Box<Peer>) {
         peer.unwatch(&self.poller.epoll);
-        self.benched.push(peer.fd());
+        self.disarmed.push(peer.fd());
         self.waiting.insert(peer);
     }
 
     /// Tries again to give away what the channel had no room for.
-    fn move_benched(&mut self) {
-        for fd in std::mem::take(&mut self.benched) {
+    fn move_disarmed(&mut self) {
+        for fd in std::mem::take(&mut self.disarmed) {
             let Some(peer) = self.waiting.remove(fd) else {
                 continue;
             };
@@ -428,7 +428,7 @@ impl Table {
                 if peer.may_travel() {
                     self.retry_soon();
                 }
-                self.bench(peer);
+                self.disarm(peer);
             }
         }
     }

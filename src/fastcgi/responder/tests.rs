@@ -99,9 +99,9 @@ fn what_is_partly_read_stays_and_does_not_make_the_watchdog_spin() {
     clients[1].request("/wait");
     a.until_inside(1);
     clients[0].write(back);
-    let benched = || a.responder.table().benched.len();
-    until("it is taken out of the set", || benched() == 1);
-    assert_eq!((benched(), b.connections()), (1, 0));
+    let disarmed = || a.responder.table().disarmed.len();
+    until("it is taken out of the set", || disarmed() == 1);
+    assert_eq!((disarmed(), b.connections()), (1, 0));
     a.gate.open();
     assert_eq!(clients[0].answer(), "a");
     assert_eq!(clients[1].answer(), "a");
@@ -184,7 +184,7 @@ fn who_shuts_the_doors_tells_the_others_of_those_who_wait() {
 }
 
 #[test]
-fn a_nudge_tells_of_connections_that_another_was_woken_for() {
+fn a_wakeup_tells_of_connections_that_another_was_woken_for() {
     let (socket, handoff) = (Socket::bind(), Handoff::pair().unwrap());
     let worker = ServedWorker::start(ApplicationPlan {
         listeners: socket.share(),
@@ -211,7 +211,7 @@ fn a_nudge_tells_of_connections_that_another_was_woken_for() {
         let mut client = socket.connect();
         client.request("/");
         assert_eq!(waiting.join().unwrap(), Ok(1));
-        handoff.nudge();
+        handoff.wake_to_look();
         assert_eq!(client.answer(), "a");
     }
     worker.end();
@@ -245,7 +245,9 @@ fn listeners_are_replaced_and_nobody_at_the_old_ones_is_lost() {
     let mut slow = socket.connect();
     slow.request("/wait");
     a.until_inside(1);
-    until("the doors are shut", || a.full.load(Ordering::SeqCst) > 0);
+    until("nothing new is accepted", || {
+        a.full.load(Ordering::SeqCst) > 0
+    });
     let mut old: Vec<Client> = (0..3).map(|_| socket.connect()).collect();
     let next = Socket::bind();
     a.responder.replace_listeners(next.share());

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::{PathRule, Paths, slashes_decoded};
 use crate::gateway::Mount;
-use crate::gateway::sent::Sent;
+use crate::gateway::path_variables::PathVariables;
 
-fn sent(variables: &[(&str, &'static str)], by_program: bool) -> Sent<'static> {
-    let mut sent = Sent {
+fn sent(variables: &[(&str, &'static str)], by_program: bool) -> PathVariables<'static> {
+    let mut sent = PathVariables {
         by_program,
-        ..Sent::default()
+        ..PathVariables::default()
     };
     for (name, value) in variables {
         let value = value.as_bytes();
@@ -493,12 +493,12 @@ fn a_script_name_is_exact() {
         ),
         ("/index.cgi", Some("/z"), Some("/z"), "/z"),
     ] {
-        let sent = Sent {
+        let sent = PathVariables {
             script_name: script_name.as_bytes(),
             path_info: path_info.map(str::as_bytes),
             request_uri: uri.map(str::as_bytes),
             server_software: b"nginx/1.22.1",
-            ..Sent::default()
+            ..PathVariables::default()
         };
         let paths = Paths::of(&sent, Some(&prefix));
         let expected = Paths::new(&b"/s"[..], expected.as_bytes(), PathRule::ScriptName);
@@ -544,11 +544,11 @@ fn under_a_mount_what_was_asked_for_counts() {
         ("", "/", Some("/"), None),
         ("", "", None, None),
     ] {
-        let sent = Sent {
+        let sent = PathVariables {
             script_name: script_name.as_bytes(),
             path_info: Some(path_info.as_bytes()),
             request_uri: uri.map(str::as_bytes),
-            ..Sent::default()
+            ..PathVariables::default()
         };
         let paths = Paths::of(&sent, Some(&mount));
         let got = match paths.rule {
@@ -617,7 +617,7 @@ fn every_rule_costs_as_much_as_the_path_is_long() {
             let cost = |length: usize| {
                 let long = part.repeat(length / part.len());
                 let values = sent.map(|value| value.replace('*', &long).into_bytes());
-                let sent = Sent {
+                let sent = PathVariables {
                     script_name: &values[0],
                     path_info: (values[1] != b"-").then_some(&values[1]),
                     request_uri: Some(&values[2]),

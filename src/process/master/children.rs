@@ -1,4 +1,4 @@
-//! What the master has of a child: its process, its end of the channel, its output, and its place on the scoreboard.
+//! What the master has of a child: its process, its end of the channel, its output, and its slot of the scoreboard.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;

@@ -82,7 +82,7 @@ pub(super) enum Action {
         trouble: Option<String>,
     },
     /// Have the template of this generation fork a worker. Answered by [`MasterEvent::NotStarted`] where it cannot be told.
-    OrderFork {
+    RequestFork {
         /// The worker's number.
         number: u32,
         /// Whose template.
@@ -236,7 +236,7 @@ impl Reaction {
         let is_start = |action: &Action| {
             matches!(
                 action,
-                Action::StartWorker { .. } | Action::OrderFork { .. } | Action::StartTemplate(_)
+                Action::StartWorker { .. } | Action::RequestFork { .. } | Action::StartTemplate(_)
             )
         };
         self.actions.iter().any(is_start)

@@ -76,7 +76,7 @@ pub(super) enum WorkerState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speaker {
     /// A worker that the template was told to make and that is not known yet.
-    Unborn,
+    Unadopted,
     /// A worker.
     Worker(WorkerState),
     /// A template; whether it has imported the application.
@@ -88,14 +88,14 @@ pub(super) enum Speaker {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn judge(message: &Message, speaker: Speaker, watches: bool) -> Result<(), Breach> {
-    use Speaker::{Template, Unborn, Worker};
+    use Speaker::{Template, Unadopted, Worker};
     match (message, speaker) {
         (Message::Log(level, _), _) if !(1..=5).contains(level) => {
             Err(Breach("a line of no level"))
         }
         (Message::Log(..), _) => Ok(()),
-        (Message::Forked, Unborn) => Ok(()),
-        (_, Unborn) => Err(Breach("something before it was there")),
+        (Message::Forked, Unadopted) => Ok(()),
+        (_, Unadopted) => Err(Breach("something before it was there")),
         (Message::Forked, _) => Err(Breach("that it was made once more")),
         // It may have been told to leave before its word was heard.
         (Message::Ready, Worker(WorkerState::Starting | WorkerState::Leaving)) => Ok(()),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     const SPEAKERS: [Speaker; 6] = [
-        Speaker::Unborn,
+        Speaker::Unadopted,
         Speaker::Worker(WorkerState::Starting),
         Speaker::Worker(WorkerState::Ready),
         Speaker::Worker(WorkerState::Leaving),

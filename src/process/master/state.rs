@@ -118,7 +118,7 @@ impl MasterState {
             MasterEvent::Nonsense(from, what) => processes.expel(from, Breach(what), reaction),
             MasterEvent::HungUp(child) => processes.hung_up(child, reaction.now()),
             MasterEvent::Exited(child, died, figures) => {
-                processes.bury(child, died, figures, reaction);
+                processes.exited(child, died, figures, reaction);
             }
             MasterEvent::Stopped(child, is_stopped) => {
                 processes.stopped(child, is_stopped, reaction)
@@ -154,7 +154,7 @@ impl MasterState {
         self.ticked = reaction.now();
         self.waits = waits;
         self.processes.supply.workers.note_figures(figures);
-        self.processes.forget_unborn(reaction);
+        self.processes.forget_unadopted(reaction);
         self.see_failed_start(reaction);
         match self.stage {
             Stage::Serving if reaction.now() >= self.next_look => {
@@ -274,7 +274,7 @@ impl MasterState {
         self.processes.generations.end(reaction);
         let until = reaction.after(self.processes.supply.grace());
         for worker in self.processes.supply.workers.iter_mut() {
-            worker.dismiss(Message::Finish, "the gateway ends", until, reaction);
+            worker.drain(Message::Finish, "the gateway ends", until, reaction);
         }
         // A socket listens until the last process has closed it: on TCP, where there is no file to remove, connections
         // would go on being made that nobody is going to take.
@@ -305,7 +305,7 @@ impl MasterState {
         for worker in supply.workers.iter_mut() {
             let overdue = worker.enforce_deadlines(startup, grace, reaction);
             if overdue == Overdue::NeverReady {
-                failed.get_or_insert(worker.born());
+                failed.get_or_insert(worker.spawned_at());
             }
             let is_told = matches!(overdue, Overdue::Told | Overdue::NeverReady);
             if is_told && self.stage != Stage::Serving {

@@ -9,7 +9,9 @@ use crate::config::{Launch, WorkerHandles};
 
 use crate::fastcgi::Handoff;
 use crate::logging;
-use crate::process::{self, Bound, Channel, Message, Orders, PidFile, Post, Side, StackSignals};
+use crate::process::{
+    self, Bound, Channel, ForkRequests, Forked, Message, PidFile, StackSignals, WorkerArgs,
+};
 use crate::worker::{
     FastcgiService, LoadedApplication, PythonRuntime as _, Worker, report, send_files,
 };
@@ -47,18 +49,18 @@ pub(super) fn worker(launch: &Launch, handles: &WorkerHandles) -> anyhow::Result
         settings.name()
     ));
     let service = FastcgiService::new(settings.clone(), Some(handoff(handles.handoff)?))?;
-    let post = Post {
+    let args = WorkerArgs {
         number: handles.number,
         channel: channel.try_clone()?,
-        place: inherited(handles.place)?,
+        slot: inherited(handles.slot)?,
         listeners: bound(&handles.listeners)?,
     };
-    let worked = Worker::new(&service, post)
+    let worked = Worker::new(&service, args)
         .and_then(|worker| worker.serve(&PYTHON, || load_to_serve(launch)));
     Ok(report(&service, worked, Some(&channel), Some(&PYTHON)))
 }
 
-/// Imports the application, and forks workers until there are no more orders for one; each goes on in here.
+/// Imports the application, and forks workers until there are no more requests for one; each goes on in here.
 ///
 /// # Errors
 /// Why it cannot.
@@ -68,8 +70,8 @@ pub(super) fn template(
     between_workers: (RawFd, RawFd),
 ) -> anyhow::Result<i32> {
     let channel = Channel::from_fd(inherited(channel)?);
-    let orders = Orders::new(channel, launch.settings.name());
-    let channel = &orders.channel;
+    let requests = ForkRequests::new(channel, launch.settings.name());
+    let channel = &requests.channel;
     logging::go_through(channel);
     process::let_pass();
     let settings = &launch.settings;
@@ -97,35 +99,35 @@ pub(super) fn template(
     }
     // A master that has died is noticed where it is waited for.
     let _ = channel.send(&Message::Ready);
-    match fork_workers(orders) {
-        Some(post) => Ok(forked(&service, post, loaded)),
+    match fork_workers(requests) {
+        Some(args) => Ok(forked(&service, args, loaded)),
         None => process::end_at_once(0),
     }
 }
 
 /// Returns in a worker with what it is given, and in the template when there is nothing more to be forked.
-fn fork_workers(mut orders: Orders) -> Option<Post> {
-    while let Some(order) = orders.next() {
+fn fork_workers(mut requests: ForkRequests) -> Option<WorkerArgs> {
+    while let Some(request) = requests.next() {
         let forked = Interpreter.around_fork(|| {
             // SAFETY: threads that the application has started are told of above; this program has none here.
-            let side = unsafe { orders.fork(order, &logging::go_through) };
-            let is_child = matches!(side, Ok(Side::Worker(_)));
+            let side = unsafe { requests.fork(request, &logging::go_through) };
+            let is_child = matches!(side, Ok(Forked::Worker(_)));
             (side, is_child)
         });
         match forked {
-            Ok(Side::Template) => {}
-            // The template's orders are dropped here: one that it has not read is void when it dies only if nobody else has
-            // them.
-            Ok(Side::Worker(post)) => return Some(post),
+            Ok(Forked::Template) => {}
+            // The template's channel is dropped here: a request that it has not read is void when it dies only if nobody
+            // else has it.
+            Ok(Forked::Worker(args)) => return Some(args),
             Err(error) => log::error!("{error}"),
         }
     }
     None
 }
 
-fn forked(service: &FastcgiService, post: Post, loaded: LoadedApplication) -> i32 {
-    let channel = post.channel.try_clone().ok();
-    let worked = Worker::new(service, post).and_then(|worker| worker.serve(&PYTHON, || Ok(loaded)));
+fn forked(service: &FastcgiService, args: WorkerArgs, loaded: LoadedApplication) -> i32 {
+    let channel = args.channel.try_clone().ok();
+    let worked = Worker::new(service, args).and_then(|worker| worker.serve(&PYTHON, || Ok(loaded)));
     report(service, worked, channel.as_ref(), Some(&PYTHON))
 }
 

@@ -21,8 +21,8 @@ impl Interpreter {
     /// One sentence about a virtual environment that does not fit, or what Python has to say.
     pub(crate) fn prepare(program: &OsStr, path: &[PathBuf]) -> Result<Self, String> {
         Python::attach(|py| {
-            if let Some(misfit) = misfit(py).map_err(told)? {
-                return Err(misfit);
+            if let Some(mismatch) = mismatch(py).map_err(told)? {
+                return Err(mismatch);
             }
             forget_the_start(py, program).map_err(told)?;
             insert_paths(py, path).map_err(told)?;
@@ -122,7 +122,7 @@ fn told(error: PyErr) -> String {
     error.to_string()
 }
 
-fn misfit(py: Python<'_>) -> PyResult<Option<String>> {
+fn mismatch(py: Python<'_>) -> PyResult<Option<String>> {
     let sys = py.import("sys")?;
     let prefix: PathBuf = sys.getattr("prefix")?.extract()?;
     let base: PathBuf = sys.getattr("base_prefix")?.extract()?;
@@ -130,7 +130,7 @@ fn misfit(py: Python<'_>) -> PyResult<Option<String>> {
         return Ok(None);
     }
     let version = py.version_info();
-    Ok(venv::misfit(&prefix, (version.major, version.minor)))
+    Ok(venv::mismatch(&prefix, (version.major, version.minor)))
 }
 
 /// `python -c` has put the working directory in front of `sys.path`, its words into `sys.argv`, and what it runs into `__main__`.

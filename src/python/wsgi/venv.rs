@@ -4,7 +4,7 @@
 use std::path::Path;
 
 /// What does not fit in this environment, whose interpreter is of this version, in one sentence.
-pub(super) fn misfit(venv: &Path, (major, minor): (u8, u8)) -> Option<String> {
+pub(super) fn mismatch(venv: &Path, (major, minor): (u8, u8)) -> Option<String> {
     let config = std::fs::read_to_string(venv.join("pyvenv.cfg")).ok()?;
     let (told_major, told_minor) = version(&config)?;
     ((told_major, told_minor) != (major, minor)).then(|| {

@@ -52,14 +52,16 @@ fn what_waits_at_the_listener_is_left_to_the_others_or_served_at_the_end_of_all(
         let mut slow = socket.connect();
         slow.request("/wait");
         a.until_inside(1);
-        until("the doors are shut", || a.full.load(Ordering::SeqCst) > 0);
+        until("nothing new is accepted", || {
+            a.full.load(Ordering::SeqCst) > 0
+        });
         let mut client = socket.connect();
         client.request("/");
         a.responder.stop(idle);
         // At the end of all what has connected stays until there is a thread.
         if idle == Idle::Pass {
             until("the drain begins while all are busy", || {
-                a.responder.table().doors.listeners.is_empty()
+                a.responder.table().acceptor.listeners.is_empty()
             });
             b.responder.replace_listeners(socket.share());
         }
@@ -142,7 +144,7 @@ fn a_busy_worker_with_a_full_channel_keeps_its_connections() {
     clients.iter_mut().for_each(|client| client.request("/"));
     until("the channel is full", || {
         let table = a.responder.table();
-        table.benched.len() == table.waiting.len() && table.retry.is_some()
+        table.disarmed.len() == table.waiting.len() && table.retry.is_some()
     });
     a.gate.open();
     for client in &mut clients {
@@ -192,7 +194,7 @@ fn what_is_received_counts_and_above_the_limit_nothing_is() {
         ..plan()
     });
     b.until_connections(2);
-    assert!(!b.responder.table().doors.is_receiving());
+    assert!(!b.responder.table().acceptor.is_receiving());
     std::thread::scope(|scope| {
         for mut client in clients {
             // Only two are there at a time, but each that ends makes room.

@@ -137,7 +137,7 @@ impl Generations {
     /// When something is due without an event.
     pub(super) fn next_deadline(&self, supply: &Supply, now: Instant) -> Option<Instant> {
         // Asked for while the one that has just succeeded went on.
-        let again = self.reload_again && self.candidate.is_none() && supply.workers.has_place();
+        let again = self.reload_again && self.candidate.is_none() && supply.workers.has_room();
         let templates = self.templates();
         let templates = templates.filter_map(|(_, template)| template.deadline(supply.startup()));
         templates.chain(again.then_some(now)).min()
@@ -169,7 +169,7 @@ impl Generations {
             self.reload_again = true;
             return;
         }
-        if !supply.workers.has_place() {
+        if !supply.workers.has_room() {
             if !std::mem::replace(&mut self.reload_again, true) {
                 reaction.warn(format!(
                     "reload: put off ({why}): {} workers still finish long requests, and one of them has to end first",
@@ -188,7 +188,7 @@ impl Generations {
     /// Goes on with the candidate: its first worker, then the change.
     pub(super) fn further(&mut self, supply: &mut Supply, reaction: &mut Reaction) {
         let Some(candidate) = &mut self.candidate else {
-            if self.reload_again && supply.workers.has_place() {
+            if self.reload_again && supply.workers.has_room() {
                 self.reload_again = false;
                 self.reload("asked for before", supply, reaction);
             }
@@ -389,7 +389,7 @@ impl Generations {
             return self.fail(died, None, supply, reaction);
         }
         if !template.is_ready() {
-            supply.note_failure(template.born(), reaction);
+            supply.note_failure(template.spawned_at(), reaction);
         }
         let served = template.served(reaction.now());
         let next = match supply.backoff.died(reaction.now(), served) {
@@ -411,7 +411,7 @@ impl Generations {
             Some(template) => {
                 if template.is_late(id, supply.startup(), reaction) {
                     template.kill(id, supply.startup(), reaction);
-                    supply.note_failure(template.born(), reaction);
+                    supply.note_failure(template.spawned_at(), reaction);
                 }
             }
             None if supply.backoff.until(reaction.now()).is_some() => {}

@@ -35,10 +35,10 @@ impl Processes {
         /// Workers beside those of a full generation, for those that are on their way out.
         const SPARE: usize = 8;
         let pool = Pool::new(plan.min, plan.max);
-        let places = 2 * plan.max + SPARE;
+        let capacity = 2 * plan.max + SPARE;
         Self {
             generations: Generations::new(plan),
-            supply: Supply::new(places, plan.startup_timeout, plan.graceful_timeout),
+            supply: Supply::new(capacity, plan.startup_timeout, plan.graceful_timeout),
             sizing: Sizing::new(pool, plan.idle_timeout, at_once),
             is_serving: true,
             watch_files: plan.watch_files,
@@ -292,7 +292,7 @@ impl Processes {
             return;
         };
         worker.expel(breach, reaction);
-        let (served, begun) = (worker.served(reaction.now()), worker.born());
+        let (served, begun) = (worker.served(reaction.now()), worker.spawned_at());
         let is_current = self.generations.serving() == Some(worker.generation());
         if is_current && self.is_serving {
             self.supply.backoff.died(reaction.now(), served);
@@ -301,9 +301,9 @@ impl Processes {
     }
 
     /// Gives up workers that never came to be: the template that was to fork them has ended, or was refused a process.
-    pub(super) fn forget_unborn(&mut self, reaction: &mut Reaction) {
+    pub(super) fn forget_unadopted(&mut self, reaction: &mut Reaction) {
         let (generations, supply) = (&mut self.generations, &mut self.supply);
-        while let Some(worker) = supply.workers.remove_unborn() {
+        while let Some(worker) = supply.workers.remove_unadopted() {
             reaction.add(Action::Forget(worker.id()));
             if !self.is_serving {
                 continue;
@@ -314,7 +314,7 @@ impl Processes {
                 generations.fail(Died::Exited(1), reason, supply, reaction);
             } else if asked_by == generations.serving() {
                 let delay = supply.backoff.died(reaction.now(), Duration::ZERO);
-                supply.note_failure(worker.born(), reaction);
+                supply.note_failure(worker.spawned_at(), reaction);
                 reaction.error(format!(
                     "worker {} was not made: its template has ended, or the system makes no more processes; tried again \
                      in {delay:?}",
@@ -355,7 +355,7 @@ impl Processes {
     }
 
     /// A child has ended.
-    pub(super) fn bury(
+    pub(super) fn exited(
         &mut self,
         child: ChildId,
         died: Died,
@@ -363,7 +363,7 @@ impl Processes {
         reaction: &mut Reaction,
     ) {
         match child {
-            ChildId::Worker(number) => self.bury_worker(number, died, figures, reaction),
+            ChildId::Worker(number) => self.worker_exited(number, died, figures, reaction),
             ChildId::Template(number) => {
                 let supply = &mut self.supply;
                 self.generations
@@ -372,7 +372,13 @@ impl Processes {
         }
     }
 
-    fn bury_worker(&mut self, number: u32, died: Died, figures: Figures, reaction: &mut Reaction) {
+    fn worker_exited(
+        &mut self,
+        number: u32,
+        died: Died,
+        figures: Figures,
+        reaction: &mut Reaction,
+    ) {
         let Some(mut worker) = self.supply.workers.remove(number) else {
             return;
         };

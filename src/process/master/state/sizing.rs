@@ -57,7 +57,7 @@ impl Sizing {
 
     /// One worker more or fewer, on the operator's word.
     pub(super) fn change(&mut self, by: isize, workers: &Workers, reaction: &mut Reaction) {
-        let most = (workers.places() / 2).max(1);
+        let most = (workers.capacity() / 2).max(1);
         self.pool.change(by, most);
         reaction.info(format!(
             "told to change the number of workers: at least {}, at most {}",
@@ -113,7 +113,7 @@ impl Sizing {
             }
             let until = reaction.after(supply.grace());
             let workers = &mut supply.workers;
-            workers.dismiss(number, "idle for --idle-timeout", until, reaction);
+            workers.drain(number, "idle for --idle-timeout", until, reaction);
         }
     }
 
@@ -236,14 +236,14 @@ impl Sizing {
         old.sort_by_key(|(serves, ..)| *serves);
         let leave = old.len().saturating_sub(keep);
         for (_, number, reason) in old.drain(..leave) {
-            workers.dismiss(number, &reason, until, reaction);
+            workers.drain(number, &reason, until, reaction);
         }
         while workers.fresh(serving).filter(ready).count() > self.pool.wanted() {
             let idle = |worker: &WorkerRecord| worker.idle(reaction.now()).unwrap_or_default();
             let fresh = workers.fresh(serving).filter(ready);
             let longest = fresh.map(|worker| (idle(worker), worker.number())).max();
             let Some((_, number)) = longest else { break };
-            workers.dismiss(number, "one worker too many", until, reaction);
+            workers.drain(number, "one worker too many", until, reaction);
         }
     }
 

@@ -8,8 +8,8 @@
 use std::time::{Duration, Instant};
 
 use super::super::super::channel::Message;
-use super::super::super::crew::refused;
 use super::super::super::pool::Backoff;
+use super::super::super::service::refused;
 use super::super::reaction::{Action, Died, Reaction};
 use super::super::rules::WorkerState;
 use super::generations::Generations;
@@ -39,9 +39,9 @@ pub(super) struct Supply {
 
 impl Supply {
     /// None yet, of at most so many; `startup` and `grace` as in [`Plan`](super::Plan).
-    pub(super) fn new(places: usize, startup: Duration, grace: Duration) -> Self {
+    pub(super) fn new(capacity: usize, startup: Duration, grace: Duration) -> Self {
         Self {
-            workers: Workers::new(places),
+            workers: Workers::new(capacity),
             backoff: Backoff::default(),
             failing_since: None,
             fallback_backoff: Backoff::default(),
@@ -71,7 +71,7 @@ impl Supply {
             return false;
         };
         reaction.add(match has_template {
-            true => Action::OrderFork { number, generation },
+            true => Action::RequestFork { number, generation },
             false => Action::StartWorker {
                 number,
                 is_fallback: false,
@@ -141,7 +141,7 @@ impl Supply {
         // This one may be different.
         for worker in self.workers.iter() {
             if worker.state() == WorkerState::Starting {
-                due = due.max(worker.born() + patience);
+                due = due.max(worker.spawned_at() + patience);
             }
         }
         Some(due)
@@ -254,9 +254,9 @@ impl Supply {
     pub(super) fn note_dead(&mut self, worker: &WorkerRecord, reaction: &mut Reaction) {
         let figures = worker.figures();
         let delay = if figures.requests > figures.running.len() as u64 {
-            self.backoff.pardon()
+            self.backoff.allow_next()
         } else {
-            self.note_failure(worker.born(), reaction);
+            self.note_failure(worker.spawned_at(), reaction);
             self.backoff
                 .died(reaction.now(), worker.served(reaction.now()))
         };

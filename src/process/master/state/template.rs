@@ -15,7 +15,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(super) struct Template {
     /// Not known while it is being started.
     pid: Option<Pid>,
-    born: Instant,
+    spawned_at: Instant,
     /// Since when workers can be forked from it.
     ready: Option<Instant>,
     /// When it is killed, after it was told to write its stacks.
@@ -28,7 +28,7 @@ impl Template {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             pid: None,
-            born: now,
+            spawned_at: now,
             ready: None,
             killed_at: None,
             is_deaf: false,
@@ -39,8 +39,8 @@ impl Template {
         self.pid
     }
 
-    pub(super) fn born(&self) -> Instant {
-        self.born
+    pub(super) fn spawned_at(&self) -> Instant {
+        self.spawned_at
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -92,14 +92,14 @@ impl Template {
 
     /// When something follows of its being slow.
     pub(super) fn deadline(&self, startup: Duration) -> Option<Instant> {
-        let limit = self.killed_at.unwrap_or(self.born + startup);
+        let limit = self.killed_at.unwrap_or(self.spawned_at + startup);
         self.ready.is_none().then_some(limit)
     }
 
     /// When it was made, where it has had its time and is about to be killed.
     pub(super) fn hanging_since(&self, startup: Duration, now: Instant) -> Option<Instant> {
-        let is_over = !self.is_ready() && now >= self.born + startup;
-        is_over.then_some(self.born)
+        let is_over = !self.is_ready() && now >= self.spawned_at + startup;
+        is_over.then_some(self.spawned_at)
     }
 
     /// Whether its time to import the application is over. Once it is, it is told to write its stacks, and has a moment
@@ -112,7 +112,7 @@ impl Template {
     ) -> bool {
         match self.killed_at {
             Some(at) => reaction.now() >= at,
-            None if reaction.now() >= self.born + startup => {
+            None if reaction.now() >= self.spawned_at + startup => {
                 self.killed_at = Some(reaction.after(LAST_WORDS));
                 reaction.add(Action::AskForStacks(id));
                 false
@@ -133,7 +133,7 @@ impl Template {
 
     /// Tells of its end, and when the next is made.
     pub(super) fn tell_end(&self, died: Died, next: &str, reaction: &mut Reaction) {
-        let age = reaction.now() - self.born;
+        let age = reaction.now() - self.spawned_at;
         let early = match self.ready {
             Some(_) => "",
             None => ", before it was ready",

@@ -341,7 +341,7 @@ fn a_template_that_dies_is_made_anew_and_workers_go_on() {
     assert_eq!(world.acts(), Vec::<String>::new());
     world.ready(ChildId::Template(1));
     world.settle();
-    assert_eq!(world.acts(), ["order worker 1"]);
+    assert_eq!(world.acts(), ["fork worker 1"]);
     // The one that was to fork it dies first.
     world.exit(ChildId::Template(1), KILLED);
     world.exit(W1, KILLED);

@@ -52,7 +52,7 @@ pub(super) struct WorkerRecord {
     /// Not known yet while it is being started.
     pid: Option<Pid>,
     state: WorkerState,
-    born: Instant,
+    spawned_at: Instant,
     ready: Option<Instant>,
     /// Why it is to be replaced, where it is.
     retires: Option<String>,
@@ -80,7 +80,7 @@ impl WorkerRecord {
             generation,
             pid: None,
             state: WorkerState::Starting,
-            born: now,
+            spawned_at: now,
             ready: None,
             retires: None,
             outgrown: None,
@@ -114,8 +114,8 @@ impl WorkerRecord {
         self.state
     }
 
-    pub(super) fn born(&self) -> Instant {
-        self.born
+    pub(super) fn spawned_at(&self) -> Instant {
+        self.spawned_at
     }
 
     /// Why it was told to end.
@@ -180,7 +180,7 @@ impl WorkerRecord {
     pub(super) fn speaker(&self) -> Speaker {
         match self.pid {
             Some(_) => Speaker::Worker(self.state),
-            None => Speaker::Unborn,
+            None => Speaker::Unadopted,
         }
     }
 
@@ -190,7 +190,7 @@ impl WorkerRecord {
     }
 
     /// Whether it never came to be: no process has the other end of its channel, and none will be waited for.
-    pub(super) fn is_unborn(&self) -> bool {
+    pub(super) fn is_unadopted(&self) -> bool {
         self.is_deaf && self.pid.is_none()
     }
 
@@ -277,7 +277,7 @@ impl WorkerRecord {
     /// When something follows of its being slow.
     pub(super) fn deadline(&self, startup: Duration) -> Option<Instant> {
         let limit = self.limit.map(|(at, _)| at);
-        limit.or_else(|| (self.state == WorkerState::Starting).then(|| self.born + startup))
+        limit.or_else(|| (self.state == WorkerState::Starting).then(|| self.spawned_at + startup))
     }
 
     /// When it is to be taken for frozen, where it is stopped and requests may take so long.
@@ -363,7 +363,7 @@ impl WorkerRecord {
     /// Tells of its end, which was expected where it was told to leave, or the gateway ends.
     pub(super) fn tell_end(&self, died: Died, is_expected: bool, reaction: &mut Reaction) {
         let name = self.name();
-        let age = reaction.now() - self.born;
+        let age = reaction.now() - self.spawned_at;
         let serving = serving(&self.figures.running);
         if self.has_breached {
             reaction.info(format!("{name} ended: {died} after {age:.1?}{serving}"));
@@ -384,7 +384,7 @@ impl WorkerRecord {
     }
 
     /// Tells it to take nothing new any more, or asks for that in another way where it cannot be told.
-    pub(super) fn dismiss(
+    pub(super) fn drain(
         &mut self,
         message: Message,
         reason: &str,

@@ -14,23 +14,23 @@ use super::worker::{PUNCTUAL, WorkerRecord};
 pub(super) struct Workers {
     list: Vec<WorkerRecord>,
     /// How many there may be at a time.
-    places: u32,
+    capacity: u32,
     /// How often the listening sockets have been made anew.
     version: u32,
 }
 
 impl Workers {
-    pub(super) fn new(places: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
             list: Vec::new(),
-            places: u32::try_from(places).unwrap_or(u32::MAX),
+            capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
             version: 0,
         }
     }
 
     /// How many there may be at a time.
-    pub(super) fn places(&self) -> usize {
-        self.places as usize
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity as usize
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &WorkerRecord> {
@@ -53,11 +53,11 @@ impl Workers {
 
     /// A number that no worker has, not even one on its way out.
     fn free_number(&self) -> Option<u32> {
-        (1..=self.places).find(|number| self.list.iter().all(|worker| worker.number() != *number))
+        (1..=self.capacity).find(|number| self.list.iter().all(|worker| worker.number() != *number))
     }
 
     /// Whether there may be one more.
-    pub(super) fn has_place(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.free_number().is_some()
     }
 
@@ -77,8 +77,8 @@ impl Workers {
     }
 
     /// Takes one out that never came to be.
-    pub(super) fn remove_unborn(&mut self) -> Option<WorkerRecord> {
-        let index = self.list.iter().position(WorkerRecord::is_unborn)?;
+    pub(super) fn remove_unadopted(&mut self) -> Option<WorkerRecord> {
+        let index = self.list.iter().position(WorkerRecord::is_unadopted)?;
         Some(self.list.remove(index))
     }
 
@@ -128,7 +128,7 @@ impl Workers {
     }
 
     /// Tells a worker to finish what it has and end; its idle connections go to the others, if there are any.
-    pub(super) fn dismiss(
+    pub(super) fn drain(
         &mut self,
         number: u32,
         reason: &str,
@@ -144,7 +144,7 @@ impl Workers {
             false => Message::Finish,
         };
         if let Some(worker) = self.get_mut(number) {
-            worker.dismiss(message, reason, until, reaction);
+            worker.drain(message, reason, until, reaction);
         }
     }
 

@@ -210,9 +210,9 @@ fn serving(world: &World) -> usize {
 /// What holds at any time.
 fn check(world: &World) {
     let workers = &world.state.processes.supply.workers;
-    let places = workers.places();
+    let capacity = workers.capacity();
     let count = world.numbers().len();
-    assert!(count <= places, "{count} processes of {places}");
+    assert!(count <= capacity, "{count} processes of {capacity}");
     let mut known: Vec<u32> = workers.iter().map(|worker| worker.number()).collect();
     known.sort_unstable();
     assert_eq!(

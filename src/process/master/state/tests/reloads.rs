@@ -68,7 +68,7 @@ fn a_reload_with_a_template_is_a_transaction_too() {
     world.settle();
     assert_eq!(
         world.acts(),
-        ["tell RELOADING", "start template 3", "order worker 2"]
+        ["tell RELOADING", "start template 3", "fork worker 2"]
     );
     world.ready(W2);
     world.settle();
@@ -112,8 +112,8 @@ fn a_reload_that_is_asked_for_in_another_follows_it() {
 fn a_reload_waits_for_a_place_without_haste() {
     let mut world = World::serving(&plan(1, 1), 1);
     world.manner = Manner::Deaf;
-    let places = world.state.processes.supply.workers.places();
-    for _ in 1..places {
+    let capacity = world.state.processes.supply.workers.capacity();
+    for _ in 1..capacity {
         world.reload();
         world.all_ready();
     }

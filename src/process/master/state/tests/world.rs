@@ -154,8 +154,8 @@ impl World {
                 self.done.push(format!("start template {generation}"));
                 return Some(self.start(ChildId::Template(generation)));
             }
-            Action::OrderFork { number, generation } => {
-                self.done.push(format!("order worker {number}"));
+            Action::RequestFork { number, generation } => {
+                self.done.push(format!("fork worker {number}"));
                 assert!(self.alive.contains_key(&ChildId::Template(generation)));
                 let before = self.alive.insert(ChildId::Worker(number), None);
                 assert_eq!(before, None, "there is a worker {number} already");
@@ -429,7 +429,7 @@ impl World {
     /// What has been done since that was asked for the last time, without the lines of the log.
     pub(super) fn acts(&mut self) -> Vec<String> {
         const ACTS: [&str; 14] = [
-            "start ", "order ", "kill ", "drain ", "finish ", "abort ", "stacks", "listen ",
+            "start ", "fork ", "kill ", "drain ", "finish ", "abort ", "stacks", "listen ",
             "tell ", "ready", "refuse ", "close ", "resume ", "trouble ",
         ];
         let mut done = std::mem::take(&mut self.done);

@@ -20,9 +20,9 @@ use super::signals::{self, end_at_once};
 use super::title::set_title;
 
 /// What the processes of a gateway do; the master calls each in a new process.
-pub trait Crew {
+pub trait Service {
     /// From here on the log goes through this.
-    fn speak_through(&self, channel: &Channel);
+    fn log_through(&self, channel: &Channel);
 
     /// The operator asks for a reload: for what is to be said about what it does not change.
     fn before_reload(&self);
@@ -30,33 +30,34 @@ pub trait Crew {
     /// A worker has died and others serve: what it was told of but had not taken yet is for them to look for.
     fn worker_died(&self);
 
-    /// The life of a worker. Gives its exit code.
-    fn work(&self, post: Post) -> i32;
+    /// Runs a worker. Gives its exit code.
+    fn run_worker(&self, args: WorkerArgs) -> i32;
 
-    /// The life of a process that answers in the place of workers, of which none can be made: with `trouble` where it is
-    /// there, as workers do. Gives its exit code.
-    fn stand_in(&self, post: Post, trouble: Option<String>) -> i32;
+    /// Runs the fallback, which answers where no worker can be made: with `trouble` where it is there,
+    /// as workers do. Gives its exit code.
+    fn run_fallback(&self, args: WorkerArgs, trouble: Option<String>) -> i32;
 
-    /// The life of the template: imports the application, then obeys orders until there are no more. Gives its exit code.
-    fn prepare(&self, orders: Orders) -> i32;
+    /// Runs the template: imports the application, then forks workers as requested until there are no more requests. Gives
+    /// its exit code.
+    fn run_template(&self, requests: ForkRequests) -> i32;
 }
 
 /// What a worker is given.
 #[derive(Debug)]
-pub struct Post {
+pub struct WorkerArgs {
     /// Its number, from 1.
     pub number: u32,
     /// Its end of the channel to the master.
     pub channel: Channel,
-    /// The memory of its place on the scoreboard.
-    pub place: OwnedFd,
+    /// The memory of its slot of the scoreboard.
+    pub slot: OwnedFd,
     /// Where to listen.
     pub listeners: Vec<Bound>,
 }
 
 /// What the template is given.
 #[derive(Debug)]
-pub struct Orders {
+pub struct ForkRequests {
     /// Its end of the channel to the master.
     pub channel: Channel,
     name: String,
@@ -64,39 +65,39 @@ pub struct Orders {
 
 /// In which process a fork has returned.
 #[derive(Debug)]
-pub enum Side {
+pub enum Forked {
     /// In the one that was there before.
     Template,
     /// In a new worker.
-    Worker(Post),
+    Worker(WorkerArgs),
 }
 
-/// A worker that is to be forked: its number, its end of the channel and of its output, its place, and where it listens.
+/// A worker that is to be forked: its number, its end of the channel and of its output, its slot, and where it listens.
 #[derive(Debug)]
-pub struct Order {
+pub struct ForkRequest {
     number: u32,
     channel: Channel,
     output: OwnedFd,
-    place: OwnedFd,
+    slot: OwnedFd,
     listeners: Vec<Bound>,
 }
 
 /// What distinguishes a new process from the one that it was forked from.
-pub(super) struct Birth<'a> {
+pub(super) struct ChildSetup<'a> {
     pub(super) title: String,
     pub(super) output: &'a OwnedFd,
     pub(super) channel: &'a Channel,
-    pub(super) speak_through: &'a dyn Fn(&Channel),
+    pub(super) log_through: &'a dyn Fn(&Channel),
     pub(super) identity: &'a Identity,
 }
 
-impl Birth<'_> {
+impl ChildSetup<'_> {
     /// Becomes the process. To be called first thing in it.
-    pub(super) fn settle(&self) -> Result<(), String> {
+    pub(super) fn apply(&self) -> Result<(), String> {
         signals::leave_in_child();
         signals::let_pass();
         set_title(&self.title);
-        (self.speak_through)(self.channel);
+        (self.log_through)(self.channel);
         redirect(self.output)
             .map_err(|error| format!("cannot redirect standard output: {error}"))?;
         // What systemd said to the master is for nobody else, least of all for programs that the application starts.
@@ -141,19 +142,19 @@ fn redirect(output: &OwnedFd) -> nix::Result<()> {
     dup2_stderr(output)
 }
 
-impl Orders {
-    /// The orders that come on this channel, for workers of an application of this name.
+impl ForkRequests {
+    /// The requests that come on this channel, for workers of an application of this name.
     pub fn new(channel: Channel, name: String) -> Self {
         Self { channel, name }
     }
 
-    /// Waits for the next order; nothing when the master has no more, or has died.
-    pub fn next(&self) -> Option<Order> {
+    /// Waits for the next request; nothing when the master has no more, or has died.
+    pub fn next(&self) -> Option<ForkRequest> {
         loop {
             match self.channel.wait() {
                 Received::Message(Message::Fork(number, fds)) => {
                     let mut fds = fds.into_iter();
-                    let (Some(channel), Some(output), Some(place)) =
+                    let (Some(channel), Some(output), Some(slot)) =
                         (fds.next(), fds.next(), fds.next())
                     else {
                         log::error!(
@@ -161,11 +162,11 @@ impl Orders {
                         );
                         continue;
                     };
-                    return Some(Order {
+                    return Some(ForkRequest {
                         number,
                         channel: Channel::from_fd(channel),
                         output,
-                        place,
+                        slot,
                         listeners: fds.map(Bound::passed).collect(),
                     });
                 }
@@ -186,18 +187,18 @@ impl Orders {
     /// This process must have a single thread, or the worker must do nothing that needs what another held.
     pub unsafe fn fork(
         &mut self,
-        order: Order,
-        speak_through: &dyn Fn(&Channel),
-    ) -> Result<Side, String> {
+        request: ForkRequest,
+        log_through: &dyn Fn(&Channel),
+    ) -> Result<Forked, String> {
         forks::expect_fork();
         // SAFETY: passed on to the caller.
         let forked = unsafe { fork() };
         forks::forget_fork();
         match forked.map_err(refused)? {
             ForkResult::Parent { child } => {
-                drop(order);
+                drop(request);
                 let _ = waitpid(child, None);
-                return Ok(Side::Template);
+                return Ok(Forked::Template);
             }
             ForkResult::Child => {}
         }
@@ -208,38 +209,38 @@ impl Orders {
             Ok(ForkResult::Parent { .. }) => end_at_once(0),
             Ok(ForkResult::Child) => {}
             Err(error) => {
-                let _ = order.channel.send(&Message::Log(1, refused(error)));
+                let _ = request.channel.send(&Message::Log(1, refused(error)));
                 end_at_once(1);
             }
         }
         forks::forget_fork();
-        let Order {
+        let ForkRequest {
             number,
             channel,
             output,
-            place,
+            slot,
             listeners,
-        } = order;
+        } = request;
         while getppid() == between {
             std::thread::sleep(Duration::from_micros(50));
         }
         let _ = channel.send(&Message::Forked);
-        let settled = Birth {
+        let applied = ChildSetup {
             title: format!("wsgi-gateway: worker {number} {}", self.name),
             output: &output,
             channel: &channel,
-            speak_through,
+            log_through,
             identity: &Identity::default(),
         }
-        .settle();
-        if let Err(error) = settled {
+        .apply();
+        if let Err(error) = applied {
             log::error!("{error}");
             end_at_once(1);
         }
-        Ok(Side::Worker(Post {
+        Ok(Forked::Worker(WorkerArgs {
             number,
             channel,
-            place,
+            slot,
             listeners,
         }))
     }

@@ -8,10 +8,10 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use super::super::channel::{Channel, Message};
 use super::super::child::Child;
-use super::super::crew::{Birth, Orders, Post};
 use super::super::forks::{expect_fork, forget_fork};
 use super::super::output::Output;
 use super::super::scoreboard::WorkerSlot;
+use super::super::service::{ChildSetup, ForkRequests, WorkerArgs};
 use super::super::signals::end_at_once;
 use super::Master;
 use super::children::ChildProcess;
@@ -50,14 +50,14 @@ fn lines(master: &Master<'_>) -> io::Result<(Channel, Output, Channel, OwnedFd)>
 }
 
 /// Has the template of this generation fork the worker of this number.
-pub(super) fn order_fork(
+pub(super) fn request_fork(
     master: &Master<'_>,
     number: u32,
     generation: u32,
 ) -> io::Result<ChildProcess> {
     let (slot, memory) = WorkerSlot::new(master.plan.threads)?;
     let (ours, output, theirs, their_output) = lines(master)?;
-    // The listening sockets as they are now: what the template was born with may be none any more.
+    // The listening sockets as they are now: what the template was started with may be none any more.
     let mut fds = vec![theirs.into_fd()?, their_output, memory];
     let sockets = master.listening.try_clone()?;
     fds.extend(sockets.into_iter().map(|bound| bound.socket));
@@ -92,7 +92,7 @@ fn become_worker(
     number: u32,
     channel: Channel,
     output: &OwnedFd,
-    place: OwnedFd,
+    slot: OwnedFd,
     fallback: Option<Option<String>>,
 ) -> ! {
     leave_master(master);
@@ -100,26 +100,26 @@ fn become_worker(
         Some(_) => format!("wsgi-gateway: fallback {}", master.plan.name),
         None => format!("wsgi-gateway: worker {number} {}", master.plan.name),
     };
-    let birth = Birth {
+    let setup = ChildSetup {
         title,
         output,
         channel: &channel,
-        speak_through: &|channel| master.crew.speak_through(channel),
+        log_through: &|channel| master.service.log_through(channel),
         identity: &master.plan.identity,
     };
-    let code = match birth.settle() {
+    let code = match setup.apply() {
         Ok(()) => {
             let listeners = std::mem::take(&mut master.listening).into_sockets();
-            let crew = master.crew;
-            let post = Post {
+            let service = master.service;
+            let args = WorkerArgs {
                 number,
                 channel,
-                place,
+                slot,
                 listeners,
             };
-            live(|| match fallback {
-                Some(trouble) => crew.stand_in(post, trouble),
-                None => crew.work(post),
+            catch_panic(|| match fallback {
+                Some(trouble) => service.run_fallback(args, trouble),
+                None => service.run_worker(args),
             })
         }
         Err(error) => failed(&error),
@@ -129,15 +129,15 @@ fn become_worker(
 
 fn become_template(master: &mut Master<'_>, channel: Channel, output: &OwnedFd, parent: Pid) -> ! {
     leave_master(master);
-    let birth = Birth {
+    let setup = ChildSetup {
         title: format!("wsgi-gateway: template {}", master.plan.name),
         output,
         channel: &channel,
-        speak_through: &|channel| master.crew.speak_through(channel),
+        log_through: &|channel| master.service.log_through(channel),
         identity: &master.plan.identity,
     };
-    let settled = birth.settle();
-    let code = match settled {
+    let applied = setup.apply();
+    let code = match applied {
         Ok(()) => {
             // Should the master be killed while the application is imported. Behind what --user does, which undoes
             // this (PR_SET_PDEATHSIG in prctl(2)).
@@ -146,10 +146,10 @@ fn become_template(master: &mut Master<'_>, channel: Channel, output: &OwnedFd, 
                 end_at_once(0);
             }
             let name = master.plan.name.clone();
-            // Each worker gets them with the order for it.
+            // Each worker gets them with the request for it.
             drop(std::mem::take(&mut master.listening));
-            let orders = Orders::new(channel, name);
-            live(|| master.crew.prepare(orders))
+            let requests = ForkRequests::new(channel, name);
+            catch_panic(|| master.service.run_template(requests))
         }
         Err(error) => failed(&error),
     };
@@ -157,11 +157,11 @@ fn become_template(master: &mut Master<'_>, channel: Channel, output: &OwnedFd, 
 }
 
 /// Closes, in a child, what is the master's alone: another worker's channel that stayed open here would hide the
-/// master's death from it, by its place on the scoreboard it could be accused, and by the pipe of its signals the master
+/// master's death from it, by its slot of the scoreboard it could be accused, and by the pipe of its signals the master
 /// would obey anybody.
 fn leave_master(master: &mut Master<'_>) {
     master.children.clear();
-    master.strays.clear();
+    master.orphan_outputs.clear();
     master.signals = None;
 }
 
@@ -172,10 +172,10 @@ fn failed(error: &str) -> i32 {
 
 /// Does the work of a new process. A panic ends there and not in the master's part of the stack, whose owner is another
 /// process.
-fn live(life: impl FnOnce() -> i32) -> i32 {
+fn catch_panic(run: impl FnOnce() -> i32) -> i32 {
     /// As Rust has it for a main() that panics.
     const PANICKED: i32 = 101;
-    catch_unwind(AssertUnwindSafe(life)).unwrap_or(PANICKED)
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(PANICKED)
 }
 
 /// Ends the process as main() would, without going back into the master's part of the stack.

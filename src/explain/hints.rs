@@ -2,13 +2,13 @@
 //! it is said once it has been tried out.
 
 use super::Gateway;
-use super::asked::Check;
+use super::query::Check;
+use super::redact::readable;
 use super::server::{Module, Server, is_set_handler};
-use super::shown::readable;
 use crate::gateway::{PathRule, Request, Variables};
 
 /// One thing that cannot be seen.
-pub(super) struct Unseen {
+pub(super) struct Hint {
     pub(super) text: String,
     /// The query to ask for the page with, to find out.
     pub(super) look: Option<&'static str>,
@@ -25,7 +25,7 @@ pub(super) fn of(
     server: Server,
     request: &Request<'_>,
     gateway: Gateway<'_>,
-) -> Vec<Unseen> {
+) -> Vec<Hint> {
     let check = Check::of(variables);
     let mut found = Vec::new();
     if gateway.mount.is_none() {
@@ -35,7 +35,7 @@ pub(super) fn of(
         found.extend(authorization(server));
     }
     if server == Server::Nginx && check != Some(Check::Head) {
-        found.push(Unseen {
+        found.push(Hint {
             text: "Unless it is told otherwise, nginx takes at most 4 KB of response headers: a large cookie or many headers become 502, and \
                    its log says 'upstream sent too big header'. If this page comes with ?check=head, it takes 12 KB."
                 .to_owned(),
@@ -47,7 +47,7 @@ pub(super) fn of(
         .content_length
         .is_some_and(|length| length > FCGID_LIMIT);
     if server == Server::Apache(Module::Fcgid) && !is_large {
-        found.push(Unseen {
+        found.push(Hint {
             text: "Unless it is told otherwise, mod_fcgid refuses request bodies of more than 128 KB with 500, and the application never sees \
                    them. Send a larger file to this page: curl --data-binary @FILE URL"
                 .to_owned(),
@@ -64,7 +64,7 @@ fn mount(
     server: Server,
     request: &Request<'_>,
     gateway: Gateway<'_>,
-) -> Option<Unseen> {
+) -> Option<Hint> {
     let rule = request.path_rule;
     let is_at_root = request.script_name.is_empty();
     // Of those that cut the path anywhere, the mount would be this one.
@@ -76,7 +76,7 @@ fn mount(
         == 1;
     let root = "If the application has the whole site, that is wrong: ask for the site's first page, /, to see it told there.";
     if server == Server::Apache(Module::ProxyFcgi) && is_set_handler(variables) && is_one_segment {
-        return Some(Unseen {
+        return Some(Hint {
             text: format!(
                 "SetHandler with 'proxy:' takes the first segment of the path for the application's, as it does not exist below DocumentRoot. {root}"
             ),
@@ -85,7 +85,7 @@ fn mount(
         });
     }
     if server == Server::Lighttpd && !gateway.by_program && is_one_segment {
-        return Some(Unseen {
+        return Some(Hint {
             text: format!(
                 "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\". {root}"
             ),
@@ -109,7 +109,7 @@ fn mount(
         }
         _ => return None,
     };
-    Some(Unseen {
+    Some(Hint {
         text: format!(
             "{why} The application is taken to be at the root. If it is under a prefix, say so to the gateway."
         ),
@@ -130,13 +130,13 @@ pub(super) fn mount_of(path: &[u8]) -> String {
 }
 
 /// Whether the header would arrive that applications check passwords and tokens by.
-fn authorization(server: Server) -> Option<Unseen> {
+fn authorization(server: Server) -> Option<Hint> {
     let change = authorization_line(server)?;
     let server = match server {
         Server::HAProxy => "HAProxy",
         _ => "Apache",
     };
-    Some(Unseen {
+    Some(Hint {
         text: format!(
             "{server} keeps the Authorization header for itself unless it is told to pass it on, and applications that check passwords or \
              tokens themselves need it. With ?check=authorization a browser asks for a name and a password, and sends one."

@@ -1,5 +1,5 @@
-//! A responder's doors: the listeners and the channel from other workers, by which connections come in, and whether they
-//! are open.
+//! A responder's acceptor: the listeners and the channel from other workers, by which connections come in, and whether
+//! any are taken from them.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,7 +26,7 @@ const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// Where connections come in.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct Acceptor {
     poller: Arc<Poller>,
     allow: AllowList,
     pub(super) listeners: Vec<Listener>,
@@ -36,14 +36,14 @@ pub(super) struct Doors {
     receiving: bool,
     /// Until when they are shut, for want of descriptors or connections.
     pub(super) paused: Option<Instant>,
-    /// Whether they are shut by order.
+    /// Whether nothing new is to be taken until further notice.
     pub(super) held: bool,
     /// Whether they are because all threads are busy: the watchdog leads.
     pub(super) full: bool,
     /// Whether they are for good: the end has begun.
     pub(super) closed: bool,
     /// Messages that were sent only to wake others since the channel was seen empty.
-    roused: u32,
+    woken: u32,
     /// When trouble with new connections was last told.
     complained: Option<Instant>,
 }
@@ -55,11 +55,11 @@ pub(super) enum Arrival {
     /// One to wait for a request.
     Idle(Box<Peer>),
     /// A message without a connection.
-    Nudge,
+    Wake,
 }
 
-impl Doors {
-    /// Doors that are shut.
+impl Acceptor {
+    /// One that accepts nothing yet.
     pub(super) fn new(poller: Arc<Poller>, allow: AllowList, listeners: Vec<Listener>) -> Self {
         Self {
             poller,
@@ -71,7 +71,7 @@ impl Doors {
             held: false,
             full: false,
             closed: false,
-            roused: 0,
+            woken: 0,
             complained: None,
         }
     }
@@ -90,7 +90,7 @@ impl Doors {
         let shut = self.paused.is_some() || self.held || self.full || self.closed;
         if shut {
             if self.shut() {
-                self.rouse();
+                self.wake_other();
             }
         } else if let Err(error) = self.open() {
             // What epoll_ctl(2) says of a descriptor that is closed, and of one that is a file's by now.
@@ -128,7 +128,7 @@ impl Doors {
             } else if !room && self.receiving {
                 self.receiving = false;
                 let _ = self.poller.epoll.delete(&handoff.from);
-                self.rouse();
+                self.wake_other();
             }
         }
         Ok(())
@@ -191,7 +191,7 @@ impl Doors {
     // ---- The listeners ---------------------------------------------------------------------------------------------
 
     /// Takes one new connection of those that were told of.
-    pub(super) fn welcome(&mut self, index: usize) -> Option<Box<Peer>> {
+    pub(super) fn accept_next(&mut self, index: usize) -> Option<Box<Peer>> {
         /// What the kernel goes on reporting of a closed descriptor cannot be taken out of the epoll set.
         const STUCK: Duration = Duration::from_millis(1);
         if self.poller.is_lost() {
@@ -215,7 +215,7 @@ impl Doors {
     fn lose_listeners(&mut self, error: Errno) {
         self.poller.lose("a listening socket", error, Idle::Pass);
         self.shut();
-        self.rouse();
+        self.wake_other();
         for listener in self.listeners.drain(..) {
             listener.abandon();
         }
@@ -300,7 +300,7 @@ impl Doors {
         Some(match peer {
             Some(peer) if note.has(Note::READABLE) => Arrival::Readable(peer),
             Some(peer) => Arrival::Idle(peer),
-            None => Arrival::Nudge,
+            None => Arrival::Wake,
         })
     }
 
@@ -332,7 +332,7 @@ impl Doors {
 
     /// Wakes another worker for what this one may have been woken for and does not come to take. What waits in the channel
     /// stays where it is there: who was passed on first is served first.
-    fn rouse(&mut self) {
+    fn wake_other(&mut self) {
         /// Messages for no more than this. While some are unread nobody is asleep who could read them.
         const MOST: u32 = 4;
         let Some(handoff) = &self.poller.handoff else {
@@ -341,10 +341,10 @@ impl Doors {
         let is_empty = !is_readable(handoff.from.as_fd());
         let someone_waits = self.someone_waits();
         if is_empty {
-            self.roused = 0;
+            self.woken = 0;
         }
-        if (someone_waits || !is_empty) && self.roused < MOST {
-            self.roused += 1;
+        if (someone_waits || !is_empty) && self.woken < MOST {
+            self.woken += 1;
             handoff.wake(someone_waits);
         }
     }

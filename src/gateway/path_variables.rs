@@ -4,7 +4,7 @@ use super::url::position;
 
 /// What decides, as sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sent<'a> {
+pub(super) struct PathVariables<'a> {
     pub(super) script_name: &'a [u8],
     pub(super) path_info: Option<&'a [u8]>,
     pub(super) request_uri: Option<&'a [u8]>,
@@ -15,7 +15,7 @@ pub(super) struct Sent<'a> {
     pub(super) by_program: bool,
 }
 
-impl<'a> Sent<'a> {
+impl<'a> PathVariables<'a> {
     pub(super) fn is_apache(&self) -> bool {
         self.server_software.starts_with(b"Apache")
     }
