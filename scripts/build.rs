@@ -5,9 +5,10 @@ use std::{env, fs};
 
 /// Where the two sides' common words are: how a worker's settings, its messages to the master and its slot of the scoreboard
 /// look.
-const CONTRACT: [&str; 5] = [
+const CONTRACT: [&str; 6] = [
     "src/config",
     "src/process/channel.rs",
+    "src/process/messages.rs",
     "src/process/service.rs",
     "src/process/scoreboard.rs",
     "src/fastcgi/handoff.rs",

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::config::{LogFormat, LogSettings, WorkerOutput};
 use crate::exit::Usage;
 use crate::gateway::forked;
-use crate::process::{self, Channel, LineForm, LogOutput, Message};
+use crate::process::{self, Channel, ChildMessage, LineForm, LogOutput};
 use flood::Verdict;
 
 /// The most text of one message to the master, in bytes.
@@ -284,7 +284,7 @@ impl Write for Record {
                 for piece in text.chunks(PIECE) {
                     let text = String::from_utf8_lossy(piece).into_owned();
                     // A master that has died takes no more, and this worker is about to end.
-                    let _ = channel.send(&Message::Log(*level, text));
+                    let _ = channel.send(&ChildMessage::Log(*level, text));
                 }
             }
             None => {}

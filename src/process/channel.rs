@@ -8,7 +8,6 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::str::from_utf8;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -20,6 +19,7 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 
 use super::forks;
+use super::messages::{ChildMessage, MasterMessage};
 
 /// The most text in one message, in bytes: a message has to fit the socket's buffer.
 const MAX_TEXT: usize = 96 * 1024;
@@ -33,108 +33,11 @@ pub struct Channel {
     socket: OwnedFd,
 }
 
-/// A message. The first byte on the wire is its kind, the rest is text.
-#[derive(Debug)]
-pub enum Message {
-    /// A worker serves, or the template has imported the application.
-    Ready,
-    /// All threads of a worker are in requests.
-    Full,
-    /// A worker has reached a limit (named as its option) and wants to be replaced.
-    Retire(String),
-    /// A worker's first request has broken a limit already (named with its figures).
-    Outgrown(String),
-    /// A worker takes nothing new any more, for a reason of its own.
-    Leaving(String),
-    /// A line for the log: its level as in `log::Level`, and its text.
-    Log(u8, String),
-    /// Why the application cannot be loaded.
-    CannotLoad(String),
-    /// Files that the application consists of, one a line.
-    Files(String),
-    /// A process that the template has made is there: the first that is said on its channel, by itself, so that the kernel
-    /// tells its number.
-    Forked,
-    /// To a worker: pass idle connections on and end.
-    Drain,
-    /// To a worker: end, nobody comes after you.
-    Finish,
-    /// To a worker: write the stacks of all threads to the log, for this reason, and end at once.
-    Abort(String),
-    /// To a worker: listen on the sockets that come with this.
-    Listen(Vec<OwnedFd>),
-    /// To a worker: answer with this until told otherwise; nothing when empty.
-    Trouble(String),
-    /// To a worker: take requests again, as there will be nobody after you for now.
-    Resume,
-    /// To the template: fork the worker of this number, with the descriptors that come with this.
-    Fork(u32, Vec<OwnedFd>),
-}
-
-impl Message {
-    fn kind(&self) -> u8 {
-        match self {
-            Self::Ready => 1,
-            Self::Full => 2,
-            Self::Retire(_) => 3,
-            Self::Leaving(_) => 4,
-            Self::Log(..) => 5,
-            Self::CannotLoad(_) => 6,
-            Self::Files(_) => 7,
-            Self::Forked => 8,
-            Self::Drain => 9,
-            Self::Finish => 10,
-            Self::Abort(_) => 11,
-            Self::Listen(_) => 12,
-            Self::Trouble(_) => 13,
-            Self::Fork(..) => 14,
-            Self::Outgrown(_) => 15,
-            Self::Resume => 16,
-        }
-    }
-
-    /// What stands before its text on the wire.
-    pub fn head(&self) -> Vec<u8> {
-        match self {
-            Self::Log(level, _) => vec![self.kind(), *level],
-            _ => vec![self.kind()],
-        }
-    }
-
-    fn read(bytes: &[u8], fds: Vec<OwnedFd>) -> Option<Self> {
-        let (kind, rest) = bytes.split_first()?;
-        let text = || String::from_utf8_lossy(rest).into_owned();
-        let number = || from_utf8(rest).ok()?.parse::<u32>().ok();
-        Some(match kind {
-            1 => Self::Ready,
-            2 => Self::Full,
-            3 => Self::Retire(text()),
-            4 => Self::Leaving(text()),
-            5 => {
-                let (level, line) = rest.split_first()?;
-                Self::Log(*level, String::from_utf8_lossy(line).into_owned())
-            }
-            6 => Self::CannotLoad(text()),
-            7 => Self::Files(text()),
-            8 => Self::Forked,
-            9 => Self::Drain,
-            10 => Self::Finish,
-            11 => Self::Abort(text()),
-            12 => Self::Listen(fds),
-            13 => Self::Trouble(text()),
-            14 => Self::Fork(number()?, fds),
-            15 => Self::Outgrown(text()),
-            16 => Self::Resume,
-            _ => return None,
-        })
-    }
-}
-
 /// What a read gave.
 #[derive(Debug)]
 pub enum Received {
-    /// A message.
-    Message(Message),
+    /// A message of the master.
+    Message(MasterMessage),
     /// None has come.
     Nothing,
     /// The other end is closed: who had it has died.
@@ -145,7 +48,7 @@ pub enum Received {
 #[derive(Debug)]
 pub(super) enum Heard {
     /// A message, and the process that has sent it.
-    Message(Message, Pid),
+    Message(ChildMessage, Pid),
     /// What no process of ours sends.
     Nonsense(&'static str),
     /// Nothing has come.
@@ -192,51 +95,46 @@ impl Channel {
         Self { socket }
     }
 
-    /// Sends a message and waits for room.
+    /// Tells the master something, and waits for room.
     ///
     /// # Errors
     /// When the other end is closed.
-    pub fn send(&self, message: &Message) -> io::Result<()> {
-        self.send_with(message, MsgFlags::MSG_NOSIGNAL)
+    pub fn send(&self, message: &ChildMessage) -> io::Result<()> {
+        let text = message.text().as_bytes();
+        self.send_parts(&message.head(), text, &[], MsgFlags::empty())
     }
 
-    /// Sends a message if there is room at once.
+    /// Tells the master something if there is room at once.
     ///
     /// # Errors
     /// When there is none ([`io::ErrorKind::WouldBlock`]), or the other end is closed.
-    pub fn send_now(&self, message: &Message) -> io::Result<()> {
-        self.send_with(message, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)
+    pub fn send_now(&self, message: &ChildMessage) -> io::Result<()> {
+        let text = message.text().as_bytes();
+        self.send_parts(&message.head(), text, &[], MsgFlags::MSG_DONTWAIT)
     }
 
-    fn send_with(&self, message: &Message, flags: MsgFlags) -> io::Result<()> {
-        let number;
-        let (text, fds): (&[u8], &[OwnedFd]) = match message {
-            Message::Retire(text)
-            | Message::Outgrown(text)
-            | Message::Leaving(text)
-            | Message::Log(_, text)
-            | Message::CannotLoad(text)
-            | Message::Files(text)
-            | Message::Abort(text)
-            | Message::Trouble(text) => (text.as_bytes(), &[]),
-            Message::Fork(worker, fds) => {
-                number = worker.to_string();
-                (number.as_bytes(), fds)
-            }
-            Message::Listen(fds) => (&[], fds),
-            Message::Ready
-            | Message::Full
-            | Message::Forked
-            | Message::Drain
-            | Message::Finish
-            | Message::Resume => (&[], &[]),
-        };
-        let kind = message.head();
+    /// Tells a child something if there is room at once.
+    ///
+    /// # Errors
+    /// As [`Channel::send_now`].
+    pub(super) fn tell(&self, message: &MasterMessage) -> io::Result<()> {
+        let (kind, text, fds) = message.parts();
+        self.send_parts(&[kind], text.as_bytes(), fds, MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn send_parts(
+        &self,
+        head: &[u8],
+        text: &[u8],
+        fds: &[OwnedFd],
+        flags: MsgFlags,
+    ) -> io::Result<()> {
+        let flags = flags | MsgFlags::MSG_NOSIGNAL;
         let text = &text[..text.len().min(MAX_TEXT)];
         let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&fds)];
         let rights = if fds.is_empty() { &[][..] } else { &rights };
-        let pieces = [IoSlice::new(&kind), IoSlice::new(text)];
+        let pieces = [IoSlice::new(head), IoSlice::new(text)];
         loop {
             match sendmsg::<()>(self.socket.as_raw_fd(), &pieces, rights, flags, None) {
                 Ok(_) => return Ok(()),
@@ -282,8 +180,12 @@ impl Channel {
             if flags.contains(MsgFlags::MSG_TRUNC) {
                 return Heard::Nonsense("a message that is too long");
             }
-            return match Message::read(&bytes[..count], Vec::new()) {
+            let bytes = &bytes[..count];
+            return match ChildMessage::read(bytes) {
                 Some(message) => Heard::Message(message, sender),
+                None if MasterMessage::read(bytes, Vec::new()).is_some() => {
+                    Heard::Nonsense("what only the master says")
+                }
                 None => Heard::Nonsense("a message that is none"),
             };
         }
@@ -310,7 +212,7 @@ impl Channel {
             if count == 0 {
                 return Received::Closed;
             }
-            if let Some(message) = Message::read(&bytes[..count], fds) {
+            if let Some(message) = MasterMessage::read(&bytes[..count], fds) {
                 return Received::Message(message);
             }
         }
@@ -355,38 +257,39 @@ impl AsFd for Channel {
 
 #[cfg(test)]
 mod tests {
-    use super::{Channel, Heard, MAX_FDS, Message, Received};
+    use super::{Channel, ChildMessage, Heard, MAX_FDS, MasterMessage, Received};
     use nix::sys::socket::{MsgFlags, send};
     use nix::unistd::getpid;
     use std::os::fd::AsRawFd;
 
     #[test]
     fn messages_arrive_whole_and_with_their_descriptors() {
-        let (one, other) = Channel::pair().unwrap();
-        assert!(matches!(other.receive(), Received::Nothing));
-        one.send(&Message::Log(3, "a line".to_owned())).unwrap();
-        one.send(&Message::Log(1, "x".repeat(200_000))).unwrap();
-        let file = std::fs::File::open("/dev/null").unwrap();
-        one.send(&Message::Fork(7, vec![file.into()])).unwrap();
-        one.send(&Message::Forked).unwrap();
-        drop(one);
-        let Received::Message(Message::Log(3, line)) = other.receive() else {
+        let (master, child) = Channel::pair().unwrap();
+        assert!(matches!(child.receive(), Received::Nothing));
+        child
+            .send(&ChildMessage::Log(3, "a line".to_owned()))
+            .unwrap();
+        let Heard::Message(ChildMessage::Log(3, line), _) = master.hear() else {
             panic!()
         };
         assert_eq!(line, "a line");
-        let Received::Message(Message::Log(1, line)) = other.wait() else {
+        master
+            .tell(&MasterMessage::Trouble("x".repeat(200_000)))
+            .unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        master
+            .tell(&MasterMessage::Fork(7, vec![file.into()]))
+            .unwrap();
+        drop(master);
+        let Received::Message(MasterMessage::Trouble(text)) = child.wait() else {
             panic!()
         };
-        assert_eq!(line.len(), super::MAX_TEXT);
-        let Received::Message(Message::Fork(7, fds)) = other.receive() else {
+        assert_eq!(text.len(), super::MAX_TEXT);
+        let Received::Message(MasterMessage::Fork(7, fds)) = child.receive() else {
             panic!()
         };
         assert_eq!(fds.len(), 1);
-        assert!(matches!(
-            other.receive(),
-            Received::Message(Message::Forked)
-        ));
-        assert!(matches!(other.receive(), Received::Closed));
+        assert!(matches!(child.receive(), Received::Closed));
     }
 
     /// Whatever comes, and with nothing of it left behind.
@@ -397,16 +300,23 @@ mod tests {
         let raw = |bytes: &[u8]| {
             send(worker.socket.as_raw_fd(), bytes, MsgFlags::empty()).unwrap();
         };
-        worker.send(&Message::Full).unwrap();
-        assert!(matches!(master.hear(), Heard::Message(Message::Full, pid) if pid == getpid()));
+        worker.send(&ChildMessage::Full).unwrap();
+        assert!(
+            matches!(master.hear(), Heard::Message(ChildMessage::Full, pid) if pid == getpid())
+        );
         for nonsense in [&b""[..], b"\0", b"\xff", b"\x05", &[1; 110_000]] {
             raw(nonsense);
             assert!(matches!(master.hear(), Heard::Nonsense(_)));
         }
+        worker.tell(&MasterMessage::Drain).unwrap();
+        assert!(matches!(
+            master.hear(),
+            Heard::Nonsense("what only the master says")
+        ));
         for count in [1, MAX_FDS] {
             let file = || std::fs::File::open("/dev/null").unwrap().into();
-            let message = Message::Listen((0..count).map(|_| file()).collect());
-            worker.send(&message).unwrap();
+            let message = MasterMessage::Listen((0..count).map(|_| file()).collect());
+            worker.tell(&message).unwrap();
             drop(message);
             let before = open();
             assert!(matches!(master.hear(), Heard::Nonsense("descriptors")));

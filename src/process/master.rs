@@ -25,10 +25,10 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
-use super::channel::Message;
 use super::child::Child;
 use super::forks::close_in_children;
 use super::listening::Listening;
+use super::messages::MasterMessage;
 use super::output::Output;
 use super::service::Service;
 use super::signals::{Catch, Signals};
@@ -378,12 +378,12 @@ impl<'a> Master<'a> {
         }
     }
 
-    fn tell_worker(&self, number: u32, message: &Message, otherwise: Option<Signal>) {
+    fn tell_worker(&self, number: u32, message: &MasterMessage, otherwise: Option<Signal>) {
         let id = ChildId::Worker(number);
         let Some(child) = self.children.get(&id) else {
             return;
         };
-        if let (Err(_), Some(signal)) = (child.channel.send_now(message), otherwise) {
+        if let (Err(_), Some(signal)) = (child.channel.tell(message), otherwise) {
             self.with_process(id, |process| process.signal(signal));
         }
     }
@@ -394,10 +394,10 @@ impl<'a> Master<'a> {
             return Some(MasterEvent::NotPassed(numbers));
         };
         let sockets = sockets.into_iter().map(|bound| bound.socket).collect();
-        let message = Message::Listen(sockets);
+        let message = MasterMessage::Listen(sockets);
         numbers.retain(|number| {
             let child = self.children.get(&ChildId::Worker(*number));
-            match child.map(|child| (child.channel.send_now(&message), &child.process)) {
+            match child.map(|child| (child.channel.tell(&message), &child.process)) {
                 Some((Err(error), Some(process))) => {
                     let pid = process.pid();
                     log::error!(

@@ -16,6 +16,7 @@ mod listening;
 mod log_output;
 mod master;
 mod memory;
+mod messages;
 mod output;
 mod pid_file;
 mod pool;
@@ -27,7 +28,7 @@ mod threads;
 mod title;
 
 pub use address::Address;
-pub use channel::{Channel, Message, Received};
+pub use channel::{Channel, Received};
 pub use exec::{
     become_program, in_child, leave_open, may_execute, pipe, seal, take_inherited, unseal,
 };
@@ -39,6 +40,7 @@ pub use listener::{
 pub use listening::Listening;
 pub use log_output::LogOutput;
 pub use master::{Ending, Master, Plan};
+pub use messages::{ChildMessage, MasterMessage};
 pub use output::LineForm;
 pub use pid_file::PidFile;
 pub use scoreboard::{Running, ThreadSlot, WorkerSlot};

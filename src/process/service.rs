@@ -12,10 +12,11 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid, getppid};
 
-use super::channel::{Channel, Message, Received};
+use super::channel::{Channel, Received};
 use super::forks;
 use super::identity::Identity;
 use super::listener::Bound;
+use super::messages::{ChildMessage, MasterMessage};
 use super::signals::{self, end_at_once};
 use super::title::set_title;
 
@@ -152,7 +153,7 @@ impl ForkRequests {
     pub fn next(&self) -> Option<ForkRequest> {
         loop {
             match self.channel.wait() {
-                Received::Message(Message::Fork(number, fds)) => {
+                Received::Message(MasterMessage::Fork(number, fds)) => {
                     let mut fds = fds.into_iter();
                     let (Some(channel), Some(output), Some(slot)) =
                         (fds.next(), fds.next(), fds.next())
@@ -209,7 +210,7 @@ impl ForkRequests {
             Ok(ForkResult::Parent { .. }) => end_at_once(0),
             Ok(ForkResult::Child) => {}
             Err(error) => {
-                let _ = request.channel.send(&Message::Log(1, refused(error)));
+                let _ = request.channel.send(&ChildMessage::Log(1, refused(error)));
                 end_at_once(1);
             }
         }
@@ -224,7 +225,7 @@ impl ForkRequests {
         while getppid() == between {
             std::thread::sleep(Duration::from_micros(50));
         }
-        let _ = channel.send(&Message::Forked);
+        let _ = channel.send(&ChildMessage::Forked);
         let applied = ChildSetup {
             title: format!("wsgi-gateway: worker {number} {}", self.name),
             output: &output,

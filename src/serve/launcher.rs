@@ -10,7 +10,7 @@ use crate::config::{Config, Work, WorkerHandles};
 use crate::fastcgi::Handoff;
 use crate::logging;
 use crate::process::{
-    self, Bound, Channel, ForkRequests, Identity, Message, PidFile, Service, WorkerArgs,
+    self, Bound, Channel, ChildMessage, ForkRequests, Identity, PidFile, Service, WorkerArgs,
 };
 use crate::worker::{FastcgiService, Worker, report};
 
@@ -135,8 +135,8 @@ impl<'a> Launcher<'a> {
             let number = process::leave_open(channel)?;
             let work = prepare(number, self.handoff()?)?;
             let tell = [
-                Message::Log(1, String::new()),
-                Message::CannotLoad(String::new()),
+                ChildMessage::Log(1, String::new()),
+                ChildMessage::CannotLoad(String::new()),
             ];
             let tell = tell.map(|message| (number, message.head(), Some(Vec::new())));
             Ok((work, tell.into()))

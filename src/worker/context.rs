@@ -12,7 +12,7 @@ use super::PythonRuntime;
 use super::error::send_files;
 use super::service::FastcgiService;
 use crate::fastcgi::{FastcgiExchange, Idle, Responder};
-use crate::process::{self, Channel, Message, StackPipe, StackSignals, WorkerSlot};
+use crate::process::{self, Channel, ChildMessage, StackPipe, StackSignals, WorkerSlot};
 
 /// What the threads of a worker have in common.
 pub(super) struct WorkerContext {
@@ -140,7 +140,7 @@ impl WorkerContext {
     /// The worker has all that it needs to serve.
     pub(super) fn is_ready(&self) {
         match &self.channel {
-            Some(_) => self.tell(&Message::Ready),
+            Some(_) => self.tell(&ChildMessage::Ready),
             None => log::info!("ready on standard input"),
         }
         let _ = self.ready.set(Instant::now());
@@ -153,7 +153,7 @@ impl WorkerContext {
         }
     }
 
-    pub(super) fn tell(&self, message: &Message) {
+    pub(super) fn tell(&self, message: &ChildMessage) {
         if let Some(channel) = &self.channel {
             // A master that has died is noticed by the controller.
             let _ = channel.send(message);
@@ -168,7 +168,7 @@ impl WorkerContext {
     /// All threads are in requests. Must not block.
     pub(super) fn full(&self) {
         if let Some(channel) = &self.channel {
-            let _ = channel.send_now(&Message::Full);
+            let _ = channel.send_now(&ChildMessage::Full);
         }
     }
 
@@ -179,7 +179,7 @@ impl WorkerContext {
             return;
         }
         match (&self.channel, self.responder.get()) {
-            (Some(_), _) => self.tell(&Message::Retire(limit.to_owned())),
+            (Some(_), _) => self.tell(&ChildMessage::Retire(limit.to_owned())),
             (None, Some(responder)) => {
                 log::info!("{limit} is reached: ending");
                 responder.stop(Idle::Close);
@@ -191,13 +191,13 @@ impl WorkerContext {
     /// The worker can take nothing new any more: it ends, and is to be replaced.
     pub(super) fn has_lost(&self, reason: &str) {
         log::error!("{reason}: ending");
-        self.tell(&Message::Leaving(reason.to_owned()));
+        self.tell(&ChildMessage::Leaving(reason.to_owned()));
     }
 
     /// The worker's first request has broken a limit already (named with its figures), as that of any other worker would.
     pub(super) fn outgrow(&self, limit: &str) {
         match &self.channel {
-            Some(_) => self.tell(&Message::Outgrown(limit.to_owned())),
+            Some(_) => self.tell(&ChildMessage::Outgrown(limit.to_owned())),
             None => log::warn!(
                 "the first request has taken more than {limit}: give it more, or leave it out"
             ),

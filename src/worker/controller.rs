@@ -11,7 +11,7 @@ use super::context::WorkerContext;
 use crate::fastcgi::{Answered, Idle, Listener};
 use crate::gateway::Page;
 use crate::logging;
-use crate::process::{self, Message, Received, Running, Signal, Signals};
+use crate::process::{self, ChildMessage, MasterMessage, Received, Running, Signal, Signals};
 
 /// How long a worker whose master has died may still answer: nobody watches it any more.
 const ORPHANED: Duration = Duration::from_millis(400);
@@ -136,7 +136,8 @@ impl Controller {
     fn obey(&mut self, signal: Signal) {
         match signal {
             Signal::Terminate if self.context.has_master() => {
-                self.context.tell(&Message::Leaving("SIGTERM".to_owned()));
+                self.context
+                    .tell(&ChildMessage::Leaving("SIGTERM".to_owned()));
                 let now = Instant::now();
                 self.leaves.get_or_insert(now + MASTER_S_WORD);
             }
@@ -158,10 +159,10 @@ impl Controller {
                 return;
             };
             match channel.receive() {
-                Received::Message(Message::Drain) => self.stop(Idle::Pass),
-                Received::Message(Message::Finish) => self.stop(Idle::Close),
-                Received::Message(Message::Abort(reason)) => self.abort(&reason),
-                Received::Message(Message::Listen(sockets)) => {
+                Received::Message(MasterMessage::Drain) => self.stop(Idle::Pass),
+                Received::Message(MasterMessage::Finish) => self.stop(Idle::Close),
+                Received::Message(MasterMessage::Abort(reason)) => self.abort(&reason),
+                Received::Message(MasterMessage::Listen(sockets)) => {
                     let listeners = sockets.into_iter().map(|socket| {
                         let tcp = process::is_tcp(&socket);
                         Listener::new(socket, tcp)
@@ -170,8 +171,8 @@ impl Controller {
                         responder.replace_listeners(listeners.collect());
                     }
                 }
-                Received::Message(Message::Resume) => self.context.resume(),
-                Received::Message(Message::Trouble(text)) => self.context.set_trouble(text),
+                Received::Message(MasterMessage::Resume) => self.context.resume(),
+                Received::Message(MasterMessage::Trouble(text)) => self.context.set_trouble(text),
                 Received::Message(_) => {}
                 Received::Nothing => return,
                 Received::Closed => {
@@ -250,7 +251,7 @@ impl Controller {
         );
         if is_first {
             let reason = format!("{} took longer than --request-timeout", request.request);
-            self.context.tell(&Message::Leaving(reason));
+            self.context.tell(&ChildMessage::Leaving(reason));
             self.stop(Idle::Pass);
             self.end_by
                 .get_or_insert(Instant::now() + self.context.limits.grace);

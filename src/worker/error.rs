@@ -3,7 +3,7 @@
 use super::PythonRuntime;
 use super::service::FastcgiService;
 use crate::exit::{CannotLoad, Exit};
-use crate::process::{Channel, Message};
+use crate::process::{Channel, ChildMessage};
 
 /// Tells an error, and gives the exit code.
 pub fn report(
@@ -31,11 +31,14 @@ pub fn report(
         }
     }
     let text = format!("{told}\n\n{traceback}");
-    send(channel, &Message::CannotLoad(text.trim_end().to_owned()));
+    send(
+        channel,
+        &ChildMessage::CannotLoad(text.trim_end().to_owned()),
+    );
     Exit::of(&error) as i32
 }
 
-fn send(channel: Option<&Channel>, message: &Message) {
+fn send(channel: Option<&Channel>, message: &ChildMessage) {
     if let Some(channel) = channel {
         // A master that has died is noticed where it is waited for.
         let _ = channel.send(message);
@@ -61,10 +64,10 @@ pub fn send_files(channel: Option<&Channel>, files: &str) {
     let mut message = String::new();
     for file in files.lines() {
         if message.len() + file.len() > MOST {
-            send(channel, &Message::Files(std::mem::take(&mut message)));
+            send(channel, &ChildMessage::Files(std::mem::take(&mut message)));
         }
         message.push_str(file);
         message.push('\n');
     }
-    send(channel, &Message::Files(message));
+    send(channel, &ChildMessage::Files(message));
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::super::channel::Message;
+use super::super::messages::{ChildMessage, MasterMessage};
 use super::super::scoreboard::Running;
 use super::super::signals;
 use super::Ending;
@@ -36,7 +36,7 @@ pub(super) enum MasterEvent {
     },
     /// A signal has come.
     Signal(signals::Signal),
-    /// A process that was to be started is there. A worker of a template says so itself ([`Message::Forked`]).
+    /// A process that was to be started is there. A worker of a template says so itself ([`ChildMessage::Forked`]).
     Started(ChildId, Pid),
     /// A process cannot be started, for this reason.
     NotStarted(ChildId, String),
@@ -47,7 +47,7 @@ pub(super) enum MasterEvent {
         /// Whose channel.
         from: ChildId,
         /// What.
-        message: Message,
+        message: ChildMessage,
         /// Which process has sent it, as the kernel says.
         sender: Pid,
         /// How many requests it had begun by then.
@@ -93,7 +93,7 @@ pub(super) enum Action {
     /// Take this process, which a template has made, for the worker of this number, if it is a child of the master.
     Adopt(u32, Pid),
     /// Tell a worker something; where it cannot be told, send it this signal.
-    Tell(u32, Message, Option<Signal>),
+    Tell(u32, MasterMessage, Option<Signal>),
     /// Give the listening sockets to these workers.
     PassListeners(Vec<u32>),
     /// Send a signal.

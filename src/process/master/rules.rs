@@ -14,17 +14,10 @@
 //! | Log        | yes  | yes      | yes   | yes     | yes       | yes      | a line under its name, of a level from 1 to 5  |
 //! | CannotLoad | -    | yes      | yes   | yes     | yes       | yes      | why a candidate has failed, when it has        |
 //! | Files      | -    | yes      | yes   | yes     | yes       | yes      | files to look at, with --reload only           |
-//! | Drain      | -    | -        | -     | -       | -         | -        |                                                |
-//! | Finish     | -    | -        | -     | -       | -         | -        |                                                |
-//! | Abort      | -    | -        | -     | -       | -         | -        |                                                |
-//! | Listen     | -    | -        | -     | -       | -         | -        |                                                |
-//! | Trouble    | -    | -        | -     | -       | -         | -        |                                                |
-//! | Resume     | -    | -        | -     | -       | -         | -        |                                                |
-//! | Fork       | -    | -        | -     | -       | -         | -        |                                                |
 //!
 //! *Made*: a template was told to make the worker, and nobody knows its process yet. *Starting*, *ready*, *leaving*: a worker.
-//! *Importing*, *imported*: a template. A reason is one line of at most 8 KiB; descriptors, and bytes that are no message,
-//! are a breach in every state.
+//! *Importing*, *imported*: a template. A reason is one line of at most 8 KiB. Descriptors, what only the master says, and
+//! bytes that are no message are a breach in every state.
 //!
 //! Who breaks a rule that no process of ours breaks is ended, and nothing more is heard of it. Who says much is heard later:
 //! its channel fills, and it waits.
@@ -33,7 +26,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::super::channel::Message;
+use super::super::messages::ChildMessage;
 
 /// So many messages, and bytes in them, are heard of one process in this time.
 const WINDOW: Duration = Duration::from_millis(200);
@@ -87,42 +80,38 @@ pub(super) enum Speaker {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn judge(message: &Message, speaker: Speaker, watches: bool) -> Result<(), Breach> {
+pub(super) fn judge(message: &ChildMessage, speaker: Speaker, watches: bool) -> Result<(), Breach> {
     use Speaker::{Template, Unadopted, Worker};
     match (message, speaker) {
-        (Message::Log(level, _), _) if !(1..=5).contains(level) => {
+        (ChildMessage::Log(level, _), _) if !(1..=5).contains(level) => {
             Err(Breach("a line of no level"))
         }
-        (Message::Log(..), _) => Ok(()),
-        (Message::Forked, Unadopted) => Ok(()),
+        (ChildMessage::Log(..), _) => Ok(()),
+        (ChildMessage::Forked, Unadopted) => Ok(()),
         (_, Unadopted) => Err(Breach("something before it was there")),
-        (Message::Forked, _) => Err(Breach("that it was made once more")),
+        (ChildMessage::Forked, _) => Err(Breach("that it was made once more")),
         // It may have been told to leave before its word was heard.
-        (Message::Ready, Worker(WorkerState::Starting | WorkerState::Leaving)) => Ok(()),
-        (Message::Ready, Template { is_ready: false }) => Ok(()),
-        (Message::Ready, _) => Err(Breach("that it is ready once more")),
-        (Message::CannotLoad(_), _) => Ok(()),
-        (Message::Files(_), _) if !watches => Err(Breach("names of files without --reload")),
-        (Message::Files(_), _) => Ok(()),
-        (Message::Full, Worker(_)) => Ok(()),
-        (Message::Retire(why) | Message::Outgrown(why) | Message::Leaving(why), Worker(_)) => {
+        (ChildMessage::Ready, Worker(WorkerState::Starting | WorkerState::Leaving)) => Ok(()),
+        (ChildMessage::Ready, Template { is_ready: false }) => Ok(()),
+        (ChildMessage::Ready, _) => Err(Breach("that it is ready once more")),
+        (ChildMessage::CannotLoad(_), _) => Ok(()),
+        (ChildMessage::Files(_), _) if !watches => Err(Breach("names of files without --reload")),
+        (ChildMessage::Files(_), _) => Ok(()),
+        (ChildMessage::Full, Worker(_)) => Ok(()),
+        (
+            ChildMessage::Retire(why) | ChildMessage::Outgrown(why) | ChildMessage::Leaving(why),
+            Worker(_),
+        ) => {
             let is_phrase = why.len() <= PHRASE && !why.contains(char::is_control);
             is_phrase.then_some(()).ok_or(Breach("a reason of no use"))
         }
         (
-            Message::Full | Message::Retire(_) | Message::Outgrown(_) | Message::Leaving(_),
+            ChildMessage::Full
+            | ChildMessage::Retire(_)
+            | ChildMessage::Outgrown(_)
+            | ChildMessage::Leaving(_),
             Template { .. },
         ) => Err(Breach("what only workers say")),
-        (
-            Message::Drain
-            | Message::Finish
-            | Message::Abort(_)
-            | Message::Listen(_)
-            | Message::Trouble(_)
-            | Message::Resume
-            | Message::Fork(..),
-            _,
-        ) => Err(Breach("what only the master says")),
     }
 }
 
@@ -172,11 +161,9 @@ impl MessageAllowance {
     }
 
     /// Counts a message.
-    pub(super) fn spend(&mut self, message: &Message) {
+    pub(super) fn spend(&mut self, message: &ChildMessage) {
         self.messages += 1;
-        if let Message::Log(_, text) | Message::Files(text) | Message::CannotLoad(text) = message {
-            self.bytes += text.len();
-        }
+        self.bytes += message.text().len();
         self.is_spent = self.messages >= MESSAGES || self.bytes >= BYTES;
     }
 
@@ -197,7 +184,7 @@ impl MessageAllowance {
 #[cfg(test)]
 mod tests {
     use super::{MessageAllowance, Speaker, WorkerState, judge, plain_line, plausible_files};
-    use crate::process::channel::Message;
+    use crate::process::messages::ChildMessage;
     use std::time::{Duration, Instant};
 
     fn text(text: &str) -> String {
@@ -208,22 +195,15 @@ mod tests {
     #[test]
     fn each_message_has_its_time() {
         let messages = [
-            ("Forked", Message::Forked),
-            ("Ready", Message::Ready),
-            ("Full", Message::Full),
-            ("Retire", Message::Retire(text("--max-requests"))),
-            ("Outgrown", Message::Outgrown(text("--max-rss"))),
-            ("Leaving", Message::Leaving(text("SIGTERM"))),
-            ("Log", Message::Log(3, text("a\nb"))),
-            ("CannotLoad", Message::CannotLoad(text("why"))),
-            ("Files", Message::Files(text("/a"))),
-            ("Drain", Message::Drain),
-            ("Finish", Message::Finish),
-            ("Abort", Message::Abort(text(""))),
-            ("Listen", Message::Listen(Vec::new())),
-            ("Trouble", Message::Trouble(text(""))),
-            ("Resume", Message::Resume),
-            ("Fork", Message::Fork(1, Vec::new())),
+            ("Forked", ChildMessage::Forked),
+            ("Ready", ChildMessage::Ready),
+            ("Full", ChildMessage::Full),
+            ("Retire", ChildMessage::Retire(text("--max-requests"))),
+            ("Outgrown", ChildMessage::Outgrown(text("--max-rss"))),
+            ("Leaving", ChildMessage::Leaving(text("SIGTERM"))),
+            ("Log", ChildMessage::Log(3, text("a\nb"))),
+            ("CannotLoad", ChildMessage::CannotLoad(text("why"))),
+            ("Files", ChildMessage::Files(text("/a"))),
         ];
         let rows = include_str!("rules.rs").lines();
         let rows = rows.filter_map(|line| line.strip_prefix("//! | "));
@@ -265,15 +245,15 @@ mod tests {
     fn what_makes_no_sense_is_said_by_nobody() {
         for speaker in SPEAKERS {
             for message in [
-                Message::Log(0, text("")),
-                Message::Log(6, text("")),
-                Message::Retire(text("a\nb")),
-                Message::Leaving("x".repeat(10_000)),
-                Message::Outgrown(text("\u{1b}[2J")),
+                ChildMessage::Log(0, text("")),
+                ChildMessage::Log(6, text("")),
+                ChildMessage::Retire(text("a\nb")),
+                ChildMessage::Leaving("x".repeat(10_000)),
+                ChildMessage::Outgrown(text("\u{1b}[2J")),
             ] {
                 assert!(judge(&message, speaker, true).is_err(), "{message:?}");
             }
-            assert!(judge(&Message::Files(text("/a")), speaker, false).is_err());
+            assert!(judge(&ChildMessage::Files(text("/a")), speaker, false).is_err());
         }
         let (level, line) = plain_line(2, text("a\u{1b}[2J\n\tb"));
         assert_eq!((level, &*line), (log::Level::Warn, "a\u{fffd}[2J\n\tb"));
@@ -293,7 +273,7 @@ mod tests {
         let now = Instant::now();
         for (text, most) in [(1, 1000), (64 * 1024, 16)] {
             let mut budget = MessageAllowance::new(now);
-            let line = Message::Log(3, "x".repeat(text));
+            let line = ChildMessage::Log(3, "x".repeat(text));
             let mut heard = 0;
             while !budget.is_spent(now) {
                 budget.spend(&line);

@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
-use super::super::channel::{Channel, Message};
+use super::super::channel::Channel;
 use super::super::child::Child;
 use super::super::forks::{expect_fork, forget_fork};
+use super::super::messages::MasterMessage;
 use super::super::output::Output;
 use super::super::scoreboard::WorkerSlot;
 use super::super::service::{ChildSetup, ForkRequests, WorkerArgs};
@@ -63,7 +64,7 @@ pub(super) fn request_fork(
     fds.extend(sockets.into_iter().map(|bound| bound.socket));
     let template = master.children.get(&ChildId::Template(generation));
     let template = template.ok_or(io::ErrorKind::NotFound)?;
-    template.channel.send_now(&Message::Fork(number, fds))?;
+    template.channel.tell(&MasterMessage::Fork(number, fds))?;
     Ok(ChildProcess::new(None, ours, output, Some(slot)))
 }
 

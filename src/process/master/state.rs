@@ -21,7 +21,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-use super::super::channel::Message;
+use super::super::messages::MasterMessage;
 use super::super::signals::Signal;
 use super::reaction::{Action, Figures, ListenersFound, MasterEvent, Notice, Reaction};
 use super::rules::Breach;
@@ -274,7 +274,7 @@ impl MasterState {
         self.processes.generations.end(reaction);
         let until = reaction.after(self.processes.supply.grace());
         for worker in self.processes.supply.workers.iter_mut() {
-            worker.drain(Message::Finish, "the gateway ends", until, reaction);
+            worker.drain(MasterMessage::Finish, "the gateway ends", until, reaction);
         }
         // A socket listens until the last process has closed it: on TCP, where there is no file to remove, connections
         // would go on being made that nobody is going to take.

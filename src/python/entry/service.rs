@@ -10,7 +10,7 @@ use crate::config::{Launch, WorkerHandles};
 use crate::fastcgi::Handoff;
 use crate::logging;
 use crate::process::{
-    self, Bound, Channel, ForkRequests, Forked, Message, PidFile, StackSignals, WorkerArgs,
+    self, Bound, Channel, ChildMessage, ForkRequests, Forked, PidFile, StackSignals, WorkerArgs,
 };
 use crate::worker::{
     FastcgiService, LoadedApplication, PythonRuntime as _, Worker, report, send_files,
@@ -98,7 +98,7 @@ pub(super) fn template(
         );
     }
     // A master that has died is noticed where it is waited for.
-    let _ = channel.send(&Message::Ready);
+    let _ = channel.send(&ChildMessage::Ready);
     match fork_workers(requests) {
         Some(args) => Ok(forked(&service, args, loaded)),
         None => process::end_at_once(0),

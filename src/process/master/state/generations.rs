@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::super::super::channel::Message;
+use super::super::super::messages::MasterMessage;
 use super::super::reaction::{Action, ChildId, Died, Notice, Reaction};
 use super::super::rules::{WorkerState, plausible_files};
 use super::super::{Ending, Plan};
@@ -345,7 +345,7 @@ impl Generations {
         let is_old =
             |worker: &&WorkerRecord| worker.is_fallback() || Some(worker.generation()) == serving;
         for worker in supply.workers.iter().filter(is_old) {
-            let message = Message::Trouble(text.clone());
+            let message = MasterMessage::Trouble(text.clone());
             reaction.add(Action::Tell(worker.number(), message, None));
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::super::super::channel::Message;
+use super::super::super::messages::ChildMessage;
 use super::super::super::pool::Pool;
 use super::super::Plan;
 use super::super::reaction::{Action, ChildId, Died, Figures, Reaction};
@@ -147,7 +147,7 @@ impl Processes {
     pub(super) fn hear(
         &mut self,
         from: ChildId,
-        message: Message,
+        message: ChildMessage,
         sender: Pid,
         requests: u64,
         reaction: &mut Reaction,
@@ -181,7 +181,7 @@ impl Processes {
     fn hear_worker(
         &mut self,
         number: u32,
-        message: Message,
+        message: ChildMessage,
         sender: Pid,
         requests: u64,
         reaction: &mut Reaction,
@@ -193,22 +193,22 @@ impl Processes {
             return;
         };
         match message {
-            Message::Forked if is_taken => {
+            ChildMessage::Forked if is_taken => {
                 self.expel(
                     ChildId::Worker(number),
                     Breach("in another's name"),
                     reaction,
                 );
             }
-            Message::Forked => {
+            ChildMessage::Forked => {
                 worker.note_pid(Some(sender));
                 reaction.add(Action::Adopt(number, sender));
             }
-            Message::Ready => self.worker_ready(number, reaction),
-            Message::Full => self.sizing.note_full(now),
-            Message::Retire(limit) => worker.note_limit(limit, reaction),
-            Message::Outgrown(limit) => self.sizing.note_outgrown(worker, &limit, reaction),
-            Message::Leaving(reason) => {
+            ChildMessage::Ready => self.worker_ready(number, reaction),
+            ChildMessage::Full => self.sizing.note_full(now),
+            ChildMessage::Retire(limit) => worker.note_limit(limit, reaction),
+            ChildMessage::Outgrown(limit) => self.sizing.note_outgrown(worker, &limit, reaction),
+            ChildMessage::Leaving(reason) => {
                 if worker.state() != WorkerState::Leaving {
                     worker.leave(Some(reason), (reaction.after(grace), Limit::Abort));
                     // It may be that the sockets are not what they were, and that the next will find that, too.
@@ -218,39 +218,31 @@ impl Processes {
                     }
                 }
             }
-            Message::Log(level, text) => {
+            ChildMessage::Log(level, text) => {
                 let (level, line) = plain_line(level, format!("worker {number}: {text}"));
                 reaction.log(level, line);
             }
-            Message::CannotLoad(text) => {
+            ChildMessage::CannotLoad(text) => {
                 let generation = worker.generation();
                 self.generations.note_trouble(generation, text);
             }
-            Message::Files(files) => self.generations.note_files(&files, reaction),
-            // Not let through by the rules.
-            Message::Drain
-            | Message::Finish
-            | Message::Abort(_)
-            | Message::Listen(_)
-            | Message::Trouble(_)
-            | Message::Resume
-            | Message::Fork(..) => {}
+            ChildMessage::Files(files) => self.generations.note_files(&files, reaction),
         }
     }
 
-    fn hear_template(&mut self, number: u32, message: Message, reaction: &mut Reaction) {
+    fn hear_template(&mut self, number: u32, message: ChildMessage, reaction: &mut Reaction) {
         match message {
-            Message::Ready => {
+            ChildMessage::Ready => {
                 let supply = &mut self.supply;
                 self.generations
                     .note_template_ready(number, supply, reaction);
             }
-            Message::Log(level, text) => {
+            ChildMessage::Log(level, text) => {
                 let (level, line) = plain_line(level, format!("template: {text}"));
                 reaction.log(level, line);
             }
-            Message::CannotLoad(text) => self.generations.note_trouble(number, text),
-            Message::Files(files) => self.generations.note_files(&files, reaction),
+            ChildMessage::CannotLoad(text) => self.generations.note_trouble(number, text),
+            ChildMessage::Files(files) => self.generations.note_files(&files, reaction),
             // Not let through by the rules.
             _ => {}
         }

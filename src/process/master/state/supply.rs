@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::super::channel::Message;
+use super::super::super::messages::MasterMessage;
 use super::super::super::pool::Backoff;
 use super::super::super::service::refused;
 use super::super::reaction::{Action, Died, Reaction};
@@ -95,7 +95,7 @@ impl Supply {
         // Who takes nothing new until it is replaced would wait in vain.
         for worker in self.workers.iter() {
             if worker.serves() && worker.retires().is_some() {
-                reaction.add(Action::Tell(worker.number(), Message::Resume, None));
+                reaction.add(Action::Tell(worker.number(), MasterMessage::Resume, None));
             }
         }
     }
@@ -169,7 +169,7 @@ impl Supply {
     ) {
         if self.workers.serving() > 0 {
             let until = reaction.after(self.grace);
-            self.send_fallback_away(Message::Drain, until, reaction);
+            self.send_fallback_away(MasterMessage::Drain, until, reaction);
         } else if self.would_answer(generations, reaction.now()) && waits && !reaction.starts() {
             reaction.error(
                 "no worker can be made, and requests wait: they are answered with 503 until one is ready",
@@ -188,7 +188,7 @@ impl Supply {
         if !self.has_fallback() && waits {
             self.make_fallback(trouble, reaction);
         }
-        self.send_fallback_away(Message::Finish, reaction.after(FAREWELL), reaction);
+        self.send_fallback_away(MasterMessage::Finish, reaction.after(FAREWELL), reaction);
     }
 
     fn make_fallback(&mut self, trouble: Option<&str>, reaction: &mut Reaction) {
@@ -215,12 +215,17 @@ impl Supply {
             worker.note_ready(reaction.now());
         }
         if is_ending {
-            self.send_fallback_away(Message::Finish, reaction.after(FAREWELL), reaction);
+            self.send_fallback_away(MasterMessage::Finish, reaction.after(FAREWELL), reaction);
         }
     }
 
     /// Ends it as soon as it has answered whom it has let in. One that does not serve yet hears of it when it does.
-    fn send_fallback_away(&mut self, message: Message, until: Instant, reaction: &mut Reaction) {
+    fn send_fallback_away(
+        &mut self,
+        message: MasterMessage,
+        until: Instant,
+        reaction: &mut Reaction,
+    ) {
         let Some(worker) = self.fallback() else {
             return;
         };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::super::reaction::{ChildId, Died, ListenersFound, MasterEvent};
 use super::super::{Ending, Plan};
 use super::worker::LAST_WORDS;
-use crate::process::channel::Message;
+use crate::process::messages::ChildMessage;
 use crate::process::signals::Signal;
 use nix::sys::signal::Signal as Death;
 use world::{Manner, World, plan, seconds};
@@ -156,7 +156,7 @@ fn a_static_pool_has_its_size_and_follows_the_operator() {
     world.busy(1);
     world.busy(2);
     world.waits = true;
-    world.say(W1, Message::Full);
+    world.say(W1, ChildMessage::Full);
     world.pass(seconds(60.0));
     assert_eq!(world.numbers(), [1, 2]);
     world.signal(Signal::More);
@@ -207,7 +207,7 @@ fn the_last_worker_on_demand_stays_while_there_is_no_template() {
     // Another was wanted once, and could not be made.
     world.busy(1);
     world.waits = true;
-    world.say(W1, Message::Full);
+    world.say(W1, ChildMessage::Full);
     world.settle();
     world.waits = false;
     world.idle(1);
@@ -227,7 +227,7 @@ fn a_dynamic_pool_grows_when_told_that_all_are_busy_and_shrinks_to_its_least() {
     world.pass(seconds(10.0));
     assert_eq!(world.numbers(), [1]);
     world.busy(1);
-    world.say(W1, Message::Full);
+    world.say(W1, ChildMessage::Full);
     world.settle();
     assert_eq!(world.numbers(), [1, 2]);
     world.all_ready();
@@ -246,7 +246,7 @@ fn a_dynamic_pool_grows_when_told_that_all_are_busy_and_shrinks_to_its_least() {
 #[test]
 fn a_worker_at_its_limit_is_replaced_before_it_leaves() {
     let mut world = World::serving(&plan(1, 1), 1);
-    world.say(W1, Message::Retire("--max-requests".to_owned()));
+    world.say(W1, ChildMessage::Retire("--max-requests".to_owned()));
     world.settle();
     assert_eq!(world.acts(), ["start worker 2"]);
     world.pass(seconds(20.0));
@@ -256,7 +256,7 @@ fn a_worker_at_its_limit_is_replaced_before_it_leaves() {
     assert_eq!(world.acts(), ["drain 1"]);
     // Where none can be made it takes requests again.
     world.can_start = false;
-    world.say(W2, Message::Retire("--max-requests".to_owned()));
+    world.say(W2, ChildMessage::Retire("--max-requests".to_owned()));
     world.settle();
     let acts = world.acts();
     assert!(acts.contains(&"resume 2".to_owned()), "{acts:?}");
@@ -267,7 +267,7 @@ fn a_worker_at_its_limit_is_replaced_before_it_leaves() {
 fn who_does_not_serve_yet_is_sent_away_before_who_does() {
     let mut world = World::serving(&plan(1, 1), 1);
     for id in [W1, W2] {
-        world.say(id, Message::Retire("--max-requests".to_owned()));
+        world.say(id, ChildMessage::Retire("--max-requests".to_owned()));
         world.settle();
     }
     let acts = world.acts();
@@ -277,7 +277,7 @@ fn who_does_not_serve_yet_is_sent_away_before_who_does() {
 #[test]
 fn workers_that_no_limit_fits_are_replaced_one_after_the_other() {
     let mut world = World::serving(&plan(2, 2), 2);
-    let outgrown = || Message::Outgrown("--max-rss".to_owned());
+    let outgrown = || ChildMessage::Outgrown("--max-rss".to_owned());
     for _ in 0..4 {
         for number in world.numbers() {
             world.say(ChildId::Worker(number), outgrown());
@@ -427,7 +427,7 @@ fn new_sockets_are_for_all_who_serve() {
     assert_eq!(world.acts(), ["listen 2"]);
     // A worker that cannot go on without them has the master look at once.
     world.found.has_lost = true;
-    world.say(W1, Message::Leaving("its socket is shut".to_owned()));
+    world.say(W1, ChildMessage::Leaving("its socket is shut".to_owned()));
     world.settle();
     assert!(world.state.next_deadline() <= world.now + seconds(0.1));
     world.found = ListenersFound {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::super::super::channel::Message;
+use super::super::super::messages::MasterMessage;
 use super::super::super::scoreboard::Running;
 use super::super::reaction::{Action, ChildId, Died, Figures, Reaction};
 use super::super::rules::{Breach, Speaker, WorkerState};
@@ -349,7 +349,7 @@ impl WorkerRecord {
         reaction.error(format!("{name} has to end: {reason}"));
         reaction.add(Action::Tell(
             self.number,
-            Message::Abort(reason.clone()),
+            MasterMessage::Abort(reason.clone()),
             None,
         ));
         self.reason = Some(reason);
@@ -386,7 +386,7 @@ impl WorkerRecord {
     /// Tells it to take nothing new any more, or asks for that in another way where it cannot be told.
     pub(super) fn drain(
         &mut self,
-        message: Message,
+        message: MasterMessage,
         reason: &str,
         until: Instant,
         reaction: &mut Reaction,

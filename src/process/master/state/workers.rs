@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::super::super::channel::Message;
+use super::super::super::messages::MasterMessage;
 use super::super::reaction::{Action, Figures, Reaction};
 use super::super::rules::WorkerState;
 use super::worker::{PUNCTUAL, WorkerRecord};
@@ -140,8 +140,8 @@ impl Workers {
             .iter()
             .any(|worker| worker.number() != number && worker.state() != WorkerState::Leaving);
         let message = match has_others {
-            true => Message::Drain,
-            false => Message::Finish,
+            true => MasterMessage::Drain,
+            false => MasterMessage::Finish,
         };
         if let Some(worker) = self.get_mut(number) {
             worker.drain(message, reason, until, reaction);

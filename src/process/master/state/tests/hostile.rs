@@ -5,10 +5,10 @@ use std::time::Duration;
 use nix::unistd::Pid;
 
 use super::world::{Manner, World, plan};
-use crate::process::channel::Message;
 use crate::process::master::Plan;
 use crate::process::master::reaction::{ChildId, Died, MasterEvent};
 use crate::process::master::rules::{WorkerState, judge};
+use crate::process::messages::ChildMessage;
 use crate::process::signals::Signal;
 
 /// The states in which a process can be that speaks.
@@ -23,26 +23,19 @@ const STATES: [&str; 8] = [
     "imported",
 ];
 
-fn messages() -> Vec<Message> {
+fn messages() -> Vec<ChildMessage> {
     let text = |text: &str| text.to_owned();
     vec![
-        Message::Ready,
-        Message::Full,
-        Message::Retire(text("--max-requests")),
-        Message::Outgrown(text("--max-rss")),
-        Message::Leaving(text("SIGTERM")),
-        Message::Log(3, text("a line")),
-        Message::Log(9, text("a line")),
-        Message::CannotLoad(text("why")),
-        Message::Files(text("/etc/passwd")),
-        Message::Forked,
-        Message::Drain,
-        Message::Finish,
-        Message::Abort(text("")),
-        Message::Listen(Vec::new()),
-        Message::Trouble(text("")),
-        Message::Resume,
-        Message::Fork(1, Vec::new()),
+        ChildMessage::Ready,
+        ChildMessage::Full,
+        ChildMessage::Retire(text("--max-requests")),
+        ChildMessage::Outgrown(text("--max-rss")),
+        ChildMessage::Leaving(text("SIGTERM")),
+        ChildMessage::Log(3, text("a line")),
+        ChildMessage::Log(9, text("a line")),
+        ChildMessage::CannotLoad(text("why")),
+        ChildMessage::Files(text("/etc/passwd")),
+        ChildMessage::Forked,
     ]
 }
 
@@ -142,17 +135,17 @@ fn nobody_speaks_for_another() {
     for state in STATES {
         let (mut world, id) = world(state);
         let other = world.alive[&ChildId::Worker(1)].unwrap();
-        world.hear(id, Message::Log(3, "a line".to_owned()), other);
+        world.hear(id, ChildMessage::Log(3, "a line".to_owned()), other);
         // One that is not there yet is believed to be anybody: it may only write a line.
         assert_eq!(is_expelled(&world), state != "made", "{state}");
         world.done.clear();
         let (mut world, id) = world_made();
-        world.hear(id, Message::Forked, other);
+        world.hear(id, ChildMessage::Forked, other);
         assert!(is_expelled(&world));
     }
     let (mut world, id) = world_made();
     world.can_adopt = false;
-    world.hear(id, Message::Forked, Pid::from_raw(1));
+    world.hear(id, ChildMessage::Forked, Pid::from_raw(1));
     assert!(is_expelled(&world));
     world.pass(Duration::from_secs(1));
     assert_eq!(

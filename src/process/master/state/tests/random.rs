@@ -11,9 +11,9 @@ use proptest::prelude::*;
 
 use super::super::Stage;
 use super::world::{Manner, World, plan};
-use crate::process::channel::Message;
 use crate::process::master::Plan;
 use crate::process::master::reaction::{ChildId, Died, Figures, MasterEvent};
+use crate::process::messages::ChildMessage;
 use crate::process::signals::Signal;
 
 /// Something that may happen. Numbers choose one of those who are there.
@@ -50,8 +50,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => (0..400_u64).prop_map(Pass),
         8 => who.clone().prop_map(Ready),
         6 => Just(AllReady),
-        4 => (who.clone(), 0..17_usize).prop_map(|(who, what)| Say(who, what)),
-        1 => (who.clone(), 0..17_usize, 0..13_usize).prop_map(|(who, what, by)| SayAs(who, what, by)),
+        4 => (who.clone(), 0..12_usize).prop_map(|(who, what)| Say(who, what)),
+        1 => (who.clone(), 0..12_usize, 0..13_usize).prop_map(|(who, what, by)| SayAs(who, what, by)),
         1 => who.clone().prop_map(Nonsense),
         1 => who.clone().prop_map(HangUp),
         3 => (who.clone(), 0..5_i32).prop_map(|(who, code)| Exit(who, code)),
@@ -84,24 +84,19 @@ fn wanted() -> impl Strategy<Value = Plan> {
     })
 }
 
-fn message(what: usize) -> Message {
+fn message(what: usize) -> ChildMessage {
     let text = |text: &str| text.to_owned();
     match what {
-        0 => Message::Ready,
-        1 | 2 => Message::Full,
-        3 | 4 => Message::Retire(text("--max-requests")),
-        5 => Message::Outgrown(text("--max-rss")),
-        6 => Message::Leaving(text("SIGTERM")),
-        7 => Message::Log(3, text("a line")),
-        8 => Message::CannotLoad(text("why")),
-        9 => Message::Files(text("/srv/app.py")),
-        10 => Message::Forked,
-        11 => Message::Drain,
-        12 => Message::Listen(Vec::new()),
-        13 => Message::Fork(1, Vec::new()),
-        14 => Message::Abort(text("")),
-        15 => Message::Log(77, text("")),
-        _ => Message::Trouble(text("")),
+        0 => ChildMessage::Ready,
+        1 | 2 => ChildMessage::Full,
+        3 | 4 => ChildMessage::Retire(text("--max-requests")),
+        5 => ChildMessage::Outgrown(text("--max-rss")),
+        6 => ChildMessage::Leaving(text("SIGTERM")),
+        7 => ChildMessage::Log(3, text("a line")),
+        8 => ChildMessage::CannotLoad(text("why")),
+        9 => ChildMessage::Files(text("/srv/app.py")),
+        10 => ChildMessage::Forked,
+        _ => ChildMessage::Log(77, text("")),
     }
 }
 

@@ -4,9 +4,9 @@ use nix::sys::signal::Signal as Death;
 
 use super::world::{Manner, World, plan, seconds};
 use super::{W1, W2, W3, preload};
-use crate::process::channel::Message;
 use crate::process::master::Plan;
 use crate::process::master::reaction::{ChildId, Died, MasterEvent};
+use crate::process::messages::ChildMessage;
 
 #[test]
 fn a_reload_replaces_the_old_when_the_new_serve() {
@@ -83,7 +83,7 @@ fn a_new_template_that_dies_takes_its_worker_with_it() {
     world.reload();
     world.ready(ChildId::Template(2));
     world.settle();
-    world.say(W2, Message::Log(3, "importing".to_owned()));
+    world.say(W2, ChildMessage::Log(3, "importing".to_owned()));
     world.done.clear();
     world.exit(ChildId::Template(2), Died::Exited(1));
     world.settle();
@@ -138,7 +138,7 @@ fn a_first_start_that_fails_waits_for_a_file_to_change_with_reload() {
         ..plan(1, 1)
     };
     let mut world = World::new(&plan);
-    world.say(W1, Message::Files("/srv/app.py\n".to_owned()));
+    world.say(W1, ChildMessage::Files("/srv/app.py\n".to_owned()));
     world.exit(W1, Died::Exited(3));
     world.settle();
     assert!(world.has_done("waiting until a file of the application changes"));
@@ -150,7 +150,7 @@ fn a_first_start_that_fails_waits_for_a_file_to_change_with_reload() {
     world.done.clear();
     // Who serves answers with what is wrong with the new code.
     world.on(MasterEvent::FileChanged("/srv/app.py".to_owned()));
-    world.say(W2, Message::CannotLoad("SyntaxError".to_owned()));
+    world.say(W2, ChildMessage::CannotLoad("SyntaxError".to_owned()));
     world.exit(W2, Died::Exited(3));
     world.settle();
     assert!(world.acts().contains(&"trouble 1".to_owned()));

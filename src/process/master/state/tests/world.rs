@@ -8,12 +8,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::super::MasterState;
-use crate::process::channel::Message;
 use crate::process::identity::Identity;
 use crate::process::master::reaction::{
     Action, ChildId, Died, Figures, ListenersFound, MasterEvent, Notice,
 };
 use crate::process::master::{Ending, Plan};
+use crate::process::messages::{ChildMessage, MasterMessage};
 use crate::process::output::LineForm;
 use crate::process::scoreboard::Running;
 use crate::process::signals;
@@ -175,12 +175,12 @@ impl World {
                 let word = word.split('(').next().unwrap_or_default().to_lowercase();
                 self.done.push(format!("{word} {number}"));
                 let ends = match message {
-                    Message::Drain | Message::Finish => self.manner == Manner::Obedient,
-                    Message::Abort(_) => self.manner != Manner::Deaf,
+                    MasterMessage::Drain | MasterMessage::Finish => self.manner == Manner::Obedient,
+                    MasterMessage::Abort(_) => self.manner != Manner::Deaf,
                     _ => false,
                 };
                 if ends {
-                    let code = i32::from(matches!(message, Message::Abort(_)));
+                    let code = i32::from(matches!(message, MasterMessage::Abort(_)));
                     self.dying.entry(id).or_insert(Died::Exited(code));
                 }
             }
@@ -317,7 +317,7 @@ impl World {
     }
 
     /// The process itself says something on its channel; one that the template has made says first that it is there.
-    pub(super) fn say(&mut self, id: ChildId, message: Message) {
+    pub(super) fn say(&mut self, id: ChildId, message: ChildMessage) {
         let Some(pid) = self.alive.get(&id).copied() else {
             return;
         };
@@ -325,7 +325,7 @@ impl World {
             Some(pid) => pid,
             None => {
                 let pid = self.new_pid();
-                self.hear(id, Message::Forked, pid);
+                self.hear(id, ChildMessage::Forked, pid);
                 pid
             }
         };
@@ -333,7 +333,7 @@ impl World {
     }
 
     /// Something comes on a channel.
-    pub(super) fn hear(&mut self, from: ChildId, message: Message, sender: Pid) {
+    pub(super) fn hear(&mut self, from: ChildId, message: ChildMessage, sender: Pid) {
         let requests = match from {
             ChildId::Worker(number) => self.figures[&number].requests,
             ChildId::Template(_) => 0,
@@ -370,7 +370,7 @@ impl World {
             }
         };
         if is_importing {
-            self.say(id, Message::Ready);
+            self.say(id, ChildMessage::Ready);
         }
     }
 
