@@ -20,7 +20,7 @@ use nix::sys::uio::pread;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use crate::gateway::{
-    Exchange, FileSpan, KeptBytes, Page, Portion, Pushed, Request, RequestBody, ResponseProgress,
+    Exchange, FileSpan, KeptBytes, Portion, Pushed, Request, RequestBody, ResponseProgress,
     ResponseWriter, Variables, interrupted,
 };
 
@@ -82,6 +82,61 @@ pub unsafe fn disarm_environment() {
     }
 }
 
+/// The variables of the request that this process was started for: its environment. A process without REQUEST_METHOD was started
+/// from a terminal and answers a GET of /.
+pub fn request_variables() -> Variables {
+    let mut variables = Variables::new();
+    for (name, value) in std::env::vars_os() {
+        variables.push(name.as_bytes(), value.as_bytes());
+    }
+    if variables.get(b"REQUEST_METHOD").is_none() {
+        variables.push(b"REQUEST_METHOD", b"GET");
+        if variables.get(b"PATH_INFO").is_none() {
+            variables.push(b"PATH_INFO", b"/");
+        }
+    }
+    variables
+}
+
+/// How much of standard input is the request's body: a program "MUST NOT attempt to read more" (RFC 3875 section 4.2), since what
+/// follows on a client's own socket is its next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyExtent {
+    /// So many bytes.
+    Bytes(u64),
+    /// All of it.
+    ToTheEnd,
+}
+
+impl BodyExtent {
+    /// That of a request with these variables.
+    pub fn of(variables: &Variables) -> Self {
+        let is = |name: &[u8], test: &dyn Fn(&[u8]) -> bool| variables.get(name).is_some_and(test);
+        if let Some(announced) = Request::content_length(variables.get(b"CONTENT_LENGTH")) {
+            return Self::Bytes(announced);
+        }
+        // Apache gives a chunked body decoded and ends it; others leave the input open for ever.
+        let is_chunked = is(b"HTTP_TRANSFER_ENCODING", &|coding| {
+            coding.eq_ignore_ascii_case(b"chunked")
+        });
+        let is_apache = is(b"SERVER_SOFTWARE", &|software| {
+            software.starts_with(b"Apache")
+        });
+        match is_chunked && is_apache {
+            true => Self::ToTheEnd,
+            false => Self::Bytes(0),
+        }
+    }
+
+    /// The most bytes.
+    pub fn most(self) -> u64 {
+        match self {
+            Self::Bytes(count) => count,
+            Self::ToTheEnd => u64::MAX,
+        }
+    }
+}
+
 /// One CGI request.
 pub struct CgiExchange {
     variables: Variables,
@@ -101,8 +156,7 @@ struct StdinBody {
     /// The first `used` bytes were consumed.
     buffer: Vec<u8>,
     used: usize,
-    /// Bytes of the input that belong to the body and were not read: "MUST NOT attempt to read more" (RFC 3875 section
-    /// 4.2), since what follows on a client's own socket is its next request.
+    /// Bytes of the input that belong to the body and were not read.
     unread: u64,
     /// The input has ended.
     ended: bool,
@@ -114,30 +168,12 @@ const BUFFER: usize = 64 * 1024;
 const LOOK: u16 = 250;
 
 impl CgiExchange {
-    /// The request that this process was started for; to be made while there is one thread. A process without REQUEST_METHOD was started from a terminal and
-    /// answers a GET of /.
+    /// The request that this process was started for; to be made while there is one thread.
     pub fn new(stdio: Stdio) -> Arc<Self> {
-        let mut variables = Variables::new();
-        for (name, value) in std::env::vars_os() {
-            variables.push(name.as_bytes(), value.as_bytes());
-        }
-        if variables.get(b"REQUEST_METHOD").is_none() {
-            variables.push(b"REQUEST_METHOD", b"GET");
-            if variables.get(b"PATH_INFO").is_none() {
-                variables.push(b"PATH_INFO", b"/");
-            }
-        }
-        let is = |name: &[u8], test: &dyn Fn(&[u8]) -> bool| variables.get(name).is_some_and(test);
-        let announced = Request::content_length(variables.get(b"CONTENT_LENGTH"));
-        // Apache gives a chunked body decoded and ends it; others leave the input open for ever.
-        let to_the_end = announced.is_none()
-            && is(b"HTTP_TRANSFER_ENCODING", &|coding| {
-                coding.eq_ignore_ascii_case(b"chunked")
-            })
-            && is(b"SERVER_SOFTWARE", &|software| {
-                software.starts_with(b"Apache")
-            });
-        let unread = announced.unwrap_or(if to_the_end { u64::MAX } else { 0 });
+        let variables = request_variables();
+        let extent = BodyExtent::of(&variables);
+        let to_the_end = extent == BodyExtent::ToTheEnd;
+        let unread = extent.most();
         let is_head = variables.get(b"REQUEST_METHOD") == Some(b"HEAD");
         Arc::new(Self {
             variables,
@@ -396,13 +432,4 @@ fn over() -> io::Error {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What the browser is told when there is no application: without it web servers say "premature end of script headers".
-/// `reason`: what an operator is shown on the page.
-pub fn not_started(reason: Option<&str>) -> Page {
-    let text = reason.unwrap_or(
-        "The application could not be started. The web server's error log has the reason.",
-    );
-    Page::new("500 Internal Server Error", text.trim_end())
 }

@@ -2,12 +2,20 @@
 
 use std::process::ExitCode;
 
+use wsgi_gateway::config::Invocation;
 use wsgi_gateway::exit::Exit;
 use wsgi_gateway::{cli, serve};
 
 fn main() -> ExitCode {
     serve::begin();
-    let config = cli::read();
+    if let Some(exit) = serve::respond() {
+        return exit;
+    }
+    let config = match cli::read() {
+        Invocation::Serve(config) => config,
+        Invocation::Ps => return serve::list_persistent(),
+        Invocation::Stop { name, all } => return serve::stop_persistent(name.as_deref(), all),
+    };
     let started = serve::start_logging(&config);
     for warning in &config.warnings {
         log::warn!("{warning}");

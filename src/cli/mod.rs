@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{Config, ConfigFile, LogFormat, Origin, SettingInForce, SettingOrigins};
+use crate::config::{ConfigFile, Invocation, LogFormat, Origin, SettingInForce, SettingOrigins};
 use crate::gateway::Mount;
 use process::ProcessOptions;
 use settings::Settings;
@@ -47,6 +47,10 @@ struct Cli {
 
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub persistence: PersistenceOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub general: DoorOptions,
 
     #[command(flatten)]
@@ -74,14 +78,42 @@ struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 enum DoorCommand {
     /// Answer one request: the environment and standard input in, headers and body out.
-    Cgi(ApplicationOptions),
+    Cgi(Box<CgiOptions>),
     /// Serve FastCGI on sockets until told to stop.
     Fastcgi(Box<FastcgiOptions>),
     /// Import the application, and say what would be served and by which Python. Takes what fastcgi takes.
-    Check(Box<FastcgiOptions>),
+    Check(Box<CheckOptions>),
     /// Answer one CGI request with what the web server sent, what becomes of it, and what is wrong with the set-up: in an
     /// application's place, without Python. Not for longer than it takes to look. For FastCGI: fastcgi --explain.
-    Explain(ExplainOptions),
+    Explain(Box<ExplainOptions>),
+    /// Show this user's persistent applications (--persistent).
+    Ps,
+    /// End persistent applications: what they are at is finished first.
+    Stop(StopOptions),
+}
+
+/// What is looked at.
+#[derive(Args, Clone, Debug)]
+struct CheckOptions {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub persistence: PersistenceOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub fastcgi: FastcgiOptions,
+}
+
+/// What is to end.
+#[derive(Args, Clone, Debug)]
+struct StopOptions {
+    /// The application, or a part of its name as `ps` shows it [default: the only one].
+    #[arg(value_name = "NAME", conflicts_with = "all")]
+    pub name: Option<String>,
+
+    /// All of this user's.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Which application, and in which Python.
@@ -94,6 +126,37 @@ struct ApplicationOptions {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub general: DoorOptions,
+}
+
+/// How one request of CGI is answered.
+#[derive(Args, Clone, Debug)]
+struct CgiOptions {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub persistence: PersistenceOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub process: ProcessOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub responder: ResponderOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub application: ApplicationOptions,
+}
+
+/// Whether the application outlives its request of CGI.
+#[derive(Args, Clone, Debug)]
+struct PersistenceOptions {
+    /// Keep the application alive between requests of CGI: the first starts a responder, and this program only passes requests on
+    /// to it. It ends by itself (--idle-timeout). The options of processes and of FastCGI are for it, and have no meaning for
+    /// CGI without --persistent.
+    #[arg(long, value_name = "YES|NO", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "yes", default_value = "no", hide_default_value = true, value_parser = switch)]
+    pub persistent: bool,
 }
 
 /// What explains a request.
@@ -256,11 +319,11 @@ pub fn command() -> Command {
 /// (exit code 2, or 0 for --help).
 ///
 /// Behind APP nothing is read when a web server runs a CGI program: those words are the query's.
-pub fn read() -> Config {
+pub fn read() -> Invocation {
     let query = std::env::var_os("REQUEST_METHOD")
         .map(|_| std::env::var_os("QUERY_STRING").unwrap_or_default());
     let cli = Cli::of(std::env::args_os(), std::env::vars_os(), query.as_deref());
-    resolve::config(cli.unwrap_or_else(|error| error.exit()))
+    resolve::invocation(cli.unwrap_or_else(|error| error.exit()))
 }
 
 impl Cli {
@@ -311,20 +374,28 @@ impl Cli {
         cli.warnings = warnings;
         cli.file = settings.file;
         cli.check_place().map_err(settings::wrong)?;
-        if !cgi {
+        if !cgi || cli.is_persistent() {
             cli.check().map_err(settings::wrong)?;
         }
         Ok(cli)
     }
 
+    fn is_persistent(&self) -> bool {
+        match &self.door {
+            Some(DoorCommand::Cgi(options)) => options.persistence.persistent,
+            Some(_) => false,
+            None => self.persistence.persistent,
+        }
+    }
+
     /// Whether only one option says where the application lies, and only one in which Python it runs.
     fn check_place(&self) -> Result<(), String> {
         let general = match &self.door {
-            Some(DoorCommand::Cgi(options)) => &options.general,
+            Some(DoorCommand::Cgi(options)) => &options.application.general,
             Some(DoorCommand::Explain(options)) => &options.general,
-            Some(DoorCommand::Fastcgi(options) | DoorCommand::Check(options)) => {
-                &options.application.general
-            }
+            Some(DoorCommand::Fastcgi(options)) => &options.application.general,
+            Some(DoorCommand::Check(options)) => &options.fastcgi.application.general,
+            Some(DoorCommand::Ps | DoorCommand::Stop(_)) => return Ok(()),
             None => &self.general,
         };
         if general.python.is_some() && general.venv.is_some() {
@@ -343,8 +414,10 @@ impl Cli {
     /// What no value says by itself.
     fn check(&self) -> Result<(), String> {
         let process = match &self.door {
-            Some(DoorCommand::Cgi(_) | DoorCommand::Explain(_)) => return Ok(()),
-            Some(DoorCommand::Fastcgi(options) | DoorCommand::Check(options)) => &options.process,
+            Some(DoorCommand::Explain(_) | DoorCommand::Ps | DoorCommand::Stop(_)) => return Ok(()),
+            Some(DoorCommand::Cgi(options)) => &options.process,
+            Some(DoorCommand::Fastcgi(options)) => &options.process,
+            Some(DoorCommand::Check(options)) => &options.fastcgi.process,
             None => &self.process,
         };
         process.check(|key| self.origin(key))
@@ -456,7 +529,9 @@ mod tests {
         assert_eq!(origin("debug"), Origin::CommandLine);
         assert_eq!(origin("venv"), Origin::Default);
         let cli = read("gw cgi other:app", &variables, None).unwrap();
-        assert!(matches!(cli.door, Some(DoorCommand::Cgi(options)) if options.app == "other:app"));
+        assert!(
+            matches!(cli.door, Some(DoorCommand::Cgi(options)) if options.application.app == "other:app")
+        );
     }
 
     #[test]
@@ -494,7 +569,9 @@ mod tests {
         ] {
             let cli = read(line, &[app], Some(query)).unwrap();
             let (application, general) = match cli.door {
-                Some(DoorCommand::Cgi(options)) => (options.app, options.general),
+                Some(DoorCommand::Cgi(options)) => {
+                    (options.application.app, options.application.general)
+                }
                 _ => (cli.app.unwrap(), cli.general),
             };
             assert_eq!(application, expected, "{line}");

@@ -12,7 +12,8 @@ use crate::config::{Origin, WorkerOutput};
 /// processes, and this one is the only worker unless `workers` says otherwise.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ProcessOptions {
-    /// The most worker processes [default: the number of CPUs, or MIN if more; 1 when the web server starts this program].
+    /// The most worker processes [default: the number of CPUs, or MIN if more; 1 when the web server starts this program; 2 with
+    /// --persistent].
     #[arg(long, value_name = "MAX", value_parser = number::<u16>(1..=1000))]
     pub workers: Option<u16>,
 
@@ -21,9 +22,10 @@ pub(super) struct ProcessOptions {
     #[arg(long, value_name = "MIN", value_parser = number::<u16>(0..=1000))]
     pub min_workers: Option<u16>,
 
-    /// Time without a request after which a worker above --min-workers ends.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time_limit)]
-    pub idle_timeout: Duration,
+    /// Time without a request after which a worker above --min-workers ends; with --persistent all of them, and what belongs
+    /// to them [default: 10s, with --persistent 300s].
+    #[arg(long, value_name = "TIME", value_parser = time_limit)]
+    pub idle_timeout: Option<Duration>,
 
     /// Import the application once and fork the workers from there: they start at once and share its memory.
     #[arg(long, value_name = "YES|NO", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
@@ -42,7 +44,8 @@ pub(super) struct ProcessOptions {
     #[arg(long, value_name = "TIME", value_parser = time_limit)]
     pub max_lifetime: Option<Duration>,
 
-    /// Resident memory above which a worker is replaced, after the request that it is at [default: no limit].
+    /// Resident memory above which a worker is replaced, after the request that it is at [default: no limit, with --persistent
+    /// 256M].
     #[arg(long, value_name = "SIZE", value_parser = size_limit)]
     pub max_rss: Option<u64>,
 

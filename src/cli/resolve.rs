@@ -1,11 +1,13 @@
 //! What the operator has said as what the program needs: from here on nobody sees a command line.
 
 use crate::config::{
-    Config, ListenSettings, LogSettings, MasterSettings, PythonSettings, RecyclingSettings,
-    ResponderSettings, SettingOrigins, TimeSettings, WorkerSettings,
+    Config, Invocation, ListenSettings, LogSettings, MasterSettings, PythonSettings,
+    RecyclingSettings, ResponderSettings, SettingOrigins, TimeSettings, WorkerSettings,
 };
 
-use super::{Cli, DoorCommand, DoorOptions, FastcgiOptions, ProcessOptions, ResponderOptions};
+use super::{
+    Cli, DoorCommand, DoorOptions, FastcgiOptions, ProcessOptions, ResponderOptions, StopOptions,
+};
 use crate::config;
 
 /// The parts of one door, or those that a door does without as they are without a word.
@@ -16,14 +18,24 @@ struct Parts {
     process: ProcessOptions,
     responder: ResponderOptions,
     explain: bool,
+    persistent: bool,
     listen: ListenSettings,
 }
 
 /// Of what the command line, the environment and the file say.
-pub(super) fn config(cli: Cli) -> Config {
+pub(super) fn invocation(cli: Cli) -> Invocation {
+    match cli.door {
+        Some(DoorCommand::Ps) => Invocation::Ps,
+        Some(DoorCommand::Stop(StopOptions { name, all })) => Invocation::Stop { name, all },
+        _ => Invocation::Serve(Box::new(config(cli))),
+    }
+}
+
+fn config(cli: Cli) -> Config {
     let Cli {
         door,
         app,
+        persistence,
         general,
         process,
         responder,
@@ -45,14 +57,19 @@ pub(super) fn config(cli: Cli) -> Config {
         process,
         responder,
         explain: false,
+        persistent: persistence.persistent,
         listen: nowhere,
     };
     let parts = match door {
-        None => unsaid,
+        // The last two are none of these.
+        None | Some(DoorCommand::Ps | DoorCommand::Stop(_)) => unsaid,
         Some(DoorCommand::Cgi(options)) => Parts {
             door: config::Door::Cgi,
-            app: Some(options.app),
-            general: options.general,
+            app: Some(options.application.app),
+            general: options.application.general,
+            process: options.process,
+            responder: options.responder,
+            persistent: options.persistence.persistent,
             ..unsaid
         },
         Some(DoorCommand::Explain(options)) => Parts {
@@ -60,16 +77,21 @@ pub(super) fn config(cli: Cli) -> Config {
             app: None,
             general: options.general,
             explain: true,
+            persistent: false,
             ..unsaid
         },
         Some(DoorCommand::Fastcgi(options)) => fastcgi(config::Door::Fastcgi, *options),
-        Some(DoorCommand::Check(options)) => fastcgi(config::Door::Check, *options),
+        Some(DoorCommand::Check(options)) => Parts {
+            persistent: options.persistence.persistent,
+            ..fastcgi(config::Door::Check, options.fastcgi)
+        },
     };
     let origins = SettingOrigins::of(&told);
     let worker = worker(&parts, origins);
     Config {
         door: parts.door,
         listen: parts.listen,
+        persistent: parts.persistent,
         master: master(parts.process),
         worker,
         in_force: told,
@@ -86,6 +108,7 @@ fn fastcgi(door: config::Door, options: FastcgiOptions) -> Parts {
         process: options.process,
         responder: options.responder,
         explain: options.explain,
+        persistent: false,
         listen: ListenSettings {
             bind: options.bind,
             backlog: options.backlog,
@@ -123,6 +146,7 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
     WorkerSettings {
         app: parts.app.clone().unwrap_or_default(),
         explain: parts.explain,
+        for_cgi: false,
         python: PythonSettings {
             program: general.python.clone(),
             venv: general.venv.clone(),
@@ -139,6 +163,7 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
             level: general.log_level,
             format: general.log_format,
             file: general.log_file.clone(),
+            limit: None,
         },
         threads: usize::from(responder.threads),
         responder: ResponderSettings {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::WorkerSettings;
 use super::by_bytes;
+use super::{MasterSettings, WorkerSettings};
 
 /// A word for what this program and the cores have in common: those that have another do not fit.
 pub const CONTRACT: &str = env!("WSGI_GATEWAY_CONTRACT");
@@ -29,6 +29,22 @@ pub struct Launch {
     pub alone: bool,
     /// The open file of the log, if it is one.
     pub log: Option<RawFd>,
+}
+
+/// What the responder is told that a CGI program starts, which is this program again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResponderLaunch {
+    /// The directory of its files.
+    #[serde(with = "by_bytes::path")]
+    pub directory: PathBuf,
+    /// The name of its socket there.
+    pub socket: String,
+    /// The name of the file there in which it accounts for what it does.
+    pub account: String,
+    /// What each worker does.
+    pub worker: WorkerSettings,
+    /// Which processes there are.
+    pub master: MasterSettings,
 }
 
 /// A Python, and why it is this one.
@@ -95,12 +111,13 @@ impl std::fmt::Display for LaunchError {
 
 impl std::error::Error for LaunchError {}
 
-impl Launch {
+/// What travels to another process of ours as text.
+pub trait Told: Serialize + for<'de> Deserialize<'de> {
     /// As text.
     ///
     /// # Errors
     /// When a value has none, which is a fault of this program.
-    pub fn write(&self) -> Result<Vec<u8>, LaunchError> {
+    fn write(&self) -> Result<Vec<u8>, LaunchError> {
         serde_json::to_vec(self).map_err(LaunchError)
     }
 
@@ -108,10 +125,14 @@ impl Launch {
     ///
     /// # Errors
     /// When it is another's.
-    pub fn read(text: &[u8]) -> Result<Self, LaunchError> {
+    fn read(text: &[u8]) -> Result<Self, LaunchError> {
         serde_json::from_slice(text).map_err(LaunchError)
     }
 }
+
+impl Told for Launch {}
+
+impl Told for ResponderLaunch {}
 
 #[cfg(test)]
 mod tests {
@@ -121,7 +142,7 @@ mod tests {
         LogFormat, LogSettings, PythonSettings, RecyclingSettings, ResponderSettings,
         SettingOrigins, TimeSettings, WorkerSettings,
     };
-    use super::{InterpreterChoice, Launch, Work};
+    use super::{InterpreterChoice, Launch, Told as _, Work};
     use crate::gateway::Mount;
 
     #[test]
@@ -137,6 +158,7 @@ mod tests {
             settings: WorkerSettings {
                 app: odd.into(),
                 explain: false,
+                for_cgi: true,
                 python: PythonSettings {
                     venv: Some(odd.into()),
                     path: vec![odd.into()],
@@ -149,6 +171,7 @@ mod tests {
                     level: log::LevelFilter::Debug,
                     format: LogFormat::Json,
                     file: Some(odd.into()),
+                    limit: Some(1),
                 },
                 threads: 1,
                 responder: ResponderSettings {

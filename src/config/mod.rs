@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use launch::{BUILD, CONTRACT, InterpreterChoice, Launch, LaunchError, Work, WorkerHandles};
+pub use launch::{
+    BUILD, CONTRACT, InterpreterChoice, Launch, LaunchError, ResponderLaunch, Told, Work,
+    WorkerHandles,
+};
 pub use origin::{ConfigFile, Origin, SettingInForce, SettingOrigins};
 
 pub use script::ScriptFile;
@@ -36,6 +39,22 @@ pub enum Door {
     Unsaid,
 }
 
+/// What the program was started for.
+#[derive(Clone, Debug)]
+pub enum Invocation {
+    /// To serve, or to look at what would be served.
+    Serve(Box<Config>),
+    /// To show this user's persistent applications.
+    Ps,
+    /// To end some of them.
+    Stop {
+        /// Which: a part of the application's name; the only one without it.
+        name: Option<String>,
+        /// Whether all are meant.
+        all: bool,
+    },
+}
+
 /// All that the program was told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -47,6 +66,8 @@ pub struct Config {
     pub master: MasterSettings,
     /// What each of them does.
     pub worker: WorkerSettings,
+    /// Whether the application is to live on between requests of CGI.
+    pub persistent: bool,
     /// All settings in force and where they were told; none for a CGI request, which is not to wait for that.
     pub in_force: Vec<SettingInForce>,
     /// The file of `--config`.
@@ -70,15 +91,18 @@ pub struct ListenSettings {
     pub socket_group: Option<String>,
 }
 
+/// How long a worker above the fewest may be without a request, where nobody says it.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How many processes serve FastCGI, and as whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MasterSettings {
     /// The most workers; without it as many as there are CPUs, and no master where a web server starts this program.
     pub workers: Option<usize>,
     /// The fewest workers.
     pub min_workers: Option<usize>,
-    /// How long a worker above the fewest may be without a request.
-    pub idle_timeout: Duration,
+    /// How long a worker above the fewest may be without a request; without it [`IDLE_TIMEOUT`].
+    pub idle_timeout: Option<Duration>,
     /// Whether workers are forked from a process that has imported the application.
     pub preload: bool,
     /// How long a worker may take until it is ready.
@@ -86,6 +110,7 @@ pub struct MasterSettings {
     /// What becomes of what workers write to their standard output and error.
     pub worker_output: WorkerOutput,
     /// The file of the process id.
+    #[serde(with = "by_bytes::optional_path")]
     pub pid: Option<PathBuf>,
     /// The user that workers run as, by name or number.
     pub user: Option<String>,
@@ -106,6 +131,8 @@ pub struct WorkerSettings {
     pub app: OsString,
     /// Whether requests are explained, and no application answers.
     pub explain: bool,
+    /// Whether the requests are those of CGI programs, which pass on what they were started for.
+    pub for_cgi: bool,
     /// The Python that it runs in.
     pub python: PythonSettings,
     /// The folder that every other path is seen from.
@@ -156,6 +183,9 @@ pub struct LogSettings {
     /// The file that they are appended to, from the folder of `--chdir`.
     #[serde(with = "by_bytes::optional_path")]
     pub file: Option<PathBuf>,
+    /// Bytes after which the file gets another name and is begun anew: there are two at most. For a log that nobody
+    /// looks after.
+    pub limit: Option<u64>,
 }
 
 /// What a message of the log is.
@@ -168,7 +198,7 @@ pub enum LogFormat {
 }
 
 /// What becomes of what workers write to their standard output and error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerOutput {
     /// Lines of the log, under the worker's name.
     Tagged,

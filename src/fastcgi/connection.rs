@@ -389,11 +389,14 @@ impl Connection {
     /// Puts the end of the response behind what is to be sent.
     pub(super) fn put_end(&mut self) {
         if let Phase::Answering(_, request) = &mut self.phase {
-            write_end(
-                self.reception.unsent.records(),
-                request.id,
-                request.reported,
-            );
+            write_end(self.reception.unsent.records(), request);
+        }
+    }
+
+    /// Notes what a CGI program would exit with.
+    pub(super) fn note_exit(&mut self, turn: u64, status: u32) {
+        if let Ok(request) = self.request(turn) {
+            request.exit_status = status;
         }
     }
 

@@ -1,10 +1,13 @@
-//! What a responder bears: sizes, counts and time limits, each an option of the operator's.
+//! What a responder bears: sizes, counts and time limits, each an option of the operator's, and for whom it is.
 
 use std::time::Duration;
 
 /// The limits of a responder.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Whether the peers are CGI programs that pass on what they were started for, and what comes back as it comes: then a head
+    /// is written as a CGI program writes it, and an END_REQUEST has the status that it is to exit with.
+    pub for_cgi: bool,
     /// Bytes of the PARAMS stream; above it the answer is a 431 page.
     pub params: usize,
     /// Bytes of a request's body; above it the answer is a 413 page.
@@ -76,6 +79,7 @@ mod tests {
             (16, 1024, 1, 1),
         ] {
             let mut limits = Limits {
+                for_cgi: false,
                 params: 1,
                 body: None,
                 buffer: 1,

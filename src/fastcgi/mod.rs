@@ -13,6 +13,7 @@
 
 mod allow;
 mod budget;
+mod client;
 mod clock;
 mod connection;
 mod content;
@@ -41,6 +42,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub use connection::model::drive as drive_connection;
 
 pub use allow::AllowList;
+pub use client::{Reply, ReplyError, ReplyReader, write_body, write_request};
 pub use connection::Answered;
 pub use exchange::FastcgiExchange;
 pub use handoff::Handoff;
@@ -120,6 +122,7 @@ impl Rules {
             .pop();
         let mut request = spare.unwrap_or_else(BegunRequest::new);
         request.begin(id, role, keep);
+        request.for_cgi = self.limits.for_cgi;
         request
     }
 

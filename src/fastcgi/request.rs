@@ -14,6 +14,10 @@ pub(super) struct BegunRequest {
     pub(super) role: Role,
     /// FCGI_KEEP_CONN of its BEGIN_REQUEST.
     pub(super) keep: bool,
+    /// Whether it is a CGI program's, which passes on what comes back ([`Limits::for_cgi`](super::Limits::for_cgi)).
+    pub(super) for_cgi: bool,
+    /// What that program is to exit with.
+    pub(super) exit_status: u32,
     /// The PARAMS stream while it is not whole.
     params: Vec<u8>,
     pub(super) variables: Variables,
@@ -130,6 +134,8 @@ impl BegunRequest {
             id: 0,
             role: Role::Responder,
             keep: false,
+            for_cgi: false,
+            exit_status: 0,
             params: Vec::new(),
             variables: Variables::new(),
             body: StdinStream::default(),
@@ -147,6 +153,7 @@ impl BegunRequest {
         self.id = id;
         self.role = role;
         self.keep = keep;
+        self.exit_status = 0;
         let body = std::mem::take(&mut self.body);
         self.body.bytes = body.bytes;
         for buffer in [

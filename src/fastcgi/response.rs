@@ -20,12 +20,12 @@ pub(super) fn write_piece(
     blocks: &[&[u8]],
 ) {
     write_reports(unsent, request);
-    let (id, role, reported) = (request.id, request.role, request.reported);
+    let id = request.id;
     let out = unsent.records();
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_LENGTH]);
     if let Some(head) = &portion.head {
-        write_head(head, role, out);
+        write_head(head, request, out);
     }
     let mut room = usize::try_from(portion.bytes).unwrap_or(usize::MAX);
     for block in blocks {
@@ -51,7 +51,7 @@ pub(super) fn write_piece(
         }
     }
     if portion.ends {
-        write_end(out, id, reported);
+        write_end(out, request);
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) fn write_opening(unsent: &mut Unsent, request: &mut BegunRequest, hea
     write_reports(unsent, request);
     if let Some(head) = head {
         let mut bytes = Vec::new();
-        write_head(head, request.role, &mut bytes);
+        write_head(head, request, &mut bytes);
         for piece in bytes.chunks(MAX_CONTENT) {
             write_record(unsent.records(), RecordType::Stdout, request.id, piece);
         }
@@ -87,18 +87,24 @@ pub(super) fn write_reports(unsent: &mut Unsent, request: &mut BegunRequest) {
 
 /// A head as the web server wants it: lighttpd lets nothing of an Authorizer's head through to the client before it has read a Status
 /// other than 200 (section 6.3); for a Responder see `Head::write_status_last`.
-fn write_head(head: &Head, role: Role, out: &mut Vec<u8>) {
-    match role {
+fn write_head(head: &Head, request: &BegunRequest, out: &mut Vec<u8>) {
+    match request.role {
         Role::Authorizer => head.write_status_first(out),
+        _ if request.for_cgi => head.write_status_first(out),
         _ => head.write_status_last(out),
     }
 }
 
-/// The end of STDOUT, of STDERR if anything was `reported` on it, and of the request (sections 5.3 and 5.5).
-pub(super) fn write_end(out: &mut Vec<u8>, id: u16, reported: bool) {
+/// The end of STDOUT, of STDERR if anything was reported on it, and of the request (sections 5.3 and 5.5).
+pub(super) fn write_end(out: &mut Vec<u8>, request: &BegunRequest) {
+    let id = request.id;
     write_record(out, RecordType::Stdout, id, &[]);
-    if reported {
+    if request.reported {
         write_record(out, RecordType::Stderr, id, &[]);
     }
-    write_end_request(out, id, 0, ProtocolStatus::RequestComplete);
+    let exit_status = match request.for_cgi {
+        true => request.exit_status,
+        false => 0,
+    };
+    write_end_request(out, id, exit_status, ProtocolStatus::RequestComplete);
 }

@@ -113,6 +113,9 @@ pub trait ResponseWriter: Send + Sync {
         Ok(false)
     }
 
+    /// Notes what a CGI program that has answered so would exit with. To be called before the response ends.
+    fn note_exit(&self, _status: u8) {}
+
     /// Reports text to whoever reads the application's errors (`wsgi.errors`). A failure to do so is no concern of the
     /// application's and is not told.
     fn report(&self, text: &[u8]);

@@ -23,6 +23,15 @@ impl Page {
         }
     }
 
+    /// What the browser is told when there is no application: without it web servers say "premature end of script headers".
+    /// `reason`: what an operator is shown on the page.
+    pub fn not_started(reason: Option<&str>) -> Self {
+        let text = reason.unwrap_or(
+            "The application could not be started. The web server's error log has the reason.",
+        );
+        Self::new("500 Internal Server Error", text.trim_end())
+    }
+
     /// The page as a response's head and body.
     pub fn render(&self) -> (Head, Vec<u8>) {
         let body = format!("{}\n\n{}\n", self.status, self.text).into_bytes();

@@ -150,6 +150,7 @@ pub fn start(settings: &LogSettings, alone: bool, to: Destination<'_>) -> anyhow
     });
     // The process goes to its folder only when there is a log to say in that it cannot.
     let mut output = LogOutput::new(|text| Form::get().line(log::Level::Warn, text));
+    output.limit(settings.limit);
     let mut through = None;
     let opened = match to {
         Destination::File(file) => output.open(file),

@@ -8,8 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{self, SigSet, SigmaskHow};
-use nix::unistd::{ForkResult, execv, fork};
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve, fork, setsid};
 
 use super::forks;
 use super::memory;
@@ -136,6 +137,75 @@ pub unsafe fn in_child(child: impl FnOnce() -> i32) -> io::Result<i32> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Starts a program that outlives this one and whoever has started it: in a session of its own, with `input` as its standard input and
+/// `output` as the other two, and of all other descriptors with `kept` alone, under its number. This process must have a single
+/// thread.
+///
+/// # Errors
+/// When there can be no more processes. One that cannot be executed says so in `output`.
+pub fn start_detached(
+    program: &Path,
+    words: &[&OsStr],
+    variables: &[CString],
+    input: &OwnedFd,
+    output: &OwnedFd,
+    kept: &OwnedFd,
+) -> io::Result<()> {
+    let word = |word: &OsStr| CString::new(word.as_bytes());
+    let file = word(program.as_os_str())?;
+    let words = std::iter::once(program.as_os_str()).chain(words.iter().copied());
+    let words: Vec<CString> = words.map(word).collect::<Result<_, _>>()?;
+    forks::expect_fork();
+    // SAFETY: as the caller says, there is one thread, so that nothing is held by another in the child.
+    let forked = unsafe { fork() };
+    forks::forget_fork();
+    if let ForkResult::Parent { .. } = forked? {
+        return Ok(());
+    }
+    let begun = || -> io::Result<()> {
+        setsid()?;
+        dup2_stdin(input)?;
+        dup2_stdout(output)?;
+        dup2_stderr(output)?;
+        close_others_on_exec()?;
+        leave_open(kept)?;
+        // It is for one request that a web server limits the time of the processor (RLimitCPU), and not for a life.
+        let (_, most) = getrlimit(Resource::RLIMIT_CPU)?;
+        setrlimit(Resource::RLIMIT_CPU, most, most)?;
+        Ok(())
+    };
+    let error = match begun() {
+        Ok(()) => match execve(&file, &words, variables) {
+            Ok(never) => match never {},
+            Err(error) => error.into(),
+        },
+        Err(error) => error,
+    };
+    let _ = writeln!(
+        io::stderr(),
+        "{} cannot be started: {error}",
+        program.display()
+    );
+    signals::end_at_once(127)
+}
+
+/// Has no program that takes this process's place inherit anything but the three standard descriptors.
+fn close_others_on_exec() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        if let Some(number) = name
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            .filter(|it| *it > 2)
+        {
+            // SAFETY: only a flag of it is set; one that was closed meanwhile is an error and no harm.
+            let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+            let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+        }
+    }
+    Ok(())
 }
 
 /// Whether this process may execute the file, as far as its user and group decide that.

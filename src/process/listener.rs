@@ -85,6 +85,20 @@ impl Bound {
 }
 
 impl SocketFile {
+    /// The file at this path, which is this process's to remove.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+            owner: std::process::id(),
+        })
+    }
+
     /// Whether the file at the path still is this socket's.
     pub(super) fn is_there(&self) -> bool {
         fs::symlink_metadata(&self.path)

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::address::Address;
@@ -63,6 +64,22 @@ impl Listening {
         }
     }
 
+    /// Listens on a socket that was made for this process alone, whose file is at this path: removed at the end, and gone when
+    /// another gateway is to take this one's place.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn on_own(socket: Bound, path: &Path) -> io::Result<Self> {
+        let mut listening = Self::on(socket);
+        for bound in &mut listening.bound {
+            // So that who connects is told this process's id, and not that of who has made the socket.
+            start(&bound.socket, listening.backlog)?;
+            bound.file = Some(SocketFile::at(path)?);
+            bound.name = path.display().to_string();
+        }
+        Ok(listening)
+    }
+
     /// The sockets.
     pub fn sockets(&self) -> &[Bound] {
         &self.bound
@@ -105,9 +122,16 @@ impl Listening {
 
     /// Whether the sockets are to be looked after from time to time.
     pub(super) fn has_files(&self) -> bool {
-        let is_file =
-            |(bound, again): (&Bound, &Option<Address>)| bound.file.is_some() && again.is_some();
-        self.bound.iter().zip(&self.again).any(is_file) || !self.lost.is_empty()
+        self.bound.iter().any(|bound| bound.file.is_some()) || !self.lost.is_empty()
+    }
+
+    /// Whether a socket that was made for this process alone has lost its file, so that nobody finds it any more.
+    pub(super) fn is_superseded(&self) -> bool {
+        let mut sockets = self.bound.iter().zip(&self.again);
+        sockets.any(|(bound, again)| {
+            let file = bound.file.as_ref().filter(|_| again.is_none());
+            file.is_some_and(|file| !file.is_there())
+        })
     }
 
     /// Whether a socket is to be made anew that could not be yet.

@@ -33,6 +33,8 @@ pub struct LogOutput {
     lost: u64,
     /// Whether the last of them was taken in part, so that its line has to be ended.
     torn: bool,
+    /// Bytes after which the file is begun anew.
+    limit: Option<u64>,
     /// What makes a line of a message of this output's own.
     form: Option<fn(&str) -> Vec<u8>>,
 }
@@ -65,6 +67,11 @@ impl LogOutput {
     fn own(&self, text: &str) -> Vec<u8> {
         self.form
             .map_or_else(|| format!("{text}\n").into_bytes(), |form| form(text))
+    }
+
+    /// Has the file called by another name when it has so many bytes, and begun anew: for one that nobody looks after.
+    pub fn limit(&mut self, bytes: Option<u64>) {
+        self.limit = bytes;
     }
 
     /// Begins to write to this file, from its end.
@@ -120,8 +127,25 @@ impl LogOutput {
         Ok(())
     }
 
+    /// Begins the file anew where it has become too large.
+    fn rotate(&mut self) {
+        let (Some((path, opened)), Some(limit)) = (&self.file, self.limit) else {
+            return;
+        };
+        let found = opened.file.metadata();
+        if found.is_ok_and(|found| found.is_file() && found.len() >= limit) {
+            let mut old = path.clone().into_os_string();
+            old.push(".1");
+            // Where that cannot be done it goes on growing, which is better than to lose it.
+            if std::fs::rename(path, old).is_ok() {
+                let _ = self.reopen();
+            }
+        }
+    }
+
     /// Writes a line. Never waits for long: who reads standard error, or a FIFO, may have stopped to.
     pub fn write(&mut self, line: &[u8]) {
+        self.rotate();
         let Some((path, file)) = &mut self.file else {
             return self.write_to_stderr(line);
         };

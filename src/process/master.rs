@@ -16,7 +16,7 @@ mod systemd;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,6 +25,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
+use super::account::AccountFile;
 use super::child::Child;
 use super::forks::close_in_children;
 use super::listening::Listening;
@@ -61,6 +62,8 @@ pub struct Master<'a> {
     orphan_outputs: Vec<(ChildId, Output)>,
     files: WatchedFiles,
     systemd: Systemd,
+    /// What others read of it (`ps`).
+    account: Option<AccountFile>,
     /// How it has ended, when it has.
     ended: Option<Ending>,
     /// Called on SIGUSR1.
@@ -95,10 +98,19 @@ impl<'a> Master<'a> {
             orphan_outputs: Vec::new(),
             files: WatchedFiles::default(),
             systemd: Systemd::new(),
+            account: None,
             ended: None,
             reopen_log,
             plan,
         })
+    }
+
+    /// Accounts in this file for what it does.
+    pub fn accounting_in(self, account: AccountFile) -> Self {
+        Self {
+            account: Some(account),
+            ..self
+        }
     }
 
     /// Serves until told to end.
@@ -147,6 +159,20 @@ impl<'a> Master<'a> {
         let wants_status = self.systemd.wants_status(now);
         let status = wants_status.then(|| self.state.describe());
         self.systemd.tell(now, status);
+        self.account_for(now);
+    }
+
+    /// Puts down what was served, where somebody may ask.
+    fn account_for(&mut self, now: Instant) {
+        if let Some(account) = &mut self.account {
+            let tally = self.state.tally();
+            let idle_since = tally.idle_since.map(|since| {
+                let wall = SystemTime::now();
+                wall.checked_sub(now.saturating_duration_since(since))
+                    .unwrap_or(wall)
+            });
+            account.note(tally.requests, idle_since);
+        }
     }
 
     /// Sleeps until something happens or is due.
@@ -332,6 +358,7 @@ impl<'a> Master<'a> {
                     has_lost: self.listening.has_lost(),
                     are_over: self.listening.is_over(),
                     have_files: self.listening.has_files(),
+                    is_superseded: self.listening.is_superseded(),
                 }));
             }
             Action::RefuseNew => self.listening.refuse_new(),

@@ -4,6 +4,7 @@
 //! has imported the application and of which the workers are copies; and where no worker can be made, a fallback that
 //! answers in their place. What each of them does is the [`Service`]'s.
 
+mod account;
 mod address;
 mod channel;
 mod child;
@@ -27,10 +28,12 @@ mod signals;
 mod threads;
 mod title;
 
+pub use account::{Account, AccountFile};
 pub use address::Address;
 pub use channel::{Channel, Received};
 pub use exec::{
-    become_program, in_child, leave_open, may_execute, pipe, seal, take_inherited, unseal,
+    become_program, in_child, leave_open, may_execute, pipe, seal, start_detached, take_inherited,
+    unseal,
 };
 pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
 pub use identity::Identity;

@@ -5,40 +5,44 @@ use std::os::fd::BorrowedFd;
 use super::core::{Installation, ToTell};
 use super::folder::WorkingFolder;
 use super::launcher::to_stderr;
-use crate::cgi::{CgiExchange, Stdio, disarm_environment, not_started};
-use crate::config::{Work, WorkerSettings};
+use super::persistent;
+use crate::cgi::{CgiExchange, Stdio, disarm_environment};
+use crate::config::{Config, Work, WorkerSettings};
 use crate::exit::Exit;
 use crate::explain;
-use crate::gateway::Exchange as _;
+use crate::gateway::{Exchange as _, Page};
 use crate::process;
 
 /// Has this process become the Python that answers the request that it was started for.
 ///
 /// # Errors
 /// Why it cannot; the web server then has an error page already.
-pub(super) fn run(settings: &WorkerSettings) -> anyhow::Result<Exit> {
+pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
+    let settings = &config.worker;
     let stdio = Stdio::take()?;
-    let error = match prepare(settings, stdio.descriptors()) {
+    let folder = WorkingFolder::begin(settings);
+    if config.persistent && folder.is_ok() {
+        if let Some(exit) = persistent::relay(config, &stdio) {
+            return Ok(exit);
+        }
+    }
+    let error = match folder.and_then(|_| prepare(stdio.descriptors())) {
         Ok((work, tell)) => Installation::find().become_python(settings, work, false, &tell),
         Err(error) => error,
     };
     let exchange = CgiExchange::new(stdio);
     // The error is the news, whether or not there is somebody to show a page to.
-    let _ = exchange.answer_page(&not_started(
+    let _ = exchange.answer_page(&Page::not_started(
         settings.debug.then_some(&*format!("{error:#}")),
     ));
     Err(error)
 }
 
-fn prepare(
-    settings: &WorkerSettings,
-    [input, output]: [BorrowedFd<'_>; 2],
-) -> anyhow::Result<(Work, Vec<ToTell>)> {
+fn prepare([input, output]: [BorrowedFd<'_>; 2]) -> anyhow::Result<(Work, Vec<ToTell>)> {
     // SAFETY: this process has begun no thread.
     unsafe { disarm_environment() };
-    WorkingFolder::begin(settings)?;
     let (input, output) = (process::leave_open(input)?, process::leave_open(output)?);
-    let (head, body) = not_started(None).render();
+    let (head, body) = Page::not_started(None).render();
     let mut page = Vec::new();
     head.write_status_first(&mut page);
     page.extend(body);

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::interpreter::{self, choose};
-use crate::config::{self, Launch, Target, Work, WorkerSettings};
+use crate::config::{self, Launch, Target, Told as _, Work, WorkerSettings};
 use crate::exit::Usage;
 use crate::logging;
 use crate::process;
@@ -42,6 +42,11 @@ impl Installation {
         Self {
             program: std::env::current_exe().unwrap_or_default(),
         }
+    }
+
+    /// The program's file.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Has this process become the Python of the application. It is in the folder that the application is seen from.

@@ -3,17 +3,22 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::folder::WorkingFolder;
 use super::launcher::Launcher;
-use crate::config::{Config, ListenSettings, MasterSettings};
+use crate::config::{Config, IDLE_TIMEOUT, ListenSettings, MasterSettings};
 use crate::exit::{Exit, Usage};
 use crate::logging;
 use crate::process::{
-    self, Address, Ending, Identity, Listening, Master, PidFile, Plan, SocketOwner,
+    self, AccountFile, Address, Ending, Identity, Listening, Master, PidFile, Plan, SocketOwner,
 };
+
+/// How long those who come are told why the application cannot be loaded, before that is tried again.
+const FAILURE_SHOWN: Duration = Duration::from_secs(1);
 
 /// Serves on the addresses of `--bind`, or on standard input.
 ///
@@ -38,7 +43,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
     let launcher = Launcher::new(config, true, folder, &identity)?;
     let listening =
         Listening::bind(&addresses, listen.backlog, &owner).map_err(anyhow::Error::msg)?;
-    serve(listening, identity, &launcher)
+    serve(listening, identity, &launcher, None)
 }
 
 /// The addresses of `--bind`.
@@ -64,12 +69,29 @@ pub(super) fn run_spawned(config: &Config) -> anyhow::Result<Exit> {
     let launcher = Launcher::new(config, has_master, folder, &identity)?;
     let listening = Listening::on(process::inherited(0).map_err(anyhow::Error::msg)?);
     if has_master {
-        return serve(listening, identity, &launcher);
+        return serve(listening, identity, &launcher, None);
     }
     let pid_file = write_pid_file(&config.master)?;
     identity.take_on().map_err(anyhow::Error::msg)?;
     let code = launcher.work_alone(listening.into_sockets(), pid_file.as_ref());
     Ok(Exit::from_code(code))
+}
+
+/// Serves requests of CGI programs until there are none any more, on the socket that is standard input.
+///
+/// # Errors
+/// What keeps it from serving.
+pub(super) fn run_for_cgi(
+    config: &Config,
+    socket: &Path,
+    account: Option<AccountFile>,
+) -> anyhow::Result<Exit> {
+    let own = process::inherited(0).map_err(anyhow::Error::msg)?;
+    let listening = Listening::on_own(own, socket)
+        .with_context(|| format!("the socket {} cannot be used", socket.display()))?;
+    let (folder, identity) = begin(config)?;
+    let launcher = Launcher::new(config, true, folder, &identity)?;
+    serve(listening, identity, &launcher, Some(account))
 }
 
 /// What comes first, with and without a master.
@@ -103,6 +125,7 @@ fn serve(
     listening: Listening,
     identity: Identity,
     launcher: &Launcher<'_>,
+    for_cgi: Option<Option<AccountFile>>,
 ) -> anyhow::Result<Exit> {
     let (service, process) = (launcher.service(), &launcher.config().master);
     let settings = service.settings();
@@ -120,10 +143,12 @@ fn serve(
         min,
         max,
         threads: settings.threads,
-        idle_timeout: process.idle_timeout,
+        idle_timeout: process.idle_timeout.unwrap_or(IDLE_TIMEOUT),
         startup_timeout: process.startup_timeout,
         graceful_timeout: settings.times.grace,
         request_timeout: settings.times.request,
+        ends_when_idle: for_cgi.is_some(),
+        failure_shown: for_cgi.is_some().then_some(FAILURE_SHOWN),
         preload: process.preload && !settings.explain,
         watch_files: service.watches_files(),
         show_trouble: settings.reload && settings.debug,
@@ -131,8 +156,11 @@ fn serve(
         identity,
     };
     let passed_on = launcher.passed_on()?;
-    let master = Master::new(plan, launcher, listening, passed_on, &logging::reopen)
+    let mut master = Master::new(plan, launcher, listening, passed_on, &logging::reopen)
         .context("the master cannot start")?;
+    if let Some(account) = for_cgi.flatten() {
+        master = master.accounting_in(account);
+    }
     let ending = master.run();
     log::info!("ended");
     Ok(match ending {

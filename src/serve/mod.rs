@@ -7,6 +7,7 @@ mod fastcgi;
 mod folder;
 mod interpreter;
 mod launcher;
+mod persistent;
 
 use std::io::{self};
 use std::os::fd::AsFd;
@@ -18,6 +19,8 @@ use crate::config::{Config, Door};
 use crate::exit::{Exit, Usage};
 use crate::logging::{self, Destination};
 use crate::process;
+
+pub use persistent::{list as list_persistent, respond, stop as stop_persistent};
 
 /// What comes before everything, the log included: the process is to be the same whoever starts it.
 pub fn begin() {
@@ -54,7 +57,7 @@ pub fn run(config: &Config) -> anyhow::Result<Exit> {
     let is_listening = process::is_listening(io::stdin().as_fd());
     let settings = &config.worker;
     match config.door {
-        Door::Cgi => cgi::run(settings),
+        Door::Cgi => cgi::run(config),
         Door::Fastcgi => fastcgi::run(config),
         Door::Check => check::run(config),
         Door::Explain if is_listening => {
@@ -68,7 +71,7 @@ pub fn run(config: &Config) -> anyhow::Result<Exit> {
         Door::Unsaid
             if std::env::var_os("REQUEST_METHOD").is_some() && !settings.app.is_empty() =>
         {
-            cgi::run(settings)
+            cgi::run(config)
         }
         Door::Unsaid => bail!(Usage(
             "nothing says which door to serve: standard input is no listening socket (FastCGI) and REQUEST_METHOD is \

@@ -26,7 +26,7 @@ impl FastcgiService {
     pub fn new(settings: WorkerSettings, handoff: Option<Handoff>) -> anyhow::Result<Self> {
         Ok(Self {
             allow: allow_list(&settings.responder)?,
-            limits: limits(&settings.responder)?,
+            limits: limits(&settings)?,
             settings,
             handoff,
         })
@@ -70,9 +70,14 @@ impl FastcgiService {
     /// What explains requests has to know.
     pub(super) fn gateway(&self) -> explain::Gateway<'_> {
         explain::Gateway {
-            by_program: false,
+            by_program: self.settings.for_cgi,
             mount: self.settings.mount.as_ref(),
         }
+    }
+
+    /// Whether the requests are those of CGI programs.
+    pub(super) fn is_for_cgi(&self) -> bool {
+        self.settings.for_cgi
     }
 
     /// Whether the master wants to know the application's files, to reload when they change. It takes them for an attack
@@ -123,8 +128,11 @@ fn allow_list(settings: &ResponderSettings) -> anyhow::Result<AllowList> {
     Ok(allow)
 }
 
-fn limits(settings: &ResponderSettings) -> anyhow::Result<Limits> {
+fn limits(settings: &WorkerSettings) -> anyhow::Result<Limits> {
+    let for_cgi = settings.for_cgi;
+    let settings = &settings.responder;
     Ok(Limits {
+        for_cgi,
         params: usize::try_from(settings.max_params).context("--max-params")?,
         body: settings.max_body,
         buffer: usize::try_from(settings.buffer).context("--buffer")?.max(1),

@@ -13,7 +13,7 @@ use super::{HostedApplication, LoadedApplication, PythonRuntime, RequestHandler}
 use crate::exit::Exit;
 use crate::explain;
 use crate::fastcgi::{FastcgiExchange, Handoff, Listener, Responder};
-use crate::gateway::{Exchange as _, Page};
+use crate::gateway::{Exchange as _, Page, ResponseWriter as _};
 use crate::process::{
     self, Bound, Catch, Channel, ResidentMemory, Signals, ThreadSlot, WorkerArgs, WorkerSlot,
 };
@@ -230,6 +230,10 @@ impl<'a> Worker<'a> {
         let begun = thread_slot.begin(method, uri);
         self.context.watch(thread_slot.number(), begun, exchange);
         match (self.context.trouble(), caller) {
+            (Some(trouble), None) if self.service.is_for_cgi() => {
+                let debug = self.service.settings().debug;
+                fail_like_cgi(exchange, &trouble, debug);
+            }
             (Some(trouble), _) => show(exchange, &trouble),
             (None, Some(caller)) => caller.handle(Arc::clone(exchange) as _),
             (None, None) if self.is_fallback => ask_to_come_again(exchange),
@@ -276,6 +280,14 @@ fn listener(bound: Bound) -> Listener {
 fn show(exchange: &FastcgiExchange, trouble: &str) {
     let text = format!("The application has changed and cannot be loaded.\n\n{trouble}");
     answer(exchange, &Page::new("500 Internal Server Error", text));
+}
+
+/// Answers as a CGI program does that has no application to answer with.
+fn fail_like_cgi(exchange: &FastcgiExchange, trouble: &str, debug: bool) {
+    exchange.report(format!("wsgi-gateway: error: {trouble}\n").as_bytes());
+    let status = u8::try_from(Exit::CannotLoad as i32).unwrap_or(1);
+    exchange.note_exit(status);
+    answer(exchange, &Page::not_started(debug.then_some(trouble)));
 }
 
 /// Answers where there is no application.

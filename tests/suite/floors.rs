@@ -11,17 +11,30 @@ use crate::imports::{Mention, Source, read};
 
 /// A floor, the floors that it may import, and those of the crates in `OWNED` that it may import.
 /// `lib` and `main` are the two crate roots.
-const FLOORS: [(&str, &[&str], &[&str]); 16] = [
-    ("main", &["cli", "exit", "serve"], &["anyhow"]),
+const FLOORS: [(&str, &[&str], &[&str]); 17] = [
+    ("main", &["cli", "config", "exit", "serve"], &["anyhow"]),
     ("lib", &[], &[]),
     ("cli", &["config", "gateway"], &["clap"]),
     (
         "serve",
         &[
-            "config", "cgi", "exit", "explain", "fastcgi", "gateway", "logging", "process",
+            "config",
+            "cgi",
+            "exit",
+            "explain",
+            "fastcgi",
+            "gateway",
+            "logging",
+            "persistent",
+            "process",
             "worker",
         ],
         &["anyhow"],
+    ),
+    (
+        "persistent",
+        &["config", "cgi", "fastcgi", "gateway", "process"],
+        &["nix"],
     ),
     (
         "core",

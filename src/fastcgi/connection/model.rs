@@ -67,6 +67,7 @@ impl<'a> Driver<'a> {
     fn new(mut script: DriveScript<'a>) -> Self {
         let time = Duration::from_secs(1);
         let limits = Limits {
+            for_cgi: false,
             params: [1 << 20, 2000][usize::from(script.one_of(2))],
             body: [None, None, Some(50_000)][usize::from(script.one_of(3))],
             buffer: [1 << 16, 1 << 16, 100, 1][usize::from(script.one_of(4))],

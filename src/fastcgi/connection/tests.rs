@@ -15,6 +15,7 @@ use proptest::prelude::{ProptestConfig, any, prop, proptest};
 fn connection() -> Connection {
     let time = Duration::from_secs(1);
     let limits = Limits {
+        for_cgi: false,
         params: 1 << 20,
         body: None,
         buffer: 1 << 16,

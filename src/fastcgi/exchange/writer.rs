@@ -110,6 +110,10 @@ impl ResponseWriter for FastcgiExchange {
         Ok(true)
     }
 
+    fn note_exit(&self, status: u8) {
+        self.link.lock().note_exit(self.turn, status.into());
+    }
+
     fn report(&self, text: &[u8]) {
         let mut connection = self.link.lock();
         connection.report(text);

@@ -24,12 +24,17 @@ pub struct Plan {
     pub graceful_timeout: Duration,
     /// How long a request may take. Workers see to it themselves, unless they are stopped.
     pub request_timeout: Option<Duration>,
+    /// Whether the gateway ends when all workers have been without a request for so long, and when its socket's file is gone.
+    pub ends_when_idle: bool,
     /// Whether workers are forked from a template that has imported the application.
     pub preload: bool,
     /// Whether changes of the application's files are a reload.
     pub watch_files: bool,
     /// Whether workers answer with the reason when a reload fails.
     pub show_trouble: bool,
+    /// How long those who come after a first start that has failed are told the reason, before it can be tried again; nothing:
+    /// only who waits already is told, and not the reason.
+    pub failure_shown: Option<Duration>,
     /// What becomes of what workers write to their standard output and error.
     pub worker_output: LineForm,
     /// As whom the workers run.

@@ -181,6 +181,8 @@ pub(super) struct ListenersFound {
     pub(super) are_over: bool,
     /// Whether they are to be looked after from time to time.
     pub(super) have_files: bool,
+    /// Whether the file of one that was made for this gateway alone is gone.
+    pub(super) is_superseded: bool,
 }
 
 /// How a process has died.

@@ -164,6 +164,7 @@ fn leave_master(master: &mut Master<'_>) {
     master.children.clear();
     master.orphan_outputs.clear();
     master.signals = None;
+    master.account = None;
 }
 
 fn failed(error: &str) -> i32 {

@@ -48,12 +48,25 @@ enum Stage {
     Ending,
 }
 
+/// What was served so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Requests that were begun.
+    pub(super) requests: u64,
+    /// Since when no worker has one, as far as that is known; nothing while one has.
+    pub(super) idle_since: Option<Instant>,
+}
+
 /// The state of the master.
 #[derive(Debug)]
 pub(super) struct MasterState {
     processes: Processes,
     stage: Stage,
     ending: Ending,
+    ends_when_idle: bool,
+    /// How long a failed first start is shown, and until when.
+    failure_shown: Option<Duration>,
+    failure_ends: Option<Instant>,
     request_timeout: Option<Duration>,
     watch_files: bool,
     /// When the last tick was.
@@ -76,6 +89,9 @@ impl MasterState {
             processes: Processes::new(plan, at_once),
             stage: Stage::Serving,
             ending: Ending::Finished,
+            ends_when_idle: plan.ends_when_idle,
+            failure_shown: plan.failure_shown,
+            failure_ends: None,
             request_timeout: plan.request_timeout,
             watch_files: plan.watch_files,
             ticked: now,
@@ -141,13 +157,17 @@ impl MasterState {
             self.ending = ending;
             self.change_stage(Stage::Failed);
             self.is_stale = true;
-            reaction.add(Action::RefuseNew);
+            self.failure_ends = self.failure_shown.map(|shown| reaction.after(shown));
+            if self.failure_ends.is_none() {
+                reaction.add(Action::RefuseNew);
+            }
         }
     }
 
     fn change_stage(&mut self, stage: Stage) {
         self.stage = stage;
         self.processes.is_serving = stage == Stage::Serving;
+        self.processes.is_ending = stage == Stage::Ending;
     }
 
     fn tick(&mut self, figures: Vec<(u32, Figures)>, waits: bool, reaction: &mut Reaction) {
@@ -163,7 +183,19 @@ impl MasterState {
                 reaction.add(Action::MendListeners);
             }
             Stage::Serving => self.compare(reaction),
+            Stage::Failed
+                if self
+                    .failure_ends
+                    .is_some_and(|until| reaction.now() < until) =>
+            {
+                let trouble = self.processes.generations.trouble();
+                let supply = &mut self.processes.supply;
+                supply.show_failure(trouble, waits, reaction);
+            }
             Stage::Failed => {
+                if self.failure_ends.is_some() {
+                    reaction.add(Action::RefuseNew);
+                }
                 let trouble = self.processes.generations.trouble();
                 let supply = &mut self.processes.supply;
                 supply.answer_before_the_end(trouble, waits, reaction);
@@ -184,6 +216,10 @@ impl MasterState {
             reaction.add(Action::LookAtFiles);
         }
         self.processes.compare(self.waits, reaction);
+        let (waits, now) = (self.waits, reaction.now());
+        if self.ends_when_idle && !waits && self.processes.are_idle(now) {
+            self.end("no request for --idle-timeout", reaction);
+        }
     }
 
     /// How it stands with the listening sockets after they were looked after.
@@ -191,6 +227,9 @@ impl MasterState {
         self.have_files = found.have_files;
         if self.stage != Stage::Serving {
             return;
+        }
+        if found.is_superseded && self.ends_when_idle {
+            return self.end("another has taken this one's place", reaction);
         }
         if found.are_new {
             self.processes.supply.workers.note_new_listeners();
@@ -202,7 +241,7 @@ impl MasterState {
         if found.are_over {
             reaction.error("cannot go on: nothing is listened on any more");
             self.ending = Ending::Failed(1);
-            return self.end(reaction);
+            return self.end("told to end", reaction);
         }
         // Also those who could not be told the last time.
         self.processes.supply.workers.pass_listeners(reaction);
@@ -221,6 +260,9 @@ impl MasterState {
         }
         let limit = self.request_timeout;
         by(limit.and_then(|limit| workers.next_frozen(limit, now)));
+        if self.stage == Stage::Failed {
+            by(self.failure_ends);
+        }
         if self.stage == Stage::Serving {
             by(self.have_files.then_some(self.next_look));
             by(self.watch_files.then_some(self.next_files));
@@ -231,7 +273,16 @@ impl MasterState {
 
     /// Whether a connection that waits is to wake the master.
     pub(super) fn watches_listeners(&self, now: Instant) -> bool {
-        self.stage == Stage::Serving && self.processes.watches_listeners(now)
+        match self.stage {
+            Stage::Serving => self.processes.watches_listeners(now),
+            Stage::Failed => self.failure_ends.is_some() && !self.processes.supply.has_fallback(),
+            Stage::Ending => false,
+        }
+    }
+
+    /// How much was served, and since when nothing is.
+    pub(super) fn tally(&self) -> Tally {
+        self.processes.tally()
     }
 
     /// One line on how things are.
@@ -242,7 +293,7 @@ impl MasterState {
     fn obey(&mut self, signal: Signal, reaction: &mut Reaction) {
         let processes = &mut self.processes;
         match signal {
-            Signal::Terminate => self.end(reaction),
+            Signal::Terminate => self.end("told to end", reaction),
             Signal::Interrupt => self.end_at_once(reaction),
             Signal::ReopenLog => reaction.add(Action::ReopenLog),
             Signal::Child => {}
@@ -261,12 +312,12 @@ impl MasterState {
         }
     }
 
-    /// SIGTERM: what is in flight is finished, nothing new is taken.
-    fn end(&mut self, reaction: &mut Reaction) {
+    /// What is in flight is finished, nothing new is taken.
+    fn end(&mut self, why: &str, reaction: &mut Reaction) {
         if self.stage != Stage::Serving {
             return;
         }
-        reaction.info("told to end: finishing what is in flight");
+        reaction.info(format!("{why}: finishing what is in flight"));
         reaction.add(Action::Notify(Notice::Stopping));
         self.change_stage(Stage::Ending);
         // First, so that nobody connects to a socket that is about to be closed.

@@ -4,10 +4,10 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use super::startup::{inherited, load};
-use crate::cgi::{CgiExchange, Stdio, not_started};
+use crate::cgi::{CgiExchange, Stdio};
 use crate::config::Launch;
 use crate::exit::{CannotLoad, Exit};
-use crate::gateway::{Exchange as _, forked};
+use crate::gateway::{Exchange as _, Page, forked};
 
 /// Answers the request that this process was started for.
 ///
@@ -22,7 +22,7 @@ pub(super) fn run(launch: &Launch, input: RawFd, output: RawFd) -> anyhow::Resul
         Ok((_, application)) => application,
         Err(error) => {
             // The error is the news, whether or not there is somebody to show a page to.
-            let _ = exchange.answer_page(&not_started(reason(launch, &error).as_deref()));
+            let _ = exchange.answer_page(&Page::not_started(reason(launch, &error).as_deref()));
             return Err(error);
         }
     };

@@ -20,6 +20,9 @@ use super::response::StartResponse;
 use crate::config::Target;
 use crate::gateway::{Exchange, KeptBytes, Mount, Page, forked};
 
+/// What a CGI program exits with whose application has failed.
+const FAILED: u8 = 1;
+
 /// An imported application.
 #[derive(Debug)]
 pub(crate) struct Application {
@@ -254,6 +257,7 @@ impl Caller {
                 open.exchange
                     .report(format!("{subject}: the application failed\n{text}").as_bytes());
             }
+            open.exchange.note_exit(FAILED);
             if open.exchange.has_begun() {
                 return open.exchange.flush_reports();
             }

@@ -29,6 +29,8 @@ pub(crate) struct Mode {
     pub(crate) multiprocess: bool,
     /// Whether this process calls it once only.
     pub(crate) run_once: bool,
+    /// Whether the web server runs a program for each request (CGI), so that SCRIPT_NAME can be where that lies.
+    pub(crate) by_program: bool,
     /// Whether error pages have the traceback.
     pub(crate) debug: bool,
     /// Where the application lies in the site's URLs, when the operator says it.
@@ -96,7 +98,7 @@ impl Environ {
             stamp: 0,
             https: None,
             mount: mode.mount.clone().map(Arc::new),
-            by_program: mode.run_once,
+            by_program: mode.by_program,
         };
         environ.add_metas(py);
         Ok(environ)

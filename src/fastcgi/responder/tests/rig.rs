@@ -91,6 +91,7 @@ impl Gate {
 
 pub(super) fn limits() -> Limits {
     Limits {
+        for_cgi: false,
         params: 1 << 20,
         body: None,
         buffer: 1 << 16,

@@ -47,6 +47,8 @@ pub(super) struct Generations {
     /// Whether nothing is made before it is asked for.
     is_on_demand: bool,
     show_trouble: bool,
+    /// Whether those who come after a first start that has failed are told the reason.
+    shows_failed_start: bool,
 }
 
 impl Generations {
@@ -62,6 +64,7 @@ impl Generations {
             preload: plan.preload,
             is_on_demand: plan.min == 0,
             show_trouble: plan.show_trouble,
+            shows_failed_start: plan.failure_shown.is_some(),
         }
     }
 
@@ -273,7 +276,7 @@ impl Generations {
         if !can_go_on {
             supply.note_failure(begun, reaction);
         }
-        if self.show_trouble {
+        if self.show_trouble || (self.shows_failed_start && self.current.is_none()) {
             self.trouble = Some(trouble.unwrap_or_else(|| reason.clone()));
             self.tell_trouble(supply, reaction);
         }

@@ -9,6 +9,7 @@ use super::super::super::pool::Pool;
 use super::super::Plan;
 use super::super::reaction::{Action, ChildId, Died, Figures, Reaction};
 use super::super::rules::{Breach, WorkerState, judge, plain_line};
+use super::Tally;
 use super::generations::Generations;
 use super::sizing::Sizing;
 use super::supply::Supply;
@@ -22,6 +23,8 @@ pub(super) struct Processes {
     pub(super) sizing: Sizing,
     /// Whether the gateway serves, and does not end.
     pub(super) is_serving: bool,
+    /// Whether it is about to have ended.
+    pub(super) is_ending: bool,
     watch_files: bool,
     /// Whether a worker has found something that can be the sockets' fault.
     suspects_sockets: bool,
@@ -39,8 +42,9 @@ impl Processes {
         Self {
             generations: Generations::new(plan),
             supply: Supply::new(capacity, plan.startup_timeout, plan.graceful_timeout),
-            sizing: Sizing::new(pool, plan.idle_timeout, at_once),
+            sizing: Sizing::new(pool, plan.idle_timeout, plan.ends_when_idle, at_once),
             is_serving: true,
+            is_ending: false,
             watch_files: plan.watch_files,
             suspects_sockets: false,
             requests: 0,
@@ -88,18 +92,39 @@ impl Processes {
         due.into_iter().flatten().min()
     }
 
+    /// Whether all workers have been without a request for long enough to end.
+    pub(super) fn are_idle(&self, now: Instant) -> bool {
+        self.generations.serving().is_some()
+            && self.generations.candidate().is_none()
+            && self.sizing.are_idle(&self.supply.workers, now)
+    }
+
+    /// How much was served, and since when nothing is.
+    pub(super) fn tally(&self) -> Tally {
+        let workers = self.supply.workers.iter();
+        let living = workers.map(|worker| worker.figures().requests);
+        let idle = self
+            .supply
+            .workers
+            .iter()
+            .map(|worker| worker.figures().idle_since);
+        let idle: Option<Vec<Instant>> = idle.collect();
+        Tally {
+            requests: living.fold(self.requests, u64::saturating_add),
+            idle_since: idle.and_then(|idle| idle.into_iter().max()),
+        }
+    }
+
     /// One line on how things are.
     pub(super) fn describe(&self) -> String {
         let ready = self.supply.workers.iter().filter(|worker| worker.serves());
         let busy = |worker: &WorkerRecord| worker.figures().idle_since.is_none();
         let busy: Vec<bool> = ready.map(busy).collect();
-        let workers = self.supply.workers.iter();
-        let living = workers.map(|worker| worker.figures().requests);
         format!(
             "{} workers ready, {} busy; {} requests served; generation {}",
             busy.len(),
             busy.iter().filter(|busy| **busy).count(),
-            living.fold(self.requests, u64::saturating_add),
+            self.tally().requests,
             self.generations.serving().unwrap_or(0)
         )
     }
@@ -256,7 +281,7 @@ impl Processes {
             return;
         }
         if worker.is_fallback() {
-            let is_ending = !self.is_serving;
+            let is_ending = self.is_ending;
             return self.supply.note_fallback_ready(is_ending, reaction);
         }
         worker.note_ready(reaction.now());

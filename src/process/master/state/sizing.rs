@@ -19,6 +19,8 @@ const NEWS: Duration = Duration::from_millis(150);
 pub(super) struct Sizing {
     pool: Pool,
     idle_timeout: Duration,
+    /// Whether the gateway is to end when all of them are idle.
+    ends_when_idle: bool,
     /// How many workers are started at a time beside the first: importing is work for the processor.
     at_once: usize,
     /// Until when a report that all threads of a worker are in long requests is taken for news.
@@ -32,10 +34,16 @@ pub(super) struct Sizing {
 
 impl Sizing {
     /// A pool of so many workers, of which so many are started at a time.
-    pub(super) fn new(pool: Pool, idle_timeout: Duration, at_once: usize) -> Self {
+    pub(super) fn new(
+        pool: Pool,
+        idle_timeout: Duration,
+        ends_when_idle: bool,
+        at_once: usize,
+    ) -> Self {
         Self {
             pool,
             idle_timeout,
+            ends_when_idle,
             at_once,
             full_until: None,
             outgrown: Backoff::default(),
@@ -117,6 +125,17 @@ impl Sizing {
         }
     }
 
+    /// Whether there are workers, and all have been idle for too long.
+    pub(super) fn are_idle(&self, workers: &Workers, now: Instant) -> bool {
+        let is_idle = |worker: &WorkerRecord| {
+            worker.state() == WorkerState::Ready
+                && worker
+                    .idle(now)
+                    .is_some_and(|idle| idle >= self.idle_timeout)
+        };
+        workers.count() > 0 && workers.iter().all(is_idle)
+    }
+
     /// Workers that were idle for too long, the longest first.
     fn idle_workers(&self, serving: u32, workers: &Workers, now: Instant) -> Vec<u32> {
         if self.pool.is_static() {
@@ -143,7 +162,7 @@ impl Sizing {
         let outgrown = workers.iter().any(WorkerRecord::is_outgrown);
         let outgrown = self.outgrown.until(now).filter(|_| outgrown);
         let mut next = self.is_behind.then_some(now).or(outgrown);
-        if self.pool.is_static() {
+        if self.pool.is_static() && !self.ends_when_idle {
             return next;
         }
         let mut by = |at: Instant| next = Some(next.map_or(at, |next: Instant| next.min(at)));

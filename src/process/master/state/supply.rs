@@ -120,7 +120,8 @@ impl Supply {
         workers.find(|worker| worker.is_fallback() && worker.state() != WorkerState::Leaving)
     }
 
-    fn has_fallback(&self) -> bool {
+    /// Whether somebody answers in the workers' place.
+    pub(super) fn has_fallback(&self) -> bool {
         let mut workers = self.workers.iter();
         workers.any(|worker| worker.is_fallback() && worker.state() != WorkerState::Leaving)
     }
@@ -175,6 +176,18 @@ impl Supply {
                 "no worker can be made, and requests wait: they are answered with 503 until one is ready",
             );
             self.make_fallback(generations.trouble(), reaction);
+        }
+    }
+
+    /// The first start has failed: who comes is told the reason for a while.
+    pub(super) fn show_failure(
+        &mut self,
+        trouble: Option<&str>,
+        waits: bool,
+        reaction: &mut Reaction,
+    ) {
+        if !self.has_fallback() && waits {
+            self.make_fallback(trouble, reaction);
         }
     }
 

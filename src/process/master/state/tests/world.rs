@@ -67,9 +67,11 @@ pub(super) fn plan(min: usize, max: usize) -> Plan {
         startup_timeout: Duration::from_secs(30),
         graceful_timeout: Duration::from_secs(20),
         request_timeout: None,
+        ends_when_idle: false,
         preload: false,
         watch_files: false,
         show_trouble: false,
+        failure_shown: None,
         worker_output: LineForm::Tagged,
         identity: Identity::default(),
     }

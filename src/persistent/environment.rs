@@ -1,0 +1,98 @@
+//! What of the environment of a CGI program is its request's, and what is the process's.
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+
+/// RFC 3875's names and what web servers add to them, beside those that begin as in [`PREFIXES`].
+const NAMES: [&[u8]; 26] = [
+    b"AUTH_TYPE",
+    b"AUTH_USER",
+    b"AUTH_PASSWORD",
+    b"CONTENT_LENGTH",
+    b"CONTENT_TYPE",
+    b"DOCUMENT_ROOT",
+    b"DOCUMENT_URI",
+    b"GATEWAY_INTERFACE",
+    b"HTTPS",
+    b"H2PUSH",
+    b"H2_PUSH",
+    b"H2_PUSHED",
+    b"H2_PUSHED_ON",
+    b"H2_STREAM_ID",
+    b"H2_STREAM_TAG",
+    b"LOGON_USER",
+    b"ORIG_PATH_INFO",
+    b"ORIG_SCRIPT_NAME",
+    b"PATH_INFO",
+    b"PATH_TRANSLATED",
+    b"QUERY_STRING",
+    b"UNENCODED_URL",
+    b"UNIQUE_ID",
+    b"URI",
+    b"URL",
+    b"ap_trust_cgilike_cl",
+];
+
+const PREFIXES: [&[u8]; 14] = [
+    b"HTTP_",
+    b"REDIRECT_",
+    b"SSL_",
+    b"TLS_",
+    b"REMOTE_",
+    b"REQUEST_",
+    b"SCRIPT_",
+    b"SERVER_",
+    b"CONTEXT_",
+    b"GEOIP_",
+    b"MM_",
+    b"OIDC_",
+    b"HTTP2",
+    b"MELLON_",
+];
+
+/// Whether a variable of this name is a request's: it differs from one to the next, and may be secret.
+fn is_of_request(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The environment of this process without what is its request's.
+pub(super) fn of_responder() -> Vec<CString> {
+    let variables = std::env::vars_os().filter(|(name, _)| !is_of_request(name));
+    let strings = variables
+        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
+    // There can be no NUL in an environment.
+    strings.flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_request;
+
+    #[test]
+    fn what_the_operator_has_set_stays() {
+        for name in [
+            "PATH",
+            "DATABASE_URL",
+            "LANG",
+            "TZ",
+            "PYTHONPATH",
+            "WSGI_GATEWAY_APP",
+            "DJANGO_SETTINGS_MODULE",
+            "HOME",
+        ] {
+            assert!(!is_of_request(name.as_ref()), "{name}");
+        }
+        for name in [
+            "HTTP_COOKIE",
+            "REMOTE_USER",
+            "SSL_CLIENT_S_DN",
+            "REDIRECT_HTTP_AUTHORIZATION",
+            "QUERY_STRING",
+            "HTTPS",
+            "UNIQUE_ID",
+        ] {
+            assert!(is_of_request(name.as_ref()), "{name}");
+        }
+    }
+}

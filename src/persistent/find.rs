@@ -1,0 +1,200 @@
+//! Finds the responder of an application, or starts it.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, socket,
+};
+use nix::sys::stat::Mode;
+use nix::unistd::{Uid, geteuid};
+
+use super::directory::PrivateDirectory;
+use super::environment;
+use super::listing::living_in;
+use super::name::InstanceName;
+use crate::process;
+
+/// How long others that start a responder at the same time may take for that: they only make a process.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether they are done.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The file that is locked by who starts a responder.
+const LOCK: &str = "lock";
+
+/// A connection to a responder of this user's.
+#[derive(Debug)]
+pub struct ResponderSocket {
+    pub(super) socket: UnixStream,
+}
+
+/// How a responder is started.
+pub struct ResponderStart<'a> {
+    /// Its name.
+    pub name: InstanceName,
+    /// Its name as things are now: they may have changed while others were waited for.
+    pub name_now: &'a dyn Fn() -> io::Result<InstanceName>,
+    /// This program's file.
+    pub program: &'a Path,
+    /// What it is to be told, for the responder of this name.
+    pub launch: &'a dyn Fn(&InstanceName) -> io::Result<OwnedFd>,
+    /// The word in front of the number of the descriptor of what it is told.
+    pub word: &'a str,
+    /// What `ps` shows behind that.
+    pub title: &'a OsStr,
+}
+
+/// Why there is no responder.
+#[derive(Debug)]
+pub enum NotFound {
+    /// It cannot be started, for this reason.
+    CannotStart(io::Error),
+    /// Somebody else has something under its name.
+    NotOurs(Uid),
+}
+
+impl std::fmt::Display for NotFound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::CannotStart(error) => write!(f, "the responder cannot be started: {error}"),
+            Self::NotOurs(uid) => write!(f, "its socket belongs to the user {uid}"),
+        }
+    }
+}
+
+impl From<io::Error> for NotFound {
+    fn from(error: io::Error) -> Self {
+        Self::CannotStart(error)
+    }
+}
+
+/// Connects to the responder, which is started where there is none. This process must have a single thread.
+///
+/// # Errors
+/// Why there is none.
+pub fn connect(
+    directory: &PrivateDirectory,
+    responder: &ResponderStart<'_>,
+) -> Result<ResponderSocket, NotFound> {
+    if let Some(found) = try_connect(directory, &responder.name)? {
+        return Ok(found);
+    }
+    let locked = lock(directory)?;
+    // Another may have started it meanwhile, for what the files are now.
+    let name = (responder.name_now)()?;
+    if let Some(found) = try_connect(directory, &name)? {
+        return Ok(found);
+    }
+    start(directory, responder, &name)?;
+    drop(locked);
+    match try_connect(directory, &name)? {
+        Some(found) => Ok(found),
+        None => Err(io::Error::other("it has ended at once").into()),
+    }
+}
+
+fn try_connect(
+    directory: &PrivateDirectory,
+    name: &InstanceName,
+) -> Result<Option<ResponderSocket>, NotFound> {
+    let socket = match UnixStream::connect(directory.short(&name.socket())) {
+        Ok(socket) => socket,
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => return Ok(None),
+            _ => return Err(error.into()),
+        },
+    };
+    let peer = getsockopt(&socket, PeerCredentials).map_err(io::Error::from)?;
+    let peer = Uid::from_raw(peer.uid());
+    if peer != geteuid() {
+        return Err(NotFound::NotOurs(peer));
+    }
+    Ok(Some(ResponderSocket { socket }))
+}
+
+/// Waits until nobody else starts a responder.
+fn lock(directory: &PrivateDirectory) -> io::Result<Flock<File>> {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut file: File = openat(directory.as_fd(), LOCK, flags, private())?.into();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((file, nix::Error::EAGAIN | nix::Error::EINTR)) if Instant::now() < until => file,
+            Err((_, nix::Error::EAGAIN)) => {
+                return Err(io::Error::other(format!(
+                    "another program keeps {} locked",
+                    directory.path().join(LOCK).display()
+                )));
+            }
+            Err((_, error)) => return Err(error.into()),
+        };
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn private() -> Mode {
+    Mode::S_IRUSR | Mode::S_IWUSR
+}
+
+/// Starts the responder: from here on whoever connects waits for it.
+fn start(
+    directory: &PrivateDirectory,
+    responder: &ResponderStart<'_>,
+    name: &InstanceName,
+) -> io::Result<()> {
+    let path = directory.short(&name.socket());
+    // One that nobody has answered on.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let listener = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // Nobody else can come into the directory.
+    bind(listener.as_raw_fd(), &UnixAddr::new(&path)?)?;
+    listen(&listener, Backlog::MAXCONN)?;
+    let started = spawn(directory, responder, name, &listener);
+    if started.is_err() {
+        let _ = fs::remove_file(&path);
+        return started;
+    }
+    // Those of another state finish what they have, and are found by nobody.
+    for other in living_in(directory) {
+        if other.name.is_other_state_of(name) {
+            other.hide();
+        }
+    }
+    Ok(())
+}
+
+fn spawn(
+    directory: &PrivateDirectory,
+    responder: &ResponderStart<'_>,
+    name: &InstanceName,
+    listener: &OwnedFd,
+) -> io::Result<()> {
+    let launch = (responder.launch)(name)?;
+    let flags = OFlag::O_WRONLY
+        | OFlag::O_APPEND
+        | OFlag::O_CREAT
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_CLOEXEC
+        | OFlag::O_NONBLOCK;
+    // What comes before its log, and what only a fault of its own says.
+    let output = openat(directory.as_fd(), name.log().as_str(), flags, private())?;
+    let word = format!("{}{}", responder.word, launch.as_raw_fd());
+    let words = [OsStr::new(&word), responder.title];
+    let variables: Vec<CString> = environment::of_responder();
+    let program = responder.program;
+    process::start_detached(program, &words, &variables, listener, &output, &launch)
+}

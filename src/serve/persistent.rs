@@ -1,0 +1,356 @@
+//! Persistent CGI: what the relay finds or starts, what the responder is, and what their user sees of them.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{anyhow, bail};
+
+use super::core::Installation;
+use super::{fastcgi, interpreter};
+use crate::cgi::{self, BodyExtent, Stdio};
+use crate::config::{
+    Config, Door, ListenSettings, ResponderLaunch, Target, Told as _, WorkerSettings,
+};
+use crate::exit::{Exit, Usage};
+use crate::gateway::Page;
+use crate::logging::{self, Destination};
+use crate::persistent::{
+    InstanceName, Living, Outcome, PassedOn, PrivateDirectory, ResponderStart, Traits, connect,
+    living, pass_on,
+};
+use crate::process::{self, AccountFile};
+
+/// What the responder is started with: in front of the number of the descriptor in which it is told all else.
+const WORD: &str = "--responder-told-by=";
+
+/// What holds where nobody says it.
+const WORKERS: usize = 2;
+const IDLE: Duration = Duration::from_secs(300);
+const RSS: u64 = 256 << 20;
+
+/// Bytes of its own log, of which there are two files at most.
+const LOG: u64 = 1 << 20;
+
+/// As many bytes as the kernel lets an environment have.
+const VARIABLES: u64 = 8 << 20;
+
+/// How long what `stop` ends may take for what it is at, if it is not told otherwise.
+const STOP: Duration = Duration::from_secs(40);
+
+/// Has the responder answer the request, which is found or started. Nothing where that cannot be done: the request is as it was
+/// then, and the reason was told.
+pub(super) fn relay(config: &Config, stdio: &Stdio) -> Option<Exit> {
+    match try_relay(config, stdio) {
+        Ok(exit) => exit,
+        Err(reason) => {
+            log::warn!("{reason:#}; this request is answered without --persistent");
+            None
+        }
+    }
+}
+
+fn try_relay(config: &Config, stdio: &Stdio) -> anyhow::Result<Option<Exit>> {
+    let installation = Installation::find();
+    let settings = &config.worker;
+    // What is wrong with these is told by who goes on without a responder.
+    let Ok(target) = Target::parse(&settings.app) else {
+        return Ok(None);
+    };
+    let Ok(choice) = interpreter::choose(settings, &target, installation.program()) else {
+        return Ok(None);
+    };
+    let blank = blank(config);
+    let traits = Traits {
+        target: &target,
+        path: &settings.python.path,
+        python: &choice.path,
+        program: installation.program(),
+        settings: &blank.write()?,
+    };
+    let Ok(name) = InstanceName::of(&traits) else {
+        return Ok(None);
+    };
+    let directory = PrivateDirectory::find()
+        .map_err(|reasons| anyhow!("there is no directory for a responder ({reasons})"))?;
+    let launch = |name: &InstanceName| {
+        let mut launch = ResponderLaunch {
+            directory: directory.path().to_owned(),
+            socket: name.socket(),
+            account: name.account(),
+            ..blank.clone()
+        };
+        let log = &mut launch.worker.log;
+        if log.file.is_none() {
+            log.file = Some(directory.path().join(name.log()));
+            log.limit = Some(LOG);
+        }
+        process::seal(&launch.write().map_err(io::Error::other)?)
+    };
+    let responder = ResponderStart {
+        name,
+        name_now: &|| InstanceName::of(&traits),
+        program: installation.program(),
+        launch: &launch,
+        word: WORD,
+        title: &title(settings),
+    };
+    let variables = cgi::request_variables();
+    let [input, output] = stdio.descriptors();
+    let request = PassedOn {
+        extent: BodyExtent::of(&variables),
+        variables: &variables,
+        input,
+        output,
+    };
+    // The second time for one that has ended meanwhile.
+    for _ in 0..2 {
+        let connection = connect(&directory, &responder).map_err(|error| anyhow!("{error}"))?;
+        match pass_on(connection, &request) {
+            Outcome::Unread => {}
+            Outcome::Answered(code) => return Ok(Some(Exit::from_code(code.into()))),
+            Outcome::Unwanted => {
+                log::debug!("the web server has gone");
+                return Ok(Some(Exit::Failed));
+            }
+            Outcome::Cut => {
+                log::error!("the response was cut: the application failed, or its process died");
+                return Ok(Some(Exit::Failed));
+            }
+            Outcome::Unanswered => {
+                log::error!(
+                    "the process of the application died before it had answered; its log is in {}",
+                    directory.path().display()
+                );
+                let text = "The application ended before it had answered.";
+                write_page(&request, &Page::new("500 Internal Server Error", text));
+                return Ok(Some(Exit::Failed));
+            }
+        }
+    }
+    bail!(
+        "the responder ends as soon as it is started (its log is in {})",
+        directory.path().display()
+    )
+}
+
+/// Room for the title that the responder has later.
+fn title(settings: &WorkerSettings) -> OsString {
+    let mut title = settings.app.clone();
+    title.push(" ".repeat(64));
+    title
+}
+
+fn write_page(request: &PassedOn<'_>, page: &Page) {
+    let (head, body) = page.render();
+    let mut bytes = Vec::new();
+    head.write_status_first(&mut bytes);
+    if request.variables.get(b"REQUEST_METHOD") != Some(b"HEAD") {
+        bytes.extend(body);
+    }
+    if let Ok(output) = request.output.try_clone_to_owned() {
+        // The reason is in the log already.
+        let _ = std::fs::File::from(output).write_all(&bytes);
+    }
+}
+
+/// What the responder is told, without its files.
+fn blank(config: &Config) -> ResponderLaunch {
+    let mut worker = config.worker.clone();
+    let mut master = config.master.clone();
+    worker.for_cgi = true;
+    worker.responder.max_params = worker.responder.max_params.max(VARIABLES);
+    worker.recycling.rss.get_or_insert(RSS);
+    master.workers.get_or_insert(WORKERS);
+    master.min_workers = Some(master.min_workers.unwrap_or(1).max(1));
+    master.idle_timeout.get_or_insert(IDLE);
+    // This process has changed to it already; the others do by its name.
+    let here = std::env::current_dir().ok();
+    worker.chdir = worker.chdir.and(here);
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    worker.log.file = worker.log.file.map(absolute);
+    ResponderLaunch {
+        directory: PathBuf::new(),
+        socket: String::new(),
+        account: String::new(),
+        worker,
+        master,
+    }
+}
+
+/// Is the responder that a relay has started, if this process is that.
+pub fn respond() -> Option<ExitCode> {
+    let word = std::env::args_os().nth(1)?;
+    let number: RawFd = word.to_str()?.strip_prefix(WORD)?.parse().ok()?;
+    // SAFETY: this process has opened nothing; a descriptor that has no sealed text is left to who has it.
+    let told = unsafe { process::take_inherited(number) }.ok()?;
+    let launch = read(told)?;
+    let config = Config {
+        door: Door::Fastcgi,
+        listen: ListenSettings {
+            bind: Vec::new(),
+            backlog: 0,
+            socket_mode: 0,
+            socket_user: None,
+            socket_group: None,
+        },
+        persistent: false,
+        master: launch.master,
+        worker: launch.worker,
+        in_force: Vec::new(),
+        file: None,
+        warnings: Vec::new(),
+    };
+    let log = &config.worker.log;
+    let to = log
+        .file
+        .as_deref()
+        .map_or(Destination::StandardError, Destination::File);
+    let served = logging::start(log, true, to).and_then(|()| {
+        let name = config.worker.name();
+        let account = AccountFile::begin(&launch.directory.join(&launch.account), name);
+        let account = account
+            .inspect_err(|error| log::warn!("'wsgi-gateway ps' will not show this: {error}"))
+            .ok();
+        fastcgi::run_for_cgi(&config, &launch.directory.join(&launch.socket), account)
+    });
+    Some(match served {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            log::error!("{error:#}");
+            Exit::of(&error).into()
+        }
+    })
+}
+
+fn read(told: OwnedFd) -> Option<ResponderLaunch> {
+    ResponderLaunch::read(&process::unseal(told).ok()?).ok()
+}
+
+/// Shows this user's persistent applications.
+pub fn list() -> ExitCode {
+    let found = living();
+    if found.is_empty() {
+        println("no persistent application runs");
+        return Exit::Fine.into();
+    }
+    let head = [
+        "APPLICATION",
+        "PID",
+        "AGE",
+        "REQUESTS",
+        "PROCESSES",
+        "MEMORY",
+        "IDLE",
+    ];
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(found.iter().map(row));
+    for row in &rows {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            let width = rows.iter().map(|row| row[column].chars().count()).max();
+            let width = width.unwrap_or(0);
+            match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            }
+        });
+        println(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    Exit::Fine.into()
+}
+
+fn row(found: &Living) -> [String; 7] {
+    let account = &found.account;
+    let since = |time: SystemTime| shown(time.elapsed().unwrap_or_default());
+    let (processes, memory) = found.size();
+    [
+        account.application.clone(),
+        account.pid.to_string(),
+        since(account.since),
+        account.requests.to_string(),
+        processes.to_string(),
+        format!("{}M", memory.div_ceil(1 << 20)),
+        account.idle_since.map_or_else(|| "busy".to_owned(), since),
+    ]
+}
+
+/// A time in its two largest units.
+fn shown(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// Ends persistent applications, and waits until they have ended.
+pub fn stop(name: Option<&str>, all: bool) -> ExitCode {
+    match try_stop(name, all) {
+        Ok(()) => Exit::Fine.into(),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "wsgi-gateway: error: {error:#}");
+            Exit::of(&error).into()
+        }
+    }
+}
+
+fn try_stop(name: Option<&str>, all: bool) -> anyhow::Result<()> {
+    let mut found = living();
+    if let Some(name) = name {
+        found.retain(|it| it.account.application.contains(name));
+        if found.is_empty() {
+            bail!(Usage(format!(
+                "no persistent application of this user has '{name}' in its name: 'wsgi-gateway ps' shows them"
+            )));
+        }
+    }
+    let mut names: Vec<&str> = found
+        .iter()
+        .map(|it| it.account.application.as_str())
+        .collect();
+    names.dedup();
+    match names.as_slice() {
+        [] => {
+            println("no persistent application runs");
+            return Ok(());
+        }
+        [_] => {}
+        _ if all => {}
+        several => bail!(Usage(format!(
+            "several persistent applications run ({}): name one of them, or say --all",
+            several.join(", ")
+        ))),
+    }
+    for one in &found {
+        one.end();
+    }
+    let until = Instant::now() + STOP;
+    for one in &found {
+        while one.is_there() {
+            if Instant::now() >= until {
+                bail!(
+                    "{} (process {}) still finishes what it is at after {STOP:?}: 'kill -INT {}' cuts it",
+                    one.account.application,
+                    one.account.pid,
+                    one.account.pid
+                );
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        println(&format!(
+            "stopped {} (process {})",
+            one.account.application, one.account.pid
+        ));
+    }
+    Ok(())
+}
+
+fn println(line: &str) {
+    // Who does not read it does not want it.
+    let _ = writeln!(io::stdout(), "{line}");
+}
