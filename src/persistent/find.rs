@@ -168,10 +168,10 @@ fn start(
         let _ = fs::remove_file(&path);
         return started;
     }
-    // Those of another state finish what they have, and are found by nobody.
+    // Those of another state finish what they have, and nobody finds them any more.
     for other in living_in(directory) {
         if other.name.is_other_state_of(name) {
-            other.hide();
+            other.end();
         }
     }
     Ok(())

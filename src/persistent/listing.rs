@@ -20,7 +20,7 @@ pub struct Living {
 
 impl Living {
     /// Has nobody find it any more: the next request starts another.
-    pub fn hide(&self) {
+    fn hide(&self) {
         // One that has ended has removed it itself.
         let _ = std::fs::remove_file(self.folder.join(self.name.socket()));
     }

@@ -84,10 +84,8 @@ impl InstanceName {
             push(&mut about, &getrlimit(limit).ok());
         }
         match &traits.target.source {
-            ApplicationSource::File(file) => {
-                let found = fs::metadata(file)?;
-                push(&mut about, &(found.dev(), found.ino(), file));
-            }
+            // By its path: who edits a file, or deploys another, puts a new one in its place.
+            ApplicationSource::File(file) => push(&mut about, &std::path::absolute(file)?),
             ApplicationSource::Module(name) => push(&mut about, name),
         }
         let mut state = Vec::new();

@@ -110,10 +110,13 @@ impl AccountFile {
         Ok(this)
     }
 
-    /// Puts down what was served so far.
-    pub(super) fn note(&mut self, requests: u64, idle_since: Option<SystemTime>) {
+    /// Puts down what was served so far, and for how long there has been nothing; that not again where it is all that has changed.
+    pub(super) fn note(&mut self, requests: u64, idle: Option<Duration>) {
         let account = &mut self.account;
-        if (account.requests, account.idle_since) != (requests, idle_since) {
+        let is_same = account.requests == requests;
+        if !is_same || account.idle_since.is_some() != idle.is_some() {
+            let now = SystemTime::now();
+            let idle_since = idle.map(|idle| now.checked_sub(idle).unwrap_or(now));
             account.requests = requests;
             account.idle_since = idle_since;
             if let Err(error) = self.put() {
@@ -155,7 +158,7 @@ fn lock(file: &File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{Account, AccountFile};
-    use std::time::SystemTime;
+    use std::time::Duration;
 
     #[test]
     fn what_is_put_down_is_read_while_the_gateway_lives() {
@@ -171,7 +174,7 @@ mod tests {
         file.note(12_345, None);
         assert_eq!(Account::of_living(&path).unwrap().requests, 12_345);
         assert_eq!(Account::of_living(&path).unwrap().idle_since, None);
-        file.note(7, Some(SystemTime::now()));
+        file.note(7, Some(Duration::from_secs(1)));
         assert_eq!(Account::of_living(&path).unwrap().requests, 7);
         drop(file);
         assert!(!path.exists());

@@ -16,7 +16,7 @@ mod systemd;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -166,12 +166,10 @@ impl<'a> Master<'a> {
     fn account_for(&mut self, now: Instant) {
         if let Some(account) = &mut self.account {
             let tally = self.state.tally();
-            let idle_since = tally.idle_since.map(|since| {
-                let wall = SystemTime::now();
-                wall.checked_sub(now.saturating_duration_since(since))
-                    .unwrap_or(wall)
-            });
-            account.note(tally.requests, idle_since);
+            let idle = tally
+                .idle_since
+                .map(|since| now.saturating_duration_since(since));
+            account.note(tally.requests, idle);
         }
     }
 

@@ -158,6 +158,11 @@ impl Backoff {
         Duration::ZERO
     }
 
+    /// Whether one has died that has not been forgotten.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// When the next may be made; nothing when it may be now.
     pub(super) fn until(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| *until > now)

@@ -151,6 +151,13 @@ impl MasterState {
         }
     }
 
+    /// Whether who comes is still to be told why the first start has failed.
+    fn shows_failure(&self, now: Instant) -> bool {
+        // Else whoever waits is better off elsewhere.
+        let can_be_told = !self.processes.supply.has_no_fallback();
+        self.failure_ends.is_some_and(|until| now < until) && can_be_told
+    }
+
     /// Begins the end where the first start has failed.
     fn see_failed_start(&mut self, reaction: &mut Reaction) {
         if let Some(ending) = self.processes.generations.take_failed_start() {
@@ -183,11 +190,7 @@ impl MasterState {
                 reaction.add(Action::MendListeners);
             }
             Stage::Serving => self.compare(reaction),
-            Stage::Failed
-                if self
-                    .failure_ends
-                    .is_some_and(|until| reaction.now() < until) =>
-            {
+            Stage::Failed if self.shows_failure(reaction.now()) => {
                 let trouble = self.processes.generations.trouble();
                 let supply = &mut self.processes.supply;
                 supply.show_failure(trouble, waits, reaction);

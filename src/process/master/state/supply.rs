@@ -179,6 +179,11 @@ impl Supply {
         }
     }
 
+    /// Whether one that answers in the workers' place has failed, too.
+    pub(super) fn has_no_fallback(&self) -> bool {
+        self.fallback_backoff.has_failed()
+    }
+
     /// The first start has failed: who comes is told the reason for a while.
     pub(super) fn show_failure(
         &mut self,
