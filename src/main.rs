@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use wsgi_gateway::exit::Exit;
 use wsgi_gateway::{cli, serve};
 
 fn main() -> ExitCode {
@@ -16,7 +15,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             log::error!("{}", config.with_origins(&format!("{error:#}")));
-            Exit::of(&error).into()
+            error.exit().into()
         }
     }
 }

@@ -17,7 +17,7 @@ pub use launch::{BUILD, CONTRACT, InterpreterChoice, Launch, LaunchError, Work, 
 pub use origin::{ConfigFile, Origin, SettingInForce, SettingOrigins};
 
 pub use script::ScriptFile;
-pub use target::{ApplicationSource, Target, is_identifier};
+pub use target::{ApplicationSource, Target, TargetError, is_identifier};
 
 use crate::gateway::Mount;
 

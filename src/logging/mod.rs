@@ -13,9 +13,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{LogFormat, LogSettings, WorkerOutput};
-use crate::exit::Usage;
 use crate::gateway::forked;
-use crate::process::{self, Channel, ChildMessage, LineForm, LogOutput};
+use crate::process::{self, Channel, ChildMessage, LineForm, LogFileError, LogOutput};
 use flood::Verdict;
 
 /// The most text of one message to the master, in bytes.
@@ -141,7 +140,7 @@ pub enum Destination<'a> {
 ///
 /// # Errors
 /// When the file cannot be opened; messages then go to standard error.
-pub fn start(settings: &LogSettings, alone: bool, to: Destination<'_>) -> anyhow::Result<()> {
+pub fn start(settings: &LogSettings, alone: bool, to: Destination<'_>) -> Result<(), LogFileError> {
     // Before anything is said.
     let form = *FORM.get_or_init(|| Form {
         format: settings.format,
@@ -182,7 +181,7 @@ pub fn start(settings: &LogSettings, alone: bool, to: Destination<'_>) -> anyhow
     log::set_max_level(logger.filter());
     // There is another one already in tests at most.
     let _ = log::set_boxed_logger(Box::new(Undisturbed(logger)));
-    opened.map_err(|error| Usage(error).into())
+    opened
 }
 
 /// The line of an error with this text, for who is to write it without this program.

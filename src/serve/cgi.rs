@@ -11,12 +11,13 @@ use crate::exit::Exit;
 use crate::explain;
 use crate::gateway::Exchange as _;
 use crate::process;
+use crate::worker::Failure;
 
 /// Has this process become the Python that answers the request that it was started for.
 ///
 /// # Errors
 /// Why it cannot; the web server then has an error page already.
-pub(super) fn run(settings: &WorkerSettings) -> anyhow::Result<Exit> {
+pub(super) fn run(settings: &WorkerSettings) -> Result<Exit, Failure> {
     let stdio = Stdio::take()?;
     let error = match prepare(settings, stdio.descriptors()) {
         Ok((work, tell)) => Installation::find().become_python(settings, work, false, &tell),
@@ -33,7 +34,7 @@ pub(super) fn run(settings: &WorkerSettings) -> anyhow::Result<Exit> {
 fn prepare(
     settings: &WorkerSettings,
     [input, output]: [BorrowedFd<'_>; 2],
-) -> anyhow::Result<(Work, Vec<ToTell>)> {
+) -> Result<(Work, Vec<ToTell>), Failure> {
     // SAFETY: this process has begun no thread.
     unsafe { disarm_environment() };
     WorkingFolder::begin(settings)?;
@@ -51,7 +52,7 @@ fn prepare(
 ///
 /// # Errors
 /// When this process's standard input and output cannot be used.
-pub(super) fn explain(settings: &WorkerSettings) -> anyhow::Result<Exit> {
+pub(super) fn explain(settings: &WorkerSettings) -> Result<Exit, Failure> {
     let exchange = CgiExchange::new(Stdio::take()?);
     let gateway = explain::Gateway {
         by_program: true,

@@ -12,7 +12,7 @@ use super::super::forks::{expect_fork, forget_fork};
 use super::super::messages::MasterMessage;
 use super::super::output::Output;
 use super::super::scoreboard::WorkerSlot;
-use super::super::service::{ChildSetup, ForkRequests, WorkerArgs};
+use super::super::service::{ChildSetup, ChildSetupError, ForkRequests, WorkerArgs};
 use super::super::signals::end_at_once;
 use super::Master;
 use super::children::ChildProcess;
@@ -166,7 +166,7 @@ fn leave_master(master: &mut Master<'_>) {
     master.signals = None;
 }
 
-fn failed(error: &str) -> i32 {
+fn failed(error: &ChildSetupError) -> i32 {
     log::error!("{error}");
     1
 }
