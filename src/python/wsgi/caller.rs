@@ -133,7 +133,7 @@ impl Caller {
             )?;
             environ.set_item(
                 intern!(py, "wsgi.errors"),
-                Py::new(py, Errors::new(Arc::clone(&self.request)))?,
+                Py::new(py, Errors::of(Arc::clone(&self.request)))?,
             )?;
             let start_response = Py::new(py, StartResponse::new(Arc::clone(&self.request)))?;
             let result = self.application.bind(py).call1((environ, start_response))?;
