@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::sys::signal::{self, SigSet, SigmaskHow};
-use nix::unistd::{ForkResult, execv, fork};
+use nix::unistd::{ForkResult, execv};
 
 use super::forks;
 use super::memory;
@@ -118,11 +118,8 @@ pub fn become_program(program: &Path, words: &[&OsStr]) -> io::Error {
 /// # Safety
 /// This process must have a single thread.
 pub unsafe fn in_child(child: impl FnOnce() -> i32) -> io::Result<i32> {
-    forks::expect_fork();
     // SAFETY: the caller has one thread, so that nothing is held by another in the child.
-    let forked = unsafe { fork() };
-    forks::forget_fork();
-    let pid = match forked? {
+    let pid = match unsafe { forks::fork() }? {
         ForkResult::Child => signals::end_at_once(child()),
         ForkResult::Parent { child } => child,
     };

@@ -9,7 +9,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid, getppid};
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid};
 use thiserror::Error;
 
 use super::channel::{Channel, Received};
@@ -85,7 +85,7 @@ pub struct ForkRequest {
 
 /// What distinguishes a new process from the one that it was forked from.
 pub(super) struct ChildSetup<'a> {
-    pub(super) title: String,
+    pub(super) title: &'a str,
     pub(super) output: &'a OwnedFd,
     pub(super) channel: &'a Channel,
     pub(super) log_through: &'a dyn Fn(&Channel),
@@ -97,7 +97,7 @@ impl ChildSetup<'_> {
     pub(super) fn apply(&self) -> Result<(), ChildSetupError> {
         signals::leave_in_child();
         signals::let_pass();
-        set_title(&self.title);
+        set_title(self.title);
         (self.log_through)(self.channel);
         redirect(self.output).map_err(ChildSetupError::Output)?;
         // What systemd said to the master is for nobody else, least of all for programs that the application starts.
@@ -207,11 +207,8 @@ impl ForkRequests {
         request: ForkRequest,
         log_through: &dyn Fn(&Channel),
     ) -> Result<Forked, ForkError> {
-        forks::expect_fork();
         // SAFETY: passed on to the caller.
-        let forked = unsafe { fork() };
-        forks::forget_fork();
-        match forked? {
+        match unsafe { forks::fork() }? {
             ForkResult::Parent { child } => {
                 drop(request);
                 let _ = waitpid(child, None);
@@ -220,9 +217,8 @@ impl ForkRequests {
             ForkResult::Child => {}
         }
         let between = getpid();
-        forks::expect_fork();
         // SAFETY: as above, in the process between the two.
-        match unsafe { fork() } {
+        match unsafe { forks::fork() } {
             Ok(ForkResult::Parent { .. }) => end_at_once(0),
             Ok(ForkResult::Child) => {}
             Err(error) => {
@@ -231,7 +227,6 @@ impl ForkRequests {
                 end_at_once(1);
             }
         }
-        forks::forget_fork();
         let ForkRequest {
             number,
             channel,
@@ -244,7 +239,7 @@ impl ForkRequests {
         }
         let _ = channel.send(&ChildMessage::Forked);
         let applied = ChildSetup {
-            title: format!("wsgi-gateway: worker {number} {}", self.name),
+            title: &format!("wsgi-gateway: worker {number} {}", self.name),
             output: &output,
             channel: &channel,
             log_through,
