@@ -38,7 +38,7 @@ const FLOORS: [(&str, &[&str], &[&str]); 16] = [
         ],
         &["anyhow", "pyo3"],
     ),
-    ("wsgi", &["config", "gateway"], &["pyo3"]),
+    ("wsgi", &["config", "exit", "gateway"], &["pyo3"]),
     (
         "worker",
         &[

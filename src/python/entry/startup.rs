@@ -8,11 +8,10 @@ use anyhow::Context as _;
 
 use super::runtime::PYTHON;
 use crate::config::{BUILD, Launch, Target, Work, WorkerSettings};
-use crate::exit::CannotLoad;
 use crate::logging::{self, Destination};
 use crate::process;
 use crate::worker::{Failure, LoadedApplication};
-use crate::wsgi::{self, Application, Interpreter, LoadError, Mode};
+use crate::wsgi::{self, Application, Interpreter, Mode};
 
 /// Takes up what was inherited, but for what the work is about.
 pub(super) fn begin(launch: &Launch) -> Result<(), Failure> {
@@ -77,18 +76,10 @@ pub(super) fn load(launch: &Launch) -> Result<(Interpreter, Application), Failur
     let settings = &launch.settings;
     let target = Target::parse(&settings.app)?;
     let path = search_path(settings, &target)?;
-    let interpreter = Interpreter::prepare(&settings.app, &path).map_err(CannotLoad::new)?;
-    let application = Application::load(&target, mode(launch)).map_err(|error| {
+    let interpreter = Interpreter::prepare(&settings.app, &path)?;
+    let application = Application::load(&target, mode(launch)).inspect_err(|error| {
         if let Some(traceback) = &error.traceback {
             log::error!("the application cannot be loaded\n{}", traceback.trim_end());
-        }
-        let LoadError {
-            traceback,
-            sentence,
-        } = error;
-        CannotLoad {
-            sentence,
-            traceback,
         }
     })?;
     Ok((interpreter, application))

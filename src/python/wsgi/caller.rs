@@ -15,9 +15,10 @@ use super::errors::{Errors, traceback};
 use super::exchange::{OpenRequest, RequestSlot, failed_page};
 use super::file_wrapper::as_block;
 use super::input::Input;
-use super::load::{LoadError, load};
+use super::load::load;
 use super::response::StartResponse;
 use crate::config::Target;
+use crate::exit::CannotLoad;
 use crate::gateway::{Exchange, KeptBytes, Mount, Page, forked};
 
 /// An imported application.
@@ -36,7 +37,7 @@ impl Application {
     ///
     /// # Errors
     /// One sentence, and the traceback where the application's own code raised.
-    pub(crate) fn load(target: &Target, mode: Mode) -> Result<Self, LoadError> {
+    pub(crate) fn load(target: &Target, mode: Mode) -> Result<Self, CannotLoad> {
         let loaded = Python::attach(|py| {
             let loaded = load(py, target);
             if forked::is_child() {
