@@ -1,7 +1,9 @@
-//! Exit codes, which talk to whoever started the process, and the errors that have one of their own.
+//! Exit codes, which talk to whoever started the process, and the errors that are about nothing else. Which error has which
+//! code is in `worker::Failure`.
 
-use std::fmt;
 use std::process::ExitCode;
+
+use thiserror::Error;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,19 +19,37 @@ pub enum Exit {
 }
 
 /// The command line makes no sense where the process was started.
-#[derive(Debug)]
-pub struct Usage(pub String);
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+#[derive(Debug, Error)]
+pub enum UsageError {
+    /// `explain` on a listening socket.
+    #[error(
+        "standard input is a listening socket, and 'explain' is for CGI: use 'wsgi-gateway fastcgi --explain'"
+    )]
+    ExplainOnSocket,
+    /// Neither door can be the one that is meant.
+    #[error(
+        "nothing says which door to serve: standard input is no listening socket (FastCGI) and REQUEST_METHOD is not set \
+         (CGI); started by hand, use 'wsgi-gateway cgi APP' or 'wsgi-gateway fastcgi --bind ADDR APP'"
+    )]
+    NoDoor,
+    /// No address, and standard input is none.
+    #[error(
+        "nothing says where to listen: give --bind ADDR (standard input is no listening socket)"
+    )]
+    NoAddress,
+    /// `stop` of what is not there.
+    #[error(
+        "no persistent application of this user has '{0}' in its name: 'wsgi-gateway ps' shows them"
+    )]
+    NoSuchApplication(String),
+    /// `stop` without a name, where one is needed.
+    #[error("several persistent applications run ({0}): name one of them, or say --all")]
+    SeveralApplications(String),
 }
 
-impl std::error::Error for Usage {}
-
 /// The application cannot be loaded, or the Python that it is for cannot be started.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("{sentence}")]
 pub struct CannotLoad {
     /// One sentence: what is wrong, with which value, and the way out.
     pub sentence: String,
@@ -47,14 +67,6 @@ impl CannotLoad {
     }
 }
 
-impl fmt::Display for CannotLoad {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
-    }
-}
-
-impl std::error::Error for CannotLoad {}
-
 impl Exit {
     /// The meaning of another process's exit code.
     pub fn from_code(code: i32) -> Self {
@@ -63,34 +75,10 @@ impl Exit {
             .find(|exit| *exit as i32 == code)
             .unwrap_or(Self::Failed)
     }
-
-    /// The exit code for an error.
-    pub fn of(error: &anyhow::Error) -> Self {
-        if error.is::<Usage>() {
-            Self::Usage
-        } else if error.is::<CannotLoad>() {
-            Self::CannotLoad
-        } else {
-            Self::Failed
-        }
-    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{CannotLoad, Exit, Usage};
-
-    #[test]
-    fn each_kind_of_error_has_its_code() {
-        assert_eq!(Exit::of(&Usage("x".to_owned()).into()) as u8, 2);
-        assert_eq!(Exit::of(&CannotLoad::new("x").into()) as u8, 3);
-        assert_eq!(Exit::of(&anyhow::anyhow!("x")) as u8, 1);
-        assert_eq!(Exit::Fine as u8, 0);
     }
 }

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use wsgi_gateway::config::Invocation;
-use wsgi_gateway::exit::Exit;
 use wsgi_gateway::{cli, serve};
 
 fn main() -> ExitCode {
@@ -24,7 +23,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             log::error!("{}", config.with_origins(&format!("{error:#}")));
-            Exit::of(&error).into()
+            error.exit().into()
         }
     }
 }

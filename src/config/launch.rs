@@ -100,16 +100,9 @@ pub struct WorkerHandles {
 }
 
 /// What was to be read is no launch.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the settings cannot be read: {0}")]
 pub struct LaunchError(serde_json::Error);
-
-impl std::fmt::Display for LaunchError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the settings cannot be read: {}", self.0)
-    }
-}
-
-impl std::error::Error for LaunchError {}
 
 /// What travels to another process of ours as text.
 pub trait Told: Serialize + for<'de> Deserialize<'de> {

@@ -20,7 +20,7 @@ pub use launch::{
 pub use origin::{ConfigFile, Origin, SettingInForce, SettingOrigins};
 
 pub use script::ScriptFile;
-pub use target::{ApplicationSource, Target, is_identifier};
+pub use target::{ApplicationSource, Target, TargetError, is_identifier};
 
 use crate::gateway::Mount;
 

@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use thiserror::Error;
+
 /// Endings that make a word without a slash a file. A web server starts `#!` files by a path with a slash.
 const ENDINGS: [&[u8]; 3] = [b".py", b".cgi", b".fcgi"];
 
@@ -35,12 +37,20 @@ pub enum ApplicationSource {
     File(PathBuf),
 }
 
+/// A word that names no application.
+#[derive(Debug, Error)]
+#[error(
+    "'{0}' names no application: give package.module:attribute, package.module, package.module:factory(), or a file such \
+     as /srv/site/app.wsgi"
+)]
+pub struct TargetError(PathBuf);
+
 impl Target {
     /// Reads APP.
     ///
     /// # Errors
-    /// One sentence with the word and the forms that it may have.
-    pub fn parse(app: &OsStr) -> Result<Self, String> {
+    /// When it has none of the forms that it may have.
+    pub fn parse(app: &OsStr) -> Result<Self, TargetError> {
         let bytes = app.as_bytes();
         // A file's name may hold a colon itself: only an attribute behind the last one makes it a separator.
         let (source, attribute) = match bytes.iter().rposition(|&byte| byte == b':') {
@@ -49,13 +59,7 @@ impl Target {
             }
             _ => (bytes, None),
         };
-        let bad = || {
-            format!(
-                "'{}' names no application: give package.module:attribute, package.module, \
-                 package.module:factory(), or a file such as /srv/site/app.wsgi",
-                Path::new(app).display()
-            )
-        };
+        let bad = || TargetError(app.into());
         let attribute = attribute
             .map(|bytes| std::str::from_utf8(bytes).map_err(|_| bad()))
             .transpose()?;
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn what_is_no_name_is_told_with_the_forms() {
         for app in ["", "a-b", "a:b-c", "a:", "a..b", ":app", "a:b:c"] {
-            let message = Target::parse(app.as_ref()).unwrap_err();
+            let message = Target::parse(app.as_ref()).unwrap_err().to_string();
             assert!(message.contains(&format!("'{app}'")), "{message}");
         }
     }

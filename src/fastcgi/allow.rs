@@ -1,7 +1,8 @@
 //! Which hosts may connect over TCP: the operator's `--allow`, and FCGI_WEB_SERVER_ADDRS (FastCGI 1.0 section 3.2).
 
 use std::net::IpAddr;
-use std::str::FromStr;
+
+use thiserror::Error;
 
 /// Addresses and networks that may connect. An empty list allows everyone.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +15,27 @@ struct Network {
 }
 
 impl AllowList {
+    /// Reads the text of this setting: `192.0.2.1,2001:db8::/32`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or names nobody.
+    pub fn read(setting: &'static str, text: &str) -> Result<Self, AllowError> {
+        let parts = text.split(',').map(str::trim);
+        let read = |part: &str| {
+            Network::parse(part).ok_or_else(|| AllowError::Unreadable {
+                setting,
+                part: part.to_owned(),
+            })
+        };
+        let named = parts.filter(|part| !part.is_empty()).map(read);
+        let list = Self(named.collect::<Result<_, _>>()?);
+        if list.is_empty() {
+            let text = text.to_owned();
+            return Err(AllowError::Nobody { setting, text });
+        }
+        Ok(list)
+    }
+
     /// Whether nobody is named, so that everyone may connect.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -31,39 +53,27 @@ impl AllowList {
     }
 }
 
-impl FromStr for AllowList {
-    type Err = String;
-
-    /// Reads `192.0.2.1,2001:db8::/32`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty());
-        parts
-            .map(Network::parse)
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
+/// Why a setting does not say who may connect.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the sentences say it")]
+pub enum AllowError {
+    #[error(
+        "{setting} cannot be read: '{part}' is not an IP address such as 192.0.2.1 or a network such as 192.0.2.0/24"
+    )]
+    Unreadable { setting: &'static str, part: String },
+    #[error("{setting} '{text}' names nobody: give addresses such as 127.0.0.1, or leave it out")]
+    Nobody { setting: &'static str, text: String },
 }
 
 impl Network {
-    fn parse(text: &str) -> Result<Self, String> {
-        let bad = || {
-            format!(
-                "'{text}' is not an IP address such as 192.0.2.1 or a network such as 192.0.2.0/24"
-            )
-        };
+    fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text
             .split_once('/')
             .map_or((text, None), |(a, b)| (a, Some(b)));
-        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let address: IpAddr = address.parse().ok()?;
         let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| bad())?;
-        if bits > most {
-            return Err(bad());
-        }
-        Ok(Self { address, bits })
+        let bits = bits.map_or(Ok(most), str::parse).ok()?;
+        (bits <= most).then_some(Self { address, bits })
     }
 
     fn contains(self, peer: IpAddr) -> bool {
@@ -84,7 +94,8 @@ mod tests {
 
     #[test]
     fn addresses_and_networks_are_matched() {
-        let list: AllowList = "127.0.0.1, 192.0.2.0/24,2001:db8::/32".parse().unwrap();
+        let read = |text| AllowList::read("--allow", text);
+        let list = read("127.0.0.1, 192.0.2.0/24,2001:db8::/32").unwrap();
         for (peer, allowed) in [
             ("127.0.0.1", true),
             ("::ffff:127.0.0.1", true),
@@ -96,19 +107,12 @@ mod tests {
         ] {
             assert_eq!(list.allows(peer.parse().unwrap()), allowed, "{peer}");
         }
-        assert!(
-            "0.0.0.0/0"
-                .parse::<AllowList>()
-                .unwrap()
-                .allows("1.2.3.4".parse().unwrap())
-        );
-        assert!(
-            "".parse::<AllowList>()
-                .unwrap()
-                .allows("1.2.3.4".parse().unwrap())
-        );
-        for bad in ["localhost", "1.2.3", "1.2.3.4/33", "1.2.3.4/x"] {
-            assert!(bad.parse::<AllowList>().unwrap_err().contains(bad));
+        for all in [read("0.0.0.0/0").unwrap(), AllowList::default()] {
+            assert!(all.allows("1.2.3.4".parse().unwrap()));
+        }
+        for bad in ["localhost", "1.2.3", "1.2.3.4/33", "1.2.3.4/x", " , "] {
+            let message = read(bad).unwrap_err().to_string();
+            assert!(message.contains(&format!("'{bad}'")), "{message}");
         }
     }
 }

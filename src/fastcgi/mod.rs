@@ -41,7 +41,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 #[cfg(fuzzing)]
 pub use connection::model::drive as drive_connection;
 
-pub use allow::AllowList;
+pub use allow::{AllowError, AllowList};
 pub use client::{Reply, ReplyError, ReplyReader, write_body, write_request};
 pub use connection::Answered;
 pub use exchange::FastcgiExchange;

@@ -6,7 +6,7 @@
 //! [`Parser::next`] takes the parser and gives it back only where the stream still makes sense: what came after an error
 //! cannot be parsed, since there is nothing left to parse it with.
 
-use std::fmt;
+use thiserror::Error;
 
 use super::record::{HEADER_LENGTH, Header, RecordType, Role};
 
@@ -39,25 +39,16 @@ pub enum Event<'a> {
 }
 
 /// Why nothing that follows makes sense.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
     /// A BEGIN_REQUEST of id 0 or without its 8 bytes, or another application record of id 0.
+    #[error("malformed FastCGI: {0}")]
     Malformed(&'static str),
     /// Another version of the protocol, or not FastCGI at all.
+    #[error(
+        "not FastCGI: a record of version {0} where there is only 1; does the web server speak HTTP or uwsgi to this socket?"
+    )]
     Version(u8),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(what) => write!(f, "malformed FastCGI: {what}"),
-            Self::Version(version) => write!(
-                f,
-                "not FastCGI: a record of version {version} where there is only 1; does the web server speak HTTP or \
-                 uwsgi to this socket?"
-            ),
-        }
-    }
 }
 
 /// What the next record is, as far as its header tells.

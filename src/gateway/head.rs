@@ -2,7 +2,9 @@
 //!
 //! Both doors write the same lines and differ only in where the `Status:` line stands, so the two parts are kept apart.
 
-use std::fmt;
+use std::borrow::Cow;
+
+use thiserror::Error;
 
 /// A checked response head (RFC 3875 section 6.3; PEP 3333, "The start_response() Callable").
 #[derive(Clone, Debug)]
@@ -14,60 +16,34 @@ pub struct Head {
 }
 
 /// Why a status or a header cannot be sent. The message names the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum HeadError {
     /// Not `NNN` or `NNN reason` with NNN from 200 to 999.
+    #[error("status {:?} is not of the form '200 OK'", text(.0))]
     Status(Vec<u8>),
     /// A 1xx status: it would be taken as the final response by most web servers (RFC 3875 section 6.3.3 knows none).
+    #[error("status {:?}: a 1xx status is the web server's to send", text(.0))]
     Informational(Vec<u8>),
     /// A name that is not a token (RFC 9110 section 5.6.2).
+    #[error("header name {:?} is not an HTTP token", text(.0))]
     Name(Vec<u8>),
     /// A control character in a status or value: it would let one header become two.
+    #[error("{} has a control character in its value {:?}", text(.0), text(.1))]
     Control(Vec<u8>, Vec<u8>),
     /// A header of the connection, not of the response (PEP 3333, "Other HTTP Features"; RFC 9110 section 7.6.1).
+    #[error("hop-by-hop header {:?} is the web server's to send", text(.0))]
     HopByHop(Vec<u8>),
     /// `Status` as a header: it is the gateway's own word for the status line.
+    #[error("a header named 'Status' conflicts with the gateway's status line")]
     StatusField,
     /// A Content-Length that is not a number, or a second one that differs.
+    #[error("Content-Length {:?} is not one decimal number", text(.0))]
     ContentLength(Vec<u8>),
 }
 
-impl fmt::Display for HeadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        match self {
-            Self::Status(value) => {
-                write!(f, "status {:?} is not of the form '200 OK'", text(value))
-            }
-            Self::Informational(value) => write!(
-                f,
-                "status {:?}: a 1xx status is the web server's to send",
-                text(value)
-            ),
-            Self::Name(name) => {
-                write!(f, "header name {:?} is not an HTTP token", text(name))
-            }
-            Self::Control(what, value) => {
-                let (what, value) = (text(what), text(value));
-                write!(f, "{what} has a control character in its value {value:?}")
-            }
-            Self::HopByHop(name) => write!(
-                f,
-                "hop-by-hop header {:?} is the web server's to send",
-                text(name)
-            ),
-            Self::StatusField => {
-                f.write_str("a header named 'Status' conflicts with the gateway's status line")
-            }
-            Self::ContentLength(value) => {
-                let value = text(value);
-                write!(f, "Content-Length {value:?} is not one decimal number")
-            }
-        }
-    }
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
 }
-
-impl std::error::Error for HeadError {}
 
 /// The headers that PEP 3333 forbids an application to send ("Other HTTP Features"; the list of RFC 2616 section 13.5.1).
 const HOP_BY_HOP: [&[u8]; 9] = [

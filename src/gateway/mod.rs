@@ -1,7 +1,7 @@
 //! What CGI and FastCGI have in common (RFC 3875), and the seam between a transport and the application core.
 //!
-//! This floor stands on the standard library alone: it does no I/O, but for the words about what is closed, and has never
-//! heard of Python.
+//! This floor stands on the standard library alone, but for what derives the sentences of its errors: it does no I/O, but for
+//! the words about what is closed, and has never heard of Python.
 
 pub mod closed;
 mod exchange;

@@ -3,7 +3,7 @@
 //! It is compared with the path that was asked for, so that the answer is the same on every web server, whatever that
 //! made of the path. Behind a proxy that takes the prefix away (`--script-name`) the path does not have it.
 
-use std::fmt;
+use thiserror::Error;
 
 use super::url::{decoded, is_normal};
 
@@ -16,23 +16,14 @@ pub struct Mount {
 }
 
 /// Why a text is no prefix. The message names it and says what one looks like.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "'{text}' is no place in a site: it {fault}; write it as in a URL, such as /shop, or / for the whole site"
+)]
 pub struct MountError {
     text: String,
     fault: &'static str,
 }
-
-impl fmt::Display for MountError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { text, fault } = self;
-        write!(
-            f,
-            "'{text}' is no place in a site: it {fault}; write it as in a URL, such as /shop, or / for the whole site"
-        )
-    }
-}
-
-impl std::error::Error for MountError {}
 
 impl Mount {
     /// The prefix as an operator writes it, as it stands in a URL: percent escapes are decoded, slashes at the end mean

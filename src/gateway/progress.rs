@@ -1,8 +1,9 @@
 //! How far a response is: the one place that knows, with the rules of PEP 3333 about when the head leaves, how much of the
 //! body may follow, and what is too little. A transport asks before it sends.
 
-use std::fmt;
 use std::io;
+
+use thiserror::Error;
 
 use super::{Head, Pushed};
 
@@ -45,27 +46,18 @@ impl Begun {
 }
 
 /// Why a response cannot begin (PEP 3333, "The start_response() Callable").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum StartError {
     /// Another has begun, and nothing says that this one is to replace it.
+    #[error("start_response was called a second time without exc_info")]
     Second,
     /// The head has left.
+    #[error("the head left while start_response was being called again")]
     Begun,
     /// The request has ended.
+    #[error("start_response was called after its request has ended")]
     Over,
 }
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Second => "start_response was called a second time without exc_info",
-            Self::Begun => "the head left while start_response was being called again",
-            Self::Over => "start_response was called after its request has ended",
-        })
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// What of a piece may leave.
 #[derive(Debug)]

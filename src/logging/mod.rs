@@ -13,16 +13,15 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{LogFormat, LogSettings, WorkerOutput};
-use crate::exit::Usage;
 use crate::gateway::forked;
-use crate::process::{self, Channel, ChildMessage, LineForm, LogOutput};
+use crate::process::{self, Channel, ChildMessage, LineForm, LogFileError, LogOutput};
 use flood::Verdict;
 
 /// The most text of one message to the master, in bytes.
 const PIECE: usize = 64 * 1024;
 
 /// The way out of this process.
-enum Way {
+enum Sink {
     Own(LogOutput),
     /// Through the master.
     Through(Channel),
@@ -118,9 +117,9 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-static WAY: Mutex<Option<Way>> = Mutex::new(None);
+static SINK: Mutex<Option<Sink>> = Mutex::new(None);
 
-/// Whether [`WAY`] leads through the master, for the format.
+/// Whether [`SINK`] leads through the master, for the format.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
 /// Where a process's lines go at first.
@@ -141,7 +140,7 @@ pub enum Destination<'a> {
 ///
 /// # Errors
 /// When the file cannot be opened; messages then go to standard error.
-pub fn start(settings: &LogSettings, alone: bool, to: Destination<'_>) -> anyhow::Result<()> {
+pub fn start(settings: &LogSettings, alone: bool, to: Destination<'_>) -> Result<(), LogFileError> {
     // Before anything is said.
     let form = *FORM.get_or_init(|| Form {
         format: settings.format,
@@ -164,7 +163,7 @@ pub fn start(settings: &LogSettings, alone: bool, to: Destination<'_>) -> anyhow
             Ok(())
         }
     };
-    *way() = Some(Way::Own(output));
+    *sink() = Some(Sink::Own(output));
     through.into_iter().for_each(go_through);
     let level = settings.level;
     let logger = env_logger::Builder::new()
@@ -183,7 +182,7 @@ pub fn start(settings: &LogSettings, alone: bool, to: Destination<'_>) -> anyhow
     log::set_max_level(logger.filter());
     // There is another one already in tests at most.
     let _ = log::set_boxed_logger(Box::new(Undisturbed(logger)));
-    opened.map_err(|error| Usage(error).into())
+    opened
 }
 
 /// The line of an error with this text, for who is to write it without this program.
@@ -193,8 +192,8 @@ pub fn error_line(text: &str) -> Vec<u8> {
 
 /// The file that lines go to, if it is one of this process's own: another program is to have it open.
 pub fn file() -> io::Result<Option<OwnedFd>> {
-    match &*way() {
-        Some(Way::Own(output)) => output.file(),
+    match &*sink() {
+        Some(Sink::Own(output)) => output.file(),
         _ => Ok(None),
     }
 }
@@ -203,7 +202,7 @@ pub fn file() -> io::Result<Option<OwnedFd>> {
 pub fn go_through(channel: &Channel) {
     match channel.try_clone() {
         Ok(channel) => {
-            *way() = Some(Way::Through(channel));
+            *sink() = Some(Sink::Through(channel));
             IS_WORKER.store(true, Ordering::Relaxed);
         }
         Err(error) => log::error!("the log cannot go through the master: {error}"),
@@ -213,7 +212,7 @@ pub fn go_through(channel: &Channel) {
 /// What becomes of what workers write: as it is, it goes where the lines of the log go, one after the other.
 pub fn line_form(told: WorkerOutput) -> LineForm {
     let write = |line: &[u8]| {
-        if let Some(Way::Own(output)) = &mut *way() {
+        if let Some(Sink::Own(output)) = &mut *sink() {
             output.write(line);
         }
     };
@@ -225,8 +224,8 @@ pub fn line_form(told: WorkerOutput) -> LineForm {
 
 /// Opens the log file anew.
 pub fn reopen() {
-    let reopened = match &mut *way() {
-        Some(Way::Own(output)) => output.reopen(),
+    let reopened = match &mut *sink() {
+        Some(Sink::Own(output)) => output.reopen(),
         _ => return,
     };
     match reopened {
@@ -235,8 +234,8 @@ pub fn reopen() {
     }
 }
 
-fn way() -> MutexGuard<'static, Option<Way>> {
-    WAY.lock().unwrap_or_else(PoisonError::into_inner)
+fn sink() -> MutexGuard<'static, Option<Sink>> {
+    SINK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A logger that works in a child, too: the application may fork while another of its threads is in here, and has locks that
@@ -278,9 +277,9 @@ struct Record;
 
 impl Write for Record {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        match &mut *way() {
-            Some(Way::Own(output)) => output.write(record),
-            Some(Way::Through(channel)) => {
+        match &mut *sink() {
+            Some(Sink::Own(output)) => output.write(record),
+            Some(Sink::Through(channel)) => {
                 let (level, text) = record.split_first().unwrap_or((&1, &[]));
                 for piece in text.chunks(PIECE) {
                     let text = String::from_utf8_lossy(piece).into_owned();

@@ -10,6 +10,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{Uid, User, geteuid};
 
+use super::find::NotFound;
+
 /// A directory that is this user's alone, held open.
 #[derive(Debug)]
 pub struct PrivateDirectory {
@@ -22,7 +24,7 @@ impl PrivateDirectory {
     ///
     /// # Errors
     /// Why each of them cannot.
-    pub fn find() -> Result<Self, String> {
+    pub fn find() -> Result<Self, NotFound> {
         let mut reasons = Vec::new();
         for place in places() {
             match Self::at(&place, true) {
@@ -30,7 +32,7 @@ impl PrivateDirectory {
                 Err(reason) => reasons.push(format!("{}: {reason}", place.display())),
             }
         }
-        Err(reasons.join("; "))
+        Err(NotFound::NoDirectory(reasons.join("; ")))
     }
 
     /// All of them that are there, for who looks for what others have started: environments differ.

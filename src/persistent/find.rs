@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg, OFlag, openat};
@@ -15,6 +15,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, geteuid};
+use thiserror::Error;
 
 use super::directory::PrivateDirectory;
 use super::environment;
@@ -54,27 +55,20 @@ pub struct ResponderStart<'a> {
 }
 
 /// Why there is no responder.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum NotFound {
-    /// It cannot be started, for this reason.
-    CannotStart(io::Error),
+    /// There is no place for its socket.
+    #[error("there is no directory for a responder's socket: {0}")]
+    NoDirectory(String),
+    /// It cannot be started.
+    #[error("the responder cannot be started: {0}")]
+    CannotStart(#[from] io::Error),
     /// Somebody else has something under its name.
+    #[error("the responder's socket belongs to the user {0}")]
     NotOurs(Uid),
-}
-
-impl std::fmt::Display for NotFound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::CannotStart(error) => write!(f, "the responder cannot be started: {error}"),
-            Self::NotOurs(uid) => write!(f, "its socket belongs to the user {uid}"),
-        }
-    }
-}
-
-impl From<io::Error> for NotFound {
-    fn from(error: io::Error) -> Self {
-        Self::CannotStart(error)
-    }
+    /// It has not lived for long enough to read a request, twice.
+    #[error("the responder ends as soon as it is started (its log is in {})", .0.display())]
+    EndsAtOnce(PathBuf),
 }
 
 /// Connects to the responder, which is started where there is none. This process must have a single thread.
@@ -98,7 +92,7 @@ pub fn connect(
     drop(locked);
     match try_connect(directory, &name)? {
         Some(found) => Ok(found),
-        None => Err(io::Error::other("it has ended at once").into()),
+        None => Err(NotFound::EndsAtOnce(directory.path().to_owned())),
     }
 }
 
@@ -196,5 +190,6 @@ fn spawn(
     let words = [OsStr::new(&word), responder.title];
     let variables: Vec<CString> = environment::of_responder();
     let program = responder.program;
-    process::start_detached(program, &words, &variables, listener, &output, &launch)
+    // SAFETY: a relay has one thread.
+    unsafe { process::start_detached(program, &words, &variables, listener, &output, &launch) }
 }

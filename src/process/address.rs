@@ -5,6 +5,8 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use thiserror::Error;
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -20,16 +22,19 @@ pub enum Address {
     Systemd,
 }
 
-impl FromStr for Address {
-    type Err = String;
+/// A text that is no address.
+#[derive(Debug, Error)]
+#[error(
+    "'{0}' is no address to listen on: give unix:/path, /path, unix:@name, tcp:host:port, host:port ([::1]:9000 for \
+     IPv6), fd:N or systemd"
+)]
+pub struct AddressError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || {
-            format!(
-                "'{text}' is no address to listen on: give unix:/path, /path, unix:@name, tcp:host:port, host:port \
-                 ([::1]:9000 for IPv6), fd:N or systemd"
-            )
-        };
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let bad = || AddressError(text.to_owned());
         if text == "systemd" {
             return Ok(Self::Systemd);
         }
@@ -117,7 +122,7 @@ mod tests {
             ":9000",
             "h:99999",
         ] {
-            let message = bad.parse::<Address>().unwrap_err();
+            let message = bad.parse::<Address>().unwrap_err().to_string();
             assert!(message.contains(&format!("'{bad}'")), "{message}");
         }
     }

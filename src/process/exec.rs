@@ -10,7 +10,7 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{self, SigSet, SigmaskHow};
-use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve, fork, setsid};
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve, setsid};
 
 use super::forks;
 use super::memory;
@@ -119,11 +119,8 @@ pub fn become_program(program: &Path, words: &[&OsStr]) -> io::Error {
 /// # Safety
 /// This process must have a single thread.
 pub unsafe fn in_child(child: impl FnOnce() -> i32) -> io::Result<i32> {
-    forks::expect_fork();
     // SAFETY: the caller has one thread, so that nothing is held by another in the child.
-    let forked = unsafe { fork() };
-    forks::forget_fork();
-    let pid = match forked? {
+    let pid = match unsafe { forks::fork() }? {
         ForkResult::Child => signals::end_at_once(child()),
         ForkResult::Parent { child } => child,
     };
@@ -140,12 +137,14 @@ pub unsafe fn in_child(child: impl FnOnce() -> i32) -> io::Result<i32> {
 }
 
 /// Starts a program that outlives this one and whoever has started it: in a session of its own, with `input` as its standard input and
-/// `output` as the other two, and of all other descriptors with `kept` alone, under its number. This process must have a single
-/// thread.
+/// `output` as the other two, and of all other descriptors with `kept` alone, under its number.
 ///
 /// # Errors
 /// When there can be no more processes. One that cannot be executed says so in `output`.
-pub fn start_detached(
+///
+/// # Safety
+/// This process must have a single thread.
+pub unsafe fn start_detached(
     program: &Path,
     words: &[&OsStr],
     variables: &[CString],
@@ -157,11 +156,8 @@ pub fn start_detached(
     let file = word(program.as_os_str())?;
     let words = std::iter::once(program.as_os_str()).chain(words.iter().copied());
     let words: Vec<CString> = words.map(word).collect::<Result<_, _>>()?;
-    forks::expect_fork();
     // SAFETY: as the caller says, there is one thread, so that nothing is held by another in the child.
-    let forked = unsafe { fork() };
-    forks::forget_fork();
-    if let ForkResult::Parent { .. } = forked? {
+    if let ForkResult::Parent { .. } = unsafe { forks::fork() }? {
         return Ok(());
     }
     let begun = || -> io::Result<()> {

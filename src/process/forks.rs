@@ -11,6 +11,8 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Once;
 
+use nix::unistd::ForkResult;
+
 use super::signals;
 use crate::gateway::forked;
 
@@ -52,14 +54,19 @@ pub fn watch_forks() {
     });
 }
 
-/// The next fork of this thread is the gateway's own: its child is a worker and keeps everything.
-pub(super) fn expect_fork() {
+/// Forks for the gateway itself: the child keeps everything.
+///
+/// # Errors
+/// When the kernel makes no more processes.
+///
+/// # Safety
+/// This process must have a single thread, or the child must do nothing that needs what another held.
+pub(super) unsafe fn fork() -> nix::Result<ForkResult> {
     OURS.set(true);
-}
-
-/// That fork is over, on either side.
-pub(super) fn forget_fork() {
+    // SAFETY: passed on to the caller.
+    let forked = unsafe { nix::unistd::fork() };
     OURS.set(false);
+    forked
 }
 
 /// Writes a line to standard error with nothing that another thread may have kept from a child that the application has

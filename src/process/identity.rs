@@ -11,6 +11,8 @@ use nix::unistd::{
     Gid, Group, Uid, User, fchown, getegid, geteuid, initgroups, setgid, setgroups, setuid,
 };
 
+use thiserror::Error;
+
 use crate::gateway::closed;
 
 /// User, group, file mode mask and limit of open files.
@@ -22,6 +24,36 @@ pub struct Identity {
     /// The soft and the hard limit.
     open_files: Option<(u64, u64)>,
     no_new_privileges: bool,
+}
+
+/// Why a process cannot run as whom the operator says.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the sentences say it")]
+pub enum IdentityError {
+    #[error("there is no {kind} '{name}' for {option}: name another, or leave it out")]
+    Unknown {
+        kind: &'static str,
+        name: String,
+        option: &'static str,
+    },
+    #[error("cannot look up the {kind} '{name}' of {option}: {error}")]
+    NotLookedUp {
+        kind: &'static str,
+        name: String,
+        option: &'static str,
+        error: nix::Error,
+    },
+    #[error(
+        "--user and --group need the gateway to be started as root; leave them out, or start it as root"
+    )]
+    NotRoot,
+    #[error(
+        "the user {uid} of --user is in no list of users, and the group of this number is '{group}': name the group with \
+         --group"
+    )]
+    OthersGroup { uid: Uid, group: String },
+    #[error("cannot {what}: {error}")]
+    Refused { what: String, error: nix::Error },
 }
 
 /// A user, with or without an entry among the system's.
@@ -36,13 +68,13 @@ impl Identity {
     /// than may be had: here, and not in every worker.
     ///
     /// # Errors
-    /// One sentence when there is no such user or group, or when this process may not become it.
+    /// When there is no such user or group, or when this process may not become it.
     pub fn new(
         user: Option<&str>,
         group: Option<&str>,
         umask: Option<u32>,
         open_files: Option<u64>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, IdentityError> {
         let open_files = open_files.map(within_hard_limit);
         let user = user.map(|name| look_up(name, "--user")).transpose()?;
         let named = group.map(|name| find_group(name, "--group")).transpose()?;
@@ -55,10 +87,7 @@ impl Identity {
             let is_same = user.as_ref().is_none_or(|user| user.uid == geteuid())
                 && named.is_none_or(|group| group == getegid());
             if !is_same {
-                return Err(
-                    "--user and --group need the gateway to be started as root; leave them out, or start it as root"
-                        .to_owned(),
-                );
+                return Err(IdentityError::NotRoot);
             }
             return Ok(settings);
         }
@@ -100,11 +129,11 @@ impl Identity {
     /// Takes it on. Root's rights cannot be had back.
     ///
     /// # Errors
-    /// One sentence about what the kernel refused.
-    pub fn take_on(&self) -> Result<(), String> {
+    /// What the kernel refused.
+    pub fn take_on(&self) -> Result<(), IdentityError> {
         let told = |what: &str| {
             let what = what.to_owned();
-            move |error: nix::Error| format!("cannot {what}: {error}")
+            move |error| IdentityError::Refused { what, error }
         };
         if let Some((soft, hard)) = self.open_files {
             setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
@@ -142,6 +171,29 @@ impl Identity {
     }
 }
 
+impl IdentityError {
+    fn unknown(kind: &'static str, name: &str, option: &'static str) -> Self {
+        Self::Unknown {
+            kind,
+            name: name.to_owned(),
+            option,
+        }
+    }
+
+    fn not_looked_up(
+        kind: &'static str,
+        name: &str,
+        option: &'static str,
+    ) -> impl FnOnce(nix::Error) -> Self {
+        move |error| Self::NotLookedUp {
+            kind,
+            name: name.to_owned(),
+            option,
+            error,
+        }
+    }
+}
+
 impl UserAccount {
     /// How initgroups(3) finds its groups.
     fn name(&self) -> Option<CString> {
@@ -150,17 +202,16 @@ impl UserAccount {
     }
 
     /// Its own group: without an entry the one of the same number, as `useradd` makes them, unless that is somebody's.
-    fn group(&self) -> Result<Gid, String> {
+    fn group(&self) -> Result<Gid, IdentityError> {
         if let Some(entry) = &self.entry {
             return Ok(entry.gid);
         }
         let gid = Gid::from_raw(self.uid.as_raw());
         match Group::from_gid(gid) {
-            Ok(Some(group)) => Err(format!(
-                "the user {} of --user is in no list of users, and the group of this number is '{}': name the group with \
-                 --group",
-                self.uid, group.name
-            )),
+            Ok(Some(group)) => Err(IdentityError::OthersGroup {
+                uid: self.uid,
+                group: group.name,
+            }),
             _ => Ok(gid),
         }
     }
@@ -209,13 +260,13 @@ fn within_hard_limit(wanted: u64) -> (u64, u64) {
 }
 
 /// A user's number by his name or number.
-pub(super) fn find_user(name: &str, option: &str) -> Result<Uid, String> {
+pub(super) fn find_user(name: &str, option: &'static str) -> Result<Uid, IdentityError> {
     look_up(name, option).map(|user| user.uid)
 }
 
 /// A group's number by its name or number.
-pub(super) fn find_group(name: &str, option: &str) -> Result<Gid, String> {
-    let none = || format!("there is no group '{name}' for {option}: name another, or leave it out");
+pub(super) fn find_group(name: &str, option: &'static str) -> Result<Gid, IdentityError> {
+    let none = || IdentityError::unknown("group", name, option);
     if let Ok(number) = name.parse() {
         return if number == NOBODY_AT_ALL {
             Err(none())
@@ -223,8 +274,8 @@ pub(super) fn find_group(name: &str, option: &str) -> Result<Gid, String> {
             Ok(Gid::from_raw(number))
         };
     }
-    let found = Group::from_name(name)
-        .map_err(|error| format!("cannot look up the group '{name}' of {option}: {error}"))?;
+    let found =
+        Group::from_name(name).map_err(IdentityError::not_looked_up("group", name, option))?;
     found.map(|group| group.gid).ok_or_else(none)
 }
 
@@ -232,14 +283,13 @@ pub(super) fn find_group(name: &str, option: &str) -> Result<Gid, String> {
 const NOBODY_AT_ALL: u32 = u32::MAX;
 
 /// A number is a user also where no list of users has it, as in containers.
-fn look_up(name: &str, option: &str) -> Result<UserAccount, String> {
+fn look_up(name: &str, option: &'static str) -> Result<UserAccount, IdentityError> {
     let number = name.parse().ok().filter(|number| *number != NOBODY_AT_ALL);
     let found = match number {
         Some(number) => User::from_uid(Uid::from_raw(number)),
         None => User::from_name(name),
     };
-    let found =
-        found.map_err(|error| format!("cannot look up the user '{name}' of {option}: {error}"))?;
+    let found = found.map_err(IdentityError::not_looked_up("user", name, option))?;
     match (number, found) {
         (_, Some(entry)) => Ok(UserAccount {
             uid: entry.uid,
@@ -249,8 +299,6 @@ fn look_up(name: &str, option: &str) -> Result<UserAccount, String> {
             uid: Uid::from_raw(number),
             entry: None,
         }),
-        (None, None) => Err(format!(
-            "there is no user '{name}' for {option}: name another, or leave it out"
-        )),
+        (None, None) => Err(IdentityError::unknown("user", name, option)),
     }
 }

@@ -22,6 +22,7 @@ use nix::sys::stat::{Mode, SFlag, umask};
 use nix::unistd::dup2_stdin;
 
 use super::Address;
+use super::bind_error::BindError;
 use super::folder::{Entry, is};
 use super::identity::{find_group, find_user};
 use crate::gateway::closed;
@@ -114,26 +115,18 @@ impl Drop for SocketFile {
     }
 }
 
-/// How the sentence about an address goes on that another process has.
-const LISTENS: &str = "already listens there";
-
-/// Whether this is the error of an address that another process has.
-pub(super) fn is_taken(error: &str) -> bool {
-    error.contains(LISTENS) || error.contains(nix::Error::EADDRINUSE.desc())
-}
-
 /// Listens on an address with a queue of `backlog` connections. systemd may give several sockets.
 ///
 /// # Errors
-/// One sentence: which address, what is in the way, and the way out.
-pub fn bind(address: &Address, backlog: i32, owner: &SocketOwner) -> Result<Vec<Bound>, String> {
-    let told = |error: io::Error| format!("cannot listen on {address}: {error}");
+/// Which address, what is in the way, and the way out.
+pub fn bind(address: &Address, backlog: i32, owner: &SocketOwner) -> Result<Vec<Bound>, BindError> {
+    let told = BindError::refused(address);
     let bound = match address {
         Address::Unix(path) => vec![bind_unix(address, path, backlog, owner)?],
         Address::Abstract(name) => {
             let place =
                 UnixAddr::new_abstract(name.as_bytes()).map_err(|error| told(error.into()))?;
-            let socket = bind_socket(AddressFamily::Unix, &place).map_err(told)?;
+            let socket = bind_socket(AddressFamily::Unix, &place).map_err(&told)?;
             start(&socket, backlog).map_err(told)?;
             vec![Bound {
                 socket,
@@ -175,17 +168,14 @@ pub fn is_tcp(socket: &OwnedFd) -> bool {
 /// Takes a listening socket that this process was started with.
 ///
 /// # Errors
-/// One sentence when the descriptor is no listening socket.
-pub fn inherited(fd: RawFd) -> Result<Bound, String> {
+/// When the descriptor is no listening socket.
+pub fn inherited(fd: RawFd) -> Result<Bound, BindError> {
     // SAFETY: used for one question only, which fails without harm where nothing is open under the number.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     if !is_listening(borrowed) {
-        return Err(format!(
-            "descriptor {fd} is not a listening socket: it has to be opened by who starts the gateway (a web server, \
-             systemd, spawn-fcgi)"
-        ));
+        return Err(BindError::NotListening(fd));
     }
-    let failed = |error: nix::Error| format!("descriptor {fd} cannot be used: {error}");
+    let failed = |error: nix::Error| BindError::Unusable { fd, error };
     let copy = fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(3)).map_err(failed)?;
     // SAFETY: the descriptor was made just now and belongs to nobody else.
     let socket = unsafe { OwnedFd::from_raw_fd(copy) };
@@ -212,21 +202,17 @@ pub fn inherited(fd: RawFd) -> Result<Bound, String> {
     })
 }
 
-fn systemd() -> Result<Vec<Bound>, String> {
+fn systemd() -> Result<Vec<Bound>, BindError> {
     let mut given = listenfd::ListenFd::from_env();
     let mut bound = Vec::new();
     for index in 0..given.len() {
         let fd = given
             .take_raw_fd(index)
-            .map_err(|error| format!("cannot use systemd's socket {index}: {error}"))?;
+            .map_err(|error| BindError::Systemd { index, error })?;
         bound.extend(fd.map(inherited).transpose()?);
     }
     if bound.is_empty() {
-        return Err(
-            "cannot listen on systemd's sockets: none were given (LISTEN_FDS is not set for this process); start it by \
-             its .socket unit"
-                .to_owned(),
-        );
+        return Err(BindError::NoneOfSystemd);
     }
     Ok(bound)
 }
@@ -236,7 +222,7 @@ fn bind_unix(
     path: &Path,
     backlog: i32,
     owner: &SocketOwner,
-) -> Result<Bound, String> {
+) -> Result<Bound, BindError> {
     let told = |error: io::Error| {
         let folder = || path.parent().unwrap_or(path).display();
         let hint = match error.kind() {
@@ -251,12 +237,14 @@ fn bind_unix(
             },
             _ => String::new(),
         };
-        format!("cannot listen on {address}: {error}{hint}")
+        BindError::Refused {
+            address: address.clone(),
+            error,
+            hint,
+        }
     };
     let place = UnixAddr::new(path).map_err(|error| match error {
-        nix::Error::ENAMETOOLONG => {
-            format!("cannot listen on {address}: the path of a socket has at most 107 bytes; choose a shorter one")
-        }
+        nix::Error::ENAMETOOLONG => BindError::LongPath(address.clone()),
         error => told(error.into()),
     })?;
     // First, so that nothing is left behind where there is no such user.
@@ -283,9 +271,12 @@ fn bind_unix(
     };
     if uid.is_some() || gid.is_some() {
         // Not by its path, at which there may be a link by now.
-        entry.give_socket(uid, gid).map_err(|error| {
-            format!("cannot give {address} to the user and group named: {error}; that needs root, or a group of yours")
-        })?;
+        entry
+            .give_socket(uid, gid)
+            .map_err(|error| BindError::Owner {
+                address: address.clone(),
+                error,
+            })?;
     }
     // Nobody can connect before this.
     start(&socket, backlog).map_err(told)?;
@@ -298,7 +289,8 @@ fn bind_unix(
 }
 
 /// Removes a socket that nobody listens on any more; whatever else is at the path stays.
-fn make_room(address: &Address, path: &Path) -> Result<(), String> {
+fn make_room(address: &Address, path: &Path) -> Result<(), BindError> {
+    let address = address.clone();
     let Ok(entry) = Entry::at(path) else {
         return Ok(());
     };
@@ -306,10 +298,7 @@ fn make_room(address: &Address, path: &Path) -> Result<(), String> {
         return Ok(());
     };
     if !is(&found, SFlag::S_IFSOCK) {
-        return Err(format!(
-            "cannot listen on {address}: there is something else than a socket at that path; remove it or choose \
-             another path"
-        ));
+        return Err(BindError::NoSocket(address));
     }
     match connect_now(path) {
         Ok(peer) => {
@@ -318,19 +307,15 @@ fn make_room(address: &Address, path: &Path) -> Result<(), String> {
                 || "another process".to_owned(),
                 |peer| process_name(peer.pid()),
             );
-            Err(format!(
-                "cannot listen on {address}: {who} {LISTENS}; stop it or choose another path"
-            ))
+            Err(BindError::Taken { address, who })
         }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             log::info!("removing the socket {address}, on which nobody listens any more");
             entry
                 .remove(found.st_dev, found.st_ino)
-                .map_err(|error| format!("cannot remove the old socket {address}: {error}"))
+                .map_err(|error| BindError::OldSocket { address, error })
         }
-        Err(error) => Err(format!(
-            "cannot listen on {address}: whether somebody does cannot be told: {error}"
-        )),
+        Err(error) => Err(BindError::Unclear { address, error }),
     }
 }
 
@@ -353,19 +338,24 @@ fn process_name(pid: i32) -> String {
     }
 }
 
-fn bind_tcp(address: &Address, host: &str, port: u16, backlog: i32) -> Result<Vec<Bound>, String> {
-    let told = |error: io::Error| format!("cannot listen on {address}: {error}");
-    let places: Vec<_> = (host, port).to_socket_addrs().map_err(told)?.collect();
+fn bind_tcp(
+    address: &Address,
+    host: &str,
+    port: u16,
+    backlog: i32,
+) -> Result<Vec<Bound>, BindError> {
+    let told = BindError::refused(address);
+    let mut places = (host, port).to_socket_addrs().map_err(&told)?;
     let place = places
-        .first()
-        .ok_or_else(|| format!("cannot listen on {address}: the host has no address"))?;
+        .next()
+        .ok_or_else(|| BindError::NoHost(address.clone()))?;
     let family = if place.is_ipv4() {
         AddressFamily::Inet
     } else {
         AddressFamily::Inet6
     };
-    let socket = bind_socket(family, &SockaddrStorage::from(*place)).map_err(told)?;
-    start(&socket, backlog).map_err(told)?;
+    let socket = bind_socket(family, &SockaddrStorage::from(place)).map_err(&told)?;
+    start(&socket, backlog).map_err(&told)?;
     // Port 0 is the kernel's choice: say which.
     let socket = TcpListener::from(socket);
     let name = socket.local_addr().map_err(told)?;

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::address::Address;
-use super::listener::{Bound, SocketFile, SocketOwner, bind, is_taken, listens, start};
+use super::bind_error::BindError;
+use super::listener::{Bound, SocketFile, SocketOwner, bind, listens, start};
 use super::port::ignore_new;
 
 /// How long an address that is taken is waited for: workers whose master was killed keep it for most of a second.
@@ -36,7 +37,11 @@ impl Listening {
     ///
     /// # Errors
     /// As [`bind`].
-    pub fn bind(addresses: &[Address], backlog: i32, owner: &SocketOwner) -> Result<Self, String> {
+    pub fn bind(
+        addresses: &[Address],
+        backlog: i32,
+        owner: &SocketOwner,
+    ) -> Result<Self, BindError> {
         let mut listening = Self {
             backlog,
             owner: Some(owner.clone()),
@@ -192,7 +197,7 @@ impl Listening {
     }
 
     /// Tells that a socket cannot be made anew, once.
-    fn complain(&self, error: &str) -> bool {
+    fn complain(&self, error: &BindError) -> bool {
         if !self.failing {
             log::error!("{error}; tried again and again");
         }
@@ -200,16 +205,20 @@ impl Listening {
     }
 
     /// Makes the socket of a file anew that somebody has removed.
-    fn bind_again(&mut self, at: usize) -> Option<Result<(), String>> {
+    fn bind_again(&mut self, at: usize) -> Option<Result<(), BindError>> {
         let (address, owner) = (self.again[at].as_ref()?, self.owner.as_ref()?);
-        let told = format!("somebody has removed or replaced the socket {address}");
         Some(match bind(address, self.backlog, owner) {
             Ok(new) => {
-                log::warn!("{told}: listening there anew");
+                log::warn!(
+                    "somebody has removed or replaced the socket {address}: listening there anew"
+                );
                 self.bound[at] = new.into_iter().next()?;
                 Ok(())
             }
-            Err(error) => Err(format!("{told}: {error}")),
+            Err(error) => Err(BindError::Removed {
+                address: address.clone(),
+                error: Box::new(error),
+            }),
         })
     }
 
@@ -230,7 +239,7 @@ impl Listening {
         }
     }
 
-    fn bind_lost(&mut self, address: &Address) -> Result<(), String> {
+    fn bind_lost(&mut self, address: &Address) -> Result<(), BindError> {
         let Some(owner) = &self.owner else {
             return Ok(());
         };
@@ -248,11 +257,11 @@ fn bind_patiently(
     address: &Address,
     backlog: i32,
     owner: &SocketOwner,
-) -> Result<Vec<Bound>, String> {
+) -> Result<Vec<Bound>, BindError> {
     let until = Instant::now() + PATIENCE;
     loop {
         match bind(address, backlog, owner) {
-            Err(error) if is_taken(&error) && Instant::now() < until => std::thread::sleep(TRY),
+            Err(error) if error.is_taken() && Instant::now() < until => std::thread::sleep(TRY),
             bound => return bound,
         }
     }

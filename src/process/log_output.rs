@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use thiserror::Error;
 
 use super::folder::Entry;
 
@@ -55,6 +56,16 @@ impl Opened {
     }
 }
 
+/// Why there is no log file.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the sentences say it")]
+pub enum LogFileError {
+    #[error("the log file '{path}' of --log-file cannot be opened: {reason}")]
+    Open { path: PathBuf, reason: String },
+    #[error("the log file '{path}' cannot be opened anew: {reason}; the old one stays in use")]
+    Reopen { path: PathBuf, reason: String },
+}
+
 impl LogOutput {
     /// An output whose own messages, about what it cannot write, are lines of this form.
     pub fn new(form: fn(&str) -> Vec<u8>) -> Self {
@@ -77,14 +88,11 @@ impl LogOutput {
     /// Begins to write to this file, from its end.
     ///
     /// # Errors
-    /// One sentence when it cannot be opened.
-    pub fn open(&mut self, path: &Path) -> Result<(), String> {
-        let told = |error: io::Error| {
-            format!(
-                "the log file '{}' of --log-file cannot be opened: {}",
-                path.display(),
-                reason(&error)
-            )
+    /// When it cannot be opened.
+    pub fn open(&mut self, path: &Path) -> Result<(), LogFileError> {
+        let told = |error: io::Error| LogFileError::Open {
+            path: path.to_owned(),
+            reason: reason(&error),
         };
         let path = std::path::absolute(path).map_err(told)?;
         let file = open(&path).map_err(told)?;
@@ -112,17 +120,14 @@ impl LogOutput {
     /// Opens the file of the same name anew, after somebody has moved the old one away.
     ///
     /// # Errors
-    /// One sentence when that fails; the old file stays in use.
-    pub fn reopen(&mut self) -> Result<(), String> {
+    /// When that fails; the old file stays in use.
+    pub fn reopen(&mut self) -> Result<(), LogFileError> {
         let Some((path, file)) = &mut self.file else {
             return Ok(());
         };
-        *file = open(path).map_err(|error| {
-            format!(
-                "the log file '{}' cannot be opened anew: {}; the old one stays in use",
-                path.display(),
-                reason(&error)
-            )
+        *file = open(path).map_err(|error| LogFileError::Reopen {
+            path: path.clone(),
+            reason: reason(&error),
         })?;
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 mod account;
 mod address;
+mod bind_error;
 mod channel;
 mod child;
 mod exec;
@@ -29,25 +30,26 @@ mod threads;
 mod title;
 
 pub use account::{Account, AccountFile};
-pub use address::Address;
+pub use address::{Address, AddressError};
+pub use bind_error::BindError;
 pub use channel::{Channel, Received};
 pub use exec::{
     become_program, in_child, leave_open, may_execute, pipe, seal, start_detached, take_inherited,
     unseal,
 };
 pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
-pub use identity::Identity;
+pub use identity::{Identity, IdentityError};
 pub use listener::{
     Bound, SocketFile, SocketOwner, bind, inherited, is_listening, is_tcp, raise_descriptor_limit,
 };
 pub use listening::Listening;
-pub use log_output::LogOutput;
+pub use log_output::{LogFileError, LogOutput};
 pub use master::{Ending, Master, Plan};
 pub use messages::{ChildMessage, MasterMessage};
 pub use output::LineForm;
-pub use pid_file::PidFile;
+pub use pid_file::{PidFile, PidFileError};
 pub use scoreboard::{Running, ThreadSlot, WorkerSlot};
-pub use service::{ForkRequest, ForkRequests, Forked, Service, WorkerArgs};
+pub use service::{ForkError, ForkRequest, ForkRequests, Forked, Service, WorkerArgs};
 pub use signals::{
     Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, end_of_interrupts, insist,
     insist_on, let_pass,

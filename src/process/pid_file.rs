@@ -8,6 +8,7 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::kill;
 use nix::sys::stat::SFlag;
 use nix::unistd::Pid;
+use thiserror::Error;
 
 use super::folder::{Entry, is};
 
@@ -19,6 +20,22 @@ const MOST: u64 = 32;
 pub struct PidFile {
     path: PathBuf,
     pid: u32,
+}
+
+/// Why the file cannot be written.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the sentences say it")]
+pub enum PidFileError {
+    #[error("cannot write the file '{path}' of --pid: {error}")]
+    Refused { path: PathBuf, error: io::Error },
+    #[error(
+        "cannot write the file '{0}' of --pid: there is something else than a file; choose another name"
+    )]
+    NoFile(PathBuf),
+    #[error(
+        "the file '{path}' of --pid names process {pid}, which runs: stop it or choose another file"
+    )]
+    Running { path: PathBuf, pid: i32 },
 }
 
 impl PidFile {
@@ -38,23 +55,22 @@ impl PidFile {
     /// Writes the file.
     ///
     /// # Errors
-    /// One sentence when it cannot be written, or when it names a process that still runs.
-    pub fn write(path: &Path) -> Result<Self, String> {
-        let shown = path.display();
-        let told = |error: io::Error| format!("cannot write the file '{shown}' of --pid: {error}");
-        let path = std::path::absolute(path).map_err(told)?;
+    /// When it cannot be written, or when it names a process that still runs.
+    pub fn write(path: &Path) -> Result<Self, PidFileError> {
+        let named = || path.to_owned();
+        let told = |error| PidFileError::Refused {
+            path: named(),
+            error,
+        };
+        let absolute = std::path::absolute(path).map_err(told)?;
         // Where it is to be, a link that lies there being replaced and not followed.
-        let entry = Entry::trusted_itself(&path).map_err(told)?;
+        let entry = Entry::trusted_itself(&absolute).map_err(told)?;
         if let Ok(found) = entry.look() {
             if !is(&found, SFlag::S_IFREG) && !is(&found, SFlag::S_IFLNK) {
-                return Err(format!(
-                    "cannot write the file '{shown}' of --pid: there is something else than a file; choose another name"
-                ));
+                return Err(PidFileError::NoFile(named()));
             }
-            if let Some(other) = running(&entry) {
-                return Err(format!(
-                    "the file '{shown}' of --pid names process {other}, which runs: stop it or choose another file"
-                ));
+            if let Some(pid) = running(&entry) {
+                return Err(PidFileError::Running { path: named(), pid });
             }
             let _ = entry.remove(found.st_dev, found.st_ino);
         }
@@ -62,7 +78,10 @@ impl PidFile {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         let mut file = entry.open(flags, 0o644).map_err(told)?;
         writeln!(file, "{pid}").map_err(told)?;
-        Ok(Self { path, pid })
+        Ok(Self {
+            path: absolute,
+            pid,
+        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a worker is given when it begins: from here on it is another process, which only the master and the scoreboard
 //! know of.
 
-use std::fmt;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -10,11 +9,12 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid, getppid};
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid};
+use thiserror::Error;
 
 use super::channel::{Channel, Received};
 use super::forks;
-use super::identity::Identity;
+use super::identity::{Identity, IdentityError};
 use super::listener::Bound;
 use super::messages::{ChildMessage, MasterMessage};
 use super::signals::{self, end_at_once};
@@ -85,7 +85,7 @@ pub struct ForkRequest {
 
 /// What distinguishes a new process from the one that it was forked from.
 pub(super) struct ChildSetup<'a> {
-    pub(super) title: String,
+    pub(super) title: &'a str,
     pub(super) output: &'a OwnedFd,
     pub(super) channel: &'a Channel,
     pub(super) log_through: &'a dyn Fn(&Channel),
@@ -94,13 +94,12 @@ pub(super) struct ChildSetup<'a> {
 
 impl ChildSetup<'_> {
     /// Becomes the process. To be called first thing in it.
-    pub(super) fn apply(&self) -> Result<(), String> {
+    pub(super) fn apply(&self) -> Result<(), ChildSetupError> {
         signals::leave_in_child();
         signals::let_pass();
-        set_title(&self.title);
+        set_title(self.title);
         (self.log_through)(self.channel);
-        redirect(self.output)
-            .map_err(|error| format!("cannot redirect standard output: {error}"))?;
+        redirect(self.output).map_err(ChildSetupError::Output)?;
         // What systemd said to the master is for nobody else, least of all for programs that the application starts.
         for name in [
             "NOTIFY_SOCKET",
@@ -116,16 +115,33 @@ impl ChildSetup<'_> {
         self.identity.take_on()?;
         // A worker that is stopped cannot see that its master has died: it is to go on, and ends then by itself. Behind what
         // --user does, which undoes this (PR_SET_PDEATHSIG in prctl(2)).
-        set_pdeathsig(Signal::SIGCONT).map_err(|error| format!("cannot watch the master: {error}"))
+        set_pdeathsig(Signal::SIGCONT).map_err(ChildSetupError::DeathSignal)
     }
 }
 
-/// That a process cannot be made, why that may be, and what the operator can do.
-pub(super) fn refused(error: impl fmt::Display) -> String {
-    format!(
-        "a worker cannot be made: {error}; the system, the user (ulimit -u) or the service (TasksMax=) may have as many \
-         processes or open files as are allowed"
-    )
+/// What keeps a new process from becoming what it is to be.
+#[derive(Debug, Error)]
+pub(super) enum ChildSetupError {
+    #[error("cannot redirect standard output: {0}")]
+    Output(nix::Error),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("cannot watch the master: {0}")]
+    DeathSignal(nix::Error),
+}
+
+/// That a process cannot be made, for this reason.
+#[derive(Debug, Error)]
+#[error(
+    "a worker cannot be made: {0}; the system, the user (ulimit -u) or the service (TasksMax=) may have as many processes \
+     or open files as are allowed"
+)]
+pub struct ForkError(pub(super) String);
+
+impl From<nix::Error> for ForkError {
+    fn from(error: nix::Error) -> Self {
+        Self(error.to_string())
+    }
 }
 
 fn redirect(output: &OwnedFd) -> nix::Result<()> {
@@ -182,7 +198,7 @@ impl ForkRequests {
     /// master takes nobody for a worker who is not its child.
     ///
     /// # Errors
-    /// When the kernel makes no more processes: what to say of it.
+    /// When the kernel makes no more processes.
     ///
     /// # Safety
     /// This process must have a single thread, or the worker must do nothing that needs what another held.
@@ -190,12 +206,9 @@ impl ForkRequests {
         &mut self,
         request: ForkRequest,
         log_through: &dyn Fn(&Channel),
-    ) -> Result<Forked, String> {
-        forks::expect_fork();
+    ) -> Result<Forked, ForkError> {
         // SAFETY: passed on to the caller.
-        let forked = unsafe { fork() };
-        forks::forget_fork();
-        match forked.map_err(refused)? {
+        match unsafe { forks::fork() }? {
             ForkResult::Parent { child } => {
                 drop(request);
                 let _ = waitpid(child, None);
@@ -204,17 +217,16 @@ impl ForkRequests {
             ForkResult::Child => {}
         }
         let between = getpid();
-        forks::expect_fork();
         // SAFETY: as above, in the process between the two.
-        match unsafe { fork() } {
+        match unsafe { forks::fork() } {
             Ok(ForkResult::Parent { .. }) => end_at_once(0),
             Ok(ForkResult::Child) => {}
             Err(error) => {
-                let _ = request.channel.send(&ChildMessage::Log(1, refused(error)));
+                let error = ForkError::from(error).to_string();
+                let _ = request.channel.send(&ChildMessage::Log(1, error));
                 end_at_once(1);
             }
         }
-        forks::forget_fork();
         let ForkRequest {
             number,
             channel,
@@ -227,7 +239,7 @@ impl ForkRequests {
         }
         let _ = channel.send(&ChildMessage::Forked);
         let applied = ChildSetup {
-            title: format!("wsgi-gateway: worker {number} {}", self.name),
+            title: &format!("wsgi-gateway: worker {number} {}", self.name),
             output: &output,
             channel: &channel,
             log_through,

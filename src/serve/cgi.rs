@@ -12,12 +12,13 @@ use crate::exit::Exit;
 use crate::explain;
 use crate::gateway::{Exchange as _, Page};
 use crate::process;
+use crate::worker::Failure;
 
 /// Has this process become the Python that answers the request that it was started for.
 ///
 /// # Errors
 /// Why it cannot; the web server then has an error page already.
-pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
+pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
     let settings = &config.worker;
     let stdio = Stdio::take()?;
     let folder = WorkingFolder::begin(settings);
@@ -26,7 +27,8 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
             return Ok(exit);
         }
     }
-    let error = match folder.and_then(|_| prepare(stdio.descriptors())) {
+    let prepared = folder.map_err(Failure::from);
+    let error = match prepared.and_then(|_| prepare(stdio.descriptors())) {
         Ok((work, tell)) => Installation::find().become_python(settings, work, false, &tell),
         Err(error) => error,
     };
@@ -38,7 +40,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
     Err(error)
 }
 
-fn prepare([input, output]: [BorrowedFd<'_>; 2]) -> anyhow::Result<(Work, Vec<ToTell>)> {
+fn prepare([input, output]: [BorrowedFd<'_>; 2]) -> Result<(Work, Vec<ToTell>), Failure> {
     // SAFETY: this process has begun no thread.
     unsafe { disarm_environment() };
     let (input, output) = (process::leave_open(input)?, process::leave_open(output)?);
@@ -55,7 +57,7 @@ fn prepare([input, output]: [BorrowedFd<'_>; 2]) -> anyhow::Result<(Work, Vec<To
 ///
 /// # Errors
 /// When this process's standard input and output cannot be used.
-pub(super) fn explain(settings: &WorkerSettings) -> anyhow::Result<Exit> {
+pub(super) fn explain(settings: &WorkerSettings) -> Result<Exit, Failure> {
     let exchange = CgiExchange::new(Stdio::take()?);
     let gateway = explain::Gateway {
         by_program: true,

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 
 use super::core::Installation;
 use super::fastcgi;
@@ -11,13 +11,13 @@ use super::launcher::to_stderr;
 use crate::config::{Config, SettingInForce, Work};
 use crate::exit::{CannotLoad, Exit};
 use crate::process;
-use crate::worker::FastcgiService;
+use crate::worker::{Failure, FastcgiService};
 
 /// Has Python import the application and print what it is, and then prints all settings.
 ///
 /// # Errors
 /// Why it could not be served.
-pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
+pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
     let settings = &config.worker;
     fastcgi::addresses(&config.listen)?;
     FastcgiService::new(settings.clone(), None)?;
@@ -36,10 +36,10 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
 }
 
 /// Imports it in a process of its own, which says itself what is wrong.
-fn import(config: &Config) -> anyhow::Result<Exit> {
+fn import(config: &Config) -> Result<Exit, Failure> {
     let (mut begun, begins) = process::pipe()?;
     let installation = Installation::find();
-    let work = || -> anyhow::Error {
+    let work = || -> Failure {
         match process::leave_open(&begins) {
             Ok(begins) => {
                 let work = Work::Check(begins);
@@ -53,7 +53,7 @@ fn import(config: &Config) -> anyhow::Result<Exit> {
         log::error!("{}", config.with_origins(&format!("{error:#}")));
         // Or it would be taken for what has ended by itself.
         let _ = (&begins).write_all(b"!");
-        Exit::of(&error) as i32
+        error.exit() as i32
     };
     // SAFETY: this process has begun no thread.
     let code = unsafe { process::in_child(child) }.context("no process can be made")?;
@@ -63,7 +63,7 @@ fn import(config: &Config) -> anyhow::Result<Exit> {
     match code {
         _ if has_begun => Ok(Exit::from_code(code)),
         3 => Ok(Exit::CannotLoad),
-        code => Err(anyhow!(CannotLoad::new(ended(code)))),
+        code => Err(CannotLoad::new(ended(code)).into()),
     }
 }
 

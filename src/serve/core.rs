@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::interpreter::{self, choose};
 use crate::config::{self, Launch, Target, Told as _, Work, WorkerSettings};
-use crate::exit::Usage;
 use crate::logging;
 use crate::process;
+use crate::worker::Failure;
 
 /// What cargo makes of `src/python`.
 const BUILT: &str = "deps/libwsgi_gateway_core.so";
@@ -58,7 +58,7 @@ impl Installation {
         work: Work,
         alone: bool,
         tell: &[ToTell],
-    ) -> anyhow::Error {
+    ) -> Failure {
         match self.try_become_python(settings, work, alone, tell) {
             Err(error) => error,
             Ok(never) => match never {},
@@ -71,8 +71,8 @@ impl Installation {
         work: Work,
         alone: bool,
         tell: &[ToTell],
-    ) -> anyhow::Result<Infallible> {
-        let target = Target::parse(&settings.app).map_err(Usage)?;
+    ) -> Result<Infallible, Failure> {
+        let target = Target::parse(&settings.app)?;
         let choice = choose(settings, &target, &self.program)?;
         let log = logging::file()?;
         let launch = Launch {

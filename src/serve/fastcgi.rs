@@ -11,11 +11,13 @@ use anyhow::Context as _;
 use super::folder::WorkingFolder;
 use super::launcher::Launcher;
 use crate::config::{Config, IDLE_TIMEOUT, ListenSettings, MasterSettings};
-use crate::exit::{Exit, Usage};
+use crate::exit::{Exit, UsageError};
 use crate::logging;
 use crate::process::{
-    self, AccountFile, Address, Ending, Identity, Listening, Master, PidFile, Plan, SocketOwner,
+    self, AccountFile, Address, AddressError, Ending, Identity, Listening, Master, PidFile,
+    PidFileError, Plan, SocketOwner,
 };
+use crate::worker::Failure;
 
 /// How long those who come are told why the application cannot be loaded, before that is tried again.
 const FAILURE_SHOWN: Duration = Duration::from_secs(1);
@@ -24,12 +26,11 @@ const FAILURE_SHOWN: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What keeps it from serving.
-pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
+pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
     let listen = &config.listen;
     if listen.bind.is_empty() {
         if !process::is_listening(io::stdin().as_fd()) {
-            let text = "nothing says where to listen: give --bind ADDR (standard input is no listening socket)";
-            return Err(Usage(text.to_owned()).into());
+            return Err(UsageError::NoAddress.into());
         }
         return run_spawned(config);
     }
@@ -41,8 +42,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
     };
     let (folder, identity) = begin(config)?;
     let launcher = Launcher::new(config, true, folder, &identity)?;
-    let listening =
-        Listening::bind(&addresses, listen.backlog, &owner).map_err(anyhow::Error::msg)?;
+    let listening = Listening::bind(&addresses, listen.backlog, &owner)?;
     serve(listening, identity, &launcher, None)
 }
 
@@ -50,12 +50,8 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// The first that is none.
-pub(super) fn addresses(listen: &ListenSettings) -> Result<Vec<Address>, Usage> {
-    let read = |address: &String| {
-        let wrong = |error| Usage(format!("--bind: {error}"));
-        address.parse::<Address>().map_err(wrong)
-    };
-    listen.bind.iter().map(read).collect()
+pub(super) fn addresses(listen: &ListenSettings) -> Result<Vec<Address>, AddressError> {
+    listen.bind.iter().map(|address| address.parse()).collect()
 }
 
 /// Serves on standard input, the listening socket that the web server started this process with. It manages the
@@ -63,16 +59,16 @@ pub(super) fn addresses(listen: &ListenSettings) -> Result<Vec<Address>, Usage> 
 ///
 /// # Errors
 /// What keeps it from serving.
-pub(super) fn run_spawned(config: &Config) -> anyhow::Result<Exit> {
+pub(super) fn run_spawned(config: &Config) -> Result<Exit, Failure> {
     let (folder, identity) = begin(config)?;
     let has_master = config.master.workers.is_some();
     let launcher = Launcher::new(config, has_master, folder, &identity)?;
-    let listening = Listening::on(process::inherited(0).map_err(anyhow::Error::msg)?);
+    let listening = Listening::on(process::inherited(0)?);
     if has_master {
         return serve(listening, identity, &launcher, None);
     }
     let pid_file = write_pid_file(&config.master)?;
-    identity.take_on().map_err(anyhow::Error::msg)?;
+    identity.take_on()?;
     let code = launcher.work_alone(listening.into_sockets(), pid_file.as_ref());
     Ok(Exit::from_code(code))
 }
@@ -85,8 +81,8 @@ pub(super) fn run_for_cgi(
     config: &Config,
     socket: &Path,
     account: Option<AccountFile>,
-) -> anyhow::Result<Exit> {
-    let own = process::inherited(0).map_err(anyhow::Error::msg)?;
+) -> Result<Exit, Failure> {
+    let own = process::inherited(0)?;
     let listening = Listening::on_own(own, socket)
         .with_context(|| format!("the socket {} cannot be used", socket.display()))?;
     let (folder, identity) = begin(config)?;
@@ -95,7 +91,7 @@ pub(super) fn run_for_cgi(
 }
 
 /// What comes first, with and without a master.
-fn begin(config: &Config) -> anyhow::Result<(WorkingFolder, Identity)> {
+fn begin(config: &Config) -> Result<(WorkingFolder, Identity), Failure> {
     let folder = WorkingFolder::begin(&config.worker)?;
     let process = &config.master;
     let identity = Identity::new(
@@ -103,8 +99,7 @@ fn begin(config: &Config) -> anyhow::Result<(WorkingFolder, Identity)> {
         process.group.as_deref(),
         process.umask,
         process.max_open_files,
-    )
-    .map_err(Usage)?
+    )?
     .without_new_privileges(process.no_new_privileges);
     if identity.is_root() {
         log::warn!(
@@ -114,11 +109,9 @@ fn begin(config: &Config) -> anyhow::Result<(WorkingFolder, Identity)> {
     Ok((folder, identity))
 }
 
-fn write_pid_file(process: &MasterSettings) -> anyhow::Result<Option<PidFile>> {
+fn write_pid_file(process: &MasterSettings) -> Result<Option<PidFile>, PidFileError> {
     let path = process.pid.as_deref();
-    path.map(PidFile::write)
-        .transpose()
-        .map_err(anyhow::Error::msg)
+    path.map(PidFile::write).transpose()
 }
 
 fn serve(
@@ -126,7 +119,7 @@ fn serve(
     identity: Identity,
     launcher: &Launcher<'_>,
     for_cgi: Option<Option<AccountFile>>,
-) -> anyhow::Result<Exit> {
+) -> Result<Exit, Failure> {
     let (service, process) = (launcher.service(), &launcher.config().master);
     let settings = service.settings();
     let sockets = listening.sockets();

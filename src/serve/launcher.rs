@@ -12,7 +12,7 @@ use crate::logging;
 use crate::process::{
     self, Bound, Channel, ChildMessage, ForkRequests, Identity, PidFile, Service, WorkerArgs,
 };
-use crate::worker::{FastcgiService, Worker, report};
+use crate::worker::{Failure, FastcgiService, Worker, report};
 
 /// Starts the processes of the FastCGI door.
 pub(super) struct Launcher<'a> {
@@ -34,7 +34,7 @@ impl<'a> Launcher<'a> {
         has_master: bool,
         folder: WorkingFolder,
         identity: &Identity,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, Failure> {
         let handoff = has_master
             .then(Handoff::pair)
             .transpose()
@@ -101,9 +101,10 @@ impl<'a> Launcher<'a> {
     /// Returns only the reason why that cannot be done.
     fn become_python(
         &self,
-        prepare: impl FnOnce() -> anyhow::Result<(Work, Vec<ToTell>)>,
-    ) -> anyhow::Error {
-        let prepared = self.folder.enter().and_then(|()| prepare());
+        prepare: impl FnOnce() -> Result<(Work, Vec<ToTell>), Failure>,
+    ) -> Failure {
+        let prepared = self.folder.enter().map_err(Failure::from);
+        let prepared = prepared.and_then(|()| prepare());
         match prepared {
             Ok((work, tell)) => {
                 self.installation
@@ -129,7 +130,7 @@ impl<'a> Launcher<'a> {
     fn work_for_master(
         &self,
         channel: &Channel,
-        prepare: impl FnOnce(i32, (i32, i32)) -> anyhow::Result<Work>,
+        prepare: impl FnOnce(i32, (i32, i32)) -> Result<Work, Failure>,
     ) -> i32 {
         let became = self.become_python(|| {
             let number = process::leave_open(channel)?;

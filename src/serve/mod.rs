@@ -13,12 +13,11 @@ use std::io::{self};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::bail;
-
 use crate::config::{Config, Door};
-use crate::exit::{Exit, Usage};
+use crate::exit::{Exit, UsageError};
 use crate::logging::{self, Destination};
 use crate::process;
+use crate::worker::Failure;
 
 pub use persistent::{list as list_persistent, respond, stop as stop_persistent};
 
@@ -31,7 +30,7 @@ pub fn begin() {
 ///
 /// # Errors
 /// When the file of `--log-file` cannot be opened.
-pub fn start_logging(config: &Config) -> anyhow::Result<()> {
+pub fn start_logging(config: &Config) -> Result<(), Failure> {
     let alone = match config.door {
         Door::Cgi | Door::Explain | Door::Check => false,
         Door::Fastcgi => true,
@@ -46,26 +45,21 @@ pub fn start_logging(config: &Config) -> anyhow::Result<()> {
         Some(file) if config.door != Door::Check => Destination::File(file),
         _ => Destination::StandardError,
     };
-    logging::start(&settings.log, alone, to)
+    Ok(logging::start(&settings.log, alone, to)?)
 }
 
 /// Goes through the door that the command line, or standard input, says.
 ///
 /// # Errors
-/// What keeps the gateway from serving, in one sentence; [`Exit::of`] has the exit code for it.
-pub fn run(config: &Config) -> anyhow::Result<Exit> {
+/// What keeps the gateway from serving, in one sentence; [`Failure::exit`] has the exit code for it.
+pub fn run(config: &Config) -> Result<Exit, Failure> {
     let is_listening = process::is_listening(io::stdin().as_fd());
     let settings = &config.worker;
     match config.door {
         Door::Cgi => cgi::run(config),
         Door::Fastcgi => fastcgi::run(config),
         Door::Check => check::run(config),
-        Door::Explain if is_listening => {
-            bail!(Usage(
-                "standard input is a listening socket, and 'explain' is for CGI: use 'wsgi-gateway fastcgi --explain'"
-                    .to_owned()
-            ))
-        }
+        Door::Explain if is_listening => Err(UsageError::ExplainOnSocket.into()),
         Door::Explain => cgi::explain(settings),
         Door::Unsaid if is_listening && !settings.app.is_empty() => fastcgi::run_spawned(config),
         Door::Unsaid
@@ -73,10 +67,6 @@ pub fn run(config: &Config) -> anyhow::Result<Exit> {
         {
             cgi::run(config)
         }
-        Door::Unsaid => bail!(Usage(
-            "nothing says which door to serve: standard input is no listening socket (FastCGI) and REQUEST_METHOD is \
-             not set (CGI); started by hand, use 'wsgi-gateway cgi APP' or 'wsgi-gateway fastcgi --bind ADDR APP'"
-            .to_owned()
-        )),
+        Door::Unsaid => Err(UsageError::NoDoor.into()),
     }
 }

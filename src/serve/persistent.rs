@@ -7,22 +7,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{anyhow, bail};
-
 use super::core::Installation;
 use super::{fastcgi, interpreter};
 use crate::cgi::{self, BodyExtent, Stdio};
 use crate::config::{
     Config, Door, ListenSettings, ResponderLaunch, Target, Told as _, WorkerSettings,
 };
-use crate::exit::{Exit, Usage};
+use crate::exit::{Exit, UsageError};
 use crate::gateway::Page;
 use crate::logging::{self, Destination};
 use crate::persistent::{
-    InstanceName, Living, Outcome, PassedOn, PrivateDirectory, ResponderStart, Traits, connect,
-    living, pass_on,
+    InstanceName, Living, NotFound, Outcome, PassedOn, PrivateDirectory, ResponderStart, Traits,
+    connect, living, pass_on,
 };
 use crate::process::{self, AccountFile};
+use crate::worker::Failure;
 
 /// What the responder is started with: in front of the number of the descriptor in which it is told all else.
 const WORD: &str = "--responder-told-by=";
@@ -47,13 +46,13 @@ pub(super) fn relay(config: &Config, stdio: &Stdio) -> Option<Exit> {
     match try_relay(config, stdio) {
         Ok(exit) => exit,
         Err(reason) => {
-            log::warn!("{reason:#}; this request is answered without --persistent");
+            log::warn!("{reason}; this request is answered without --persistent");
             None
         }
     }
 }
 
-fn try_relay(config: &Config, stdio: &Stdio) -> anyhow::Result<Option<Exit>> {
+fn try_relay(config: &Config, stdio: &Stdio) -> Result<Option<Exit>, NotFound> {
     let installation = Installation::find();
     let settings = &config.worker;
     // What is wrong with these is told by who goes on without a responder.
@@ -69,13 +68,12 @@ fn try_relay(config: &Config, stdio: &Stdio) -> anyhow::Result<Option<Exit>> {
         path: &settings.python.path,
         python: &choice.path,
         program: installation.program(),
-        settings: &blank.write()?,
+        settings: &blank.write().map_err(io::Error::other)?,
     };
     let Ok(name) = InstanceName::of(&traits) else {
         return Ok(None);
     };
-    let directory = PrivateDirectory::find()
-        .map_err(|reasons| anyhow!("there is no directory for a responder ({reasons})"))?;
+    let directory = PrivateDirectory::find()?;
     let launch = |name: &InstanceName| {
         let mut launch = ResponderLaunch {
             directory: directory.path().to_owned(),
@@ -108,7 +106,7 @@ fn try_relay(config: &Config, stdio: &Stdio) -> anyhow::Result<Option<Exit>> {
     };
     // The second time for one that has ended meanwhile.
     for _ in 0..2 {
-        let connection = connect(&directory, &responder).map_err(|error| anyhow!("{error}"))?;
+        let connection = connect(&directory, &responder)?;
         match pass_on(connection, &request) {
             Outcome::Unread => {}
             Outcome::Answered(code) => return Ok(Some(Exit::from_code(code.into()))),
@@ -131,10 +129,7 @@ fn try_relay(config: &Config, stdio: &Stdio) -> anyhow::Result<Option<Exit>> {
             }
         }
     }
-    bail!(
-        "the responder ends as soon as it is started (its log is in {})",
-        directory.path().display()
-    )
+    Err(NotFound::EndsAtOnce(directory.path().to_owned()))
 }
 
 /// Room for the title that the responder has later.
@@ -209,7 +204,8 @@ pub fn respond() -> Option<ExitCode> {
         .file
         .as_deref()
         .map_or(Destination::StandardError, Destination::File);
-    let served = logging::start(log, true, to).and_then(|()| {
+    let started = logging::start(log, true, to).map_err(Failure::from);
+    let served = started.and_then(|()| {
         let name = config.worker.name();
         let account = AccountFile::begin(&launch.directory.join(&launch.account), name);
         let account = account
@@ -221,7 +217,7 @@ pub fn respond() -> Option<ExitCode> {
         Ok(exit) => exit.into(),
         Err(error) => {
             log::error!("{error:#}");
-            Exit::of(&error).into()
+            error.exit().into()
         }
     })
 }
@@ -294,19 +290,17 @@ pub fn stop(name: Option<&str>, all: bool) -> ExitCode {
         Ok(()) => Exit::Fine.into(),
         Err(error) => {
             let _ = writeln!(io::stderr(), "wsgi-gateway: error: {error:#}");
-            Exit::of(&error).into()
+            error.exit().into()
         }
     }
 }
 
-fn try_stop(name: Option<&str>, all: bool) -> anyhow::Result<()> {
+fn try_stop(name: Option<&str>, all: bool) -> Result<(), Failure> {
     let mut found = living();
     if let Some(name) = name {
         found.retain(|it| it.account.application.contains(name));
         if found.is_empty() {
-            bail!(Usage(format!(
-                "no persistent application of this user has '{name}' in its name: 'wsgi-gateway ps' shows them"
-            )));
+            return Err(UsageError::NoSuchApplication(name.to_owned()).into());
         }
     }
     let mut names: Vec<&str> = found
@@ -321,10 +315,7 @@ fn try_stop(name: Option<&str>, all: bool) -> anyhow::Result<()> {
         }
         [_] => {}
         _ if all => {}
-        several => bail!(Usage(format!(
-            "several persistent applications run ({}): name one of them, or say --all",
-            several.join(", ")
-        ))),
+        several => return Err(UsageError::SeveralApplications(several.join(", ")).into()),
     }
     for one in &found {
         one.end();
@@ -333,12 +324,11 @@ fn try_stop(name: Option<&str>, all: bool) -> anyhow::Result<()> {
     for one in &found {
         while one.is_there() {
             if Instant::now() >= until {
-                bail!(
-                    "{} (process {}) still finishes what it is at after {STOP:?}: 'kill -INT {}' cuts it",
-                    one.account.application,
-                    one.account.pid,
-                    one.account.pid
-                );
+                return Err(Failure::StillBusy {
+                    application: one.account.application.clone(),
+                    pid: one.account.pid,
+                    seconds: STOP.as_secs(),
+                });
             }
             std::thread::sleep(Duration::from_millis(10));
         }

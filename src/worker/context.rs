@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-
 use super::PythonRuntime;
 use super::error::send_files;
+use super::failure::Failure;
 use super::service::FastcgiService;
 use crate::fastcgi::{FastcgiExchange, Idle, Responder};
 use crate::process::{self, Channel, ChildMessage, StackPipe, StackSignals, WorkerSlot};
@@ -62,7 +61,7 @@ impl WorkerContext {
         slot: WorkerSlot,
         channel: Option<Channel>,
         service: &FastcgiService,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, Failure> {
         let (times, recycling) = (&service.settings().times, &service.settings().recycling);
         let watched = times.request.map_or(0, |_| service.threads());
         // Workers that were started together shall not all be replaced together.
@@ -79,7 +78,7 @@ impl WorkerContext {
             },
             watched: (0..watched).map(|_| Mutex::default()).collect(),
             responder: OnceLock::new(),
-            stacks: StackPipe::new().context("there is no pipe for stacks")?,
+            stacks: StackPipe::new().map_err(Failure::Stacks)?,
             python: OnceLock::new(),
             has_stacks: AtomicBool::new(false),
             retiring: AtomicBool::new(false),

@@ -1,14 +1,15 @@
 //! How a process of a service tells why it ends.
 
 use super::PythonRuntime;
+use super::failure::Failure;
 use super::service::FastcgiService;
-use crate::exit::{CannotLoad, Exit};
+use crate::exit::Exit;
 use crate::process::{Channel, ChildMessage};
 
 /// Tells an error, and gives the exit code.
 pub fn report(
     service: &FastcgiService,
-    worked: anyhow::Result<Exit>,
+    worked: Result<Exit, Failure>,
     channel: Option<&Channel>,
     python: Option<&dyn PythonRuntime>,
 ) -> i32 {
@@ -18,10 +19,7 @@ pub fn report(
     };
     let told = service.settings().origins.put_in(&format!("{error:#}"));
     log::error!("{told}");
-    let traceback = error
-        .downcast_ref::<CannotLoad>()
-        .and_then(|error| error.traceback.as_deref())
-        .unwrap_or_default();
+    let traceback = error.traceback().unwrap_or_default();
     if service.watches_files() {
         let imported = python.map(PythonRuntime::imported_files);
         let files = imported.unwrap_or_default() + &files_in(traceback);
@@ -35,7 +33,7 @@ pub fn report(
         channel,
         &ChildMessage::CannotLoad(text.trim_end().to_owned()),
     );
-    Exit::of(&error) as i32
+    error.exit() as i32
 }
 
 fn send(channel: Option<&Channel>, message: &ChildMessage) {

@@ -4,6 +4,7 @@
 mod context;
 mod controller;
 mod error;
+mod failure;
 mod service;
 mod serving;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use crate::gateway::Exchange;
 
 pub use error::{report, send_files};
+pub use failure::Failure;
 pub use service::FastcgiService;
 pub use serving::Worker;
 

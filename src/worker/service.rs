@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-
+use super::failure::Failure;
 use crate::config::{ResponderSettings, WorkerSettings};
-use crate::exit::Usage;
 use crate::explain;
-use crate::fastcgi::{AllowList, Handoff, Limits};
+use crate::fastcgi::{AllowError, AllowList, Handoff, Limits};
 
 /// What all workers of a service have in common.
 #[derive(Debug)]
@@ -23,7 +21,7 @@ impl FastcgiService {
     ///
     /// # Errors
     /// What is wrong with the settings.
-    pub fn new(settings: WorkerSettings, handoff: Option<Handoff>) -> anyhow::Result<Self> {
+    pub fn new(settings: WorkerSettings, handoff: Option<Handoff>) -> Result<Self, Failure> {
         Ok(Self {
             allow: allow_list(&settings.responder)?,
             limits: limits(&settings)?,
@@ -103,41 +101,31 @@ impl FastcgiService {
 }
 
 /// Who may connect over TCP.
-///
-/// # Errors
-/// What cannot be read, or names nobody.
-fn allow_list(settings: &ResponderSettings) -> anyhow::Result<AllowList> {
-    let read = |text: &str, what: &str| {
-        let list = text
-            .parse::<AllowList>()
-            .map_err(|error| Usage(format!("{what} cannot be read: {error}")))?;
-        if list.is_empty() {
-            return Err(Usage(format!(
-                "{what} '{text}' names nobody: give addresses such as 127.0.0.1, or leave it out"
-            )));
-        }
-        Ok(list)
-    };
+fn allow_list(settings: &ResponderSettings) -> Result<AllowList, AllowError> {
     let mut allow = AllowList::default();
     if let Some(text) = &settings.allow {
-        allow.extend(read(text, "--allow")?);
+        allow.extend(AllowList::read("--allow", text)?);
     }
-    if let Some(text) = std::env::var_os("FCGI_WEB_SERVER_ADDRS") {
-        allow.extend(read(&text.to_string_lossy(), "FCGI_WEB_SERVER_ADDRS")?);
+    let variable = "FCGI_WEB_SERVER_ADDRS";
+    if let Some(text) = std::env::var_os(variable) {
+        allow.extend(AllowList::read(variable, &text.to_string_lossy())?);
     }
     Ok(allow)
 }
 
-fn limits(settings: &WorkerSettings) -> anyhow::Result<Limits> {
+fn limits(settings: &WorkerSettings) -> Result<Limits, Failure> {
     let for_cgi = settings.for_cgi;
     let settings = &settings.responder;
+    let bytes = |option, number: u64| {
+        usize::try_from(number).map_err(|error| Failure::Number { option, error })
+    };
     Ok(Limits {
         for_cgi,
-        params: usize::try_from(settings.max_params).context("--max-params")?,
+        params: bytes("--max-params", settings.max_params)?,
         body: settings.max_body,
-        buffer: usize::try_from(settings.buffer).context("--buffer")?.max(1),
+        buffer: bytes("--buffer", settings.buffer)?.max(1),
         connections: settings.max_connections,
-        unsent: usize::try_from(settings.max_unsent).context("--max-unsent")?,
+        unsent: bytes("--max-unsent", settings.max_unsent)?,
         header_timeout: settings.header_timeout,
         idle_timeout: settings.idle_connection_timeout,
         io_timeout: settings.io_timeout,

@@ -4,10 +4,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use anyhow::Context as _;
-
 use super::context::{self, WorkerContext};
 use super::controller;
+use super::failure::Failure;
 use super::service::FastcgiService;
 use super::{HostedApplication, LoadedApplication, PythonRuntime, RequestHandler};
 use crate::exit::Exit;
@@ -20,9 +19,6 @@ use crate::process::{
 
 /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
 const STACK: usize = 8 << 20;
-
-const NO_THREAD: &str = "a worker cannot have the threads that it needs: the user (ulimit -u), the service (TasksMax=) or \
-                         the container may have as many as are allowed";
 
 /// Seconds after which it is worth to come again where no worker can be made: in so many it is tried again at the latest.
 const RETRY_AFTER: u32 = 10;
@@ -60,10 +56,10 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// When signals cannot be caught.
-    pub fn new(service: &'a FastcgiService, args: WorkerArgs) -> anyhow::Result<Self> {
+    pub fn new(service: &'a FastcgiService, args: WorkerArgs) -> Result<Self, Failure> {
         log::debug!("worker {} begins", args.number);
         let slot = WorkerSlot::map(&args.slot, service.threads())
-            .context("the place on the scoreboard cannot be had")?;
+            .map_err(|error| Failure::Slot(error.into()))?;
         Self::begin(service, slot, args.listeners, Some(args.channel))
     }
 
@@ -71,9 +67,9 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// When signals cannot be caught.
-    pub fn alone(service: &'a FastcgiService, listeners: Vec<Bound>) -> anyhow::Result<Self> {
-        let (slot, _) =
-            WorkerSlot::new(service.threads()).context("there is no memory for the scoreboard")?;
+    pub fn alone(service: &'a FastcgiService, listeners: Vec<Bound>) -> Result<Self, Failure> {
+        let (slot, _) = WorkerSlot::new(service.threads())
+            .map_err(|error| Failure::Scoreboard(error.into()))?;
         Self::begin(service, slot, listeners, None)
     }
 
@@ -82,10 +78,10 @@ impl<'a> Worker<'a> {
         slot: WorkerSlot,
         listeners: Vec<Bound>,
         channel: Option<Channel>,
-    ) -> anyhow::Result<Self> {
-        let signals = Signals::catch(Catch::Serving).context("signals cannot be caught")?;
+    ) -> Result<Self, Failure> {
+        let signals = Signals::catch(Catch::Serving).map_err(Failure::Signals)?;
         let context = Arc::new(WorkerContext::new(slot.clone(), channel, service)?);
-        controller::start(signals, &context).context(NO_THREAD)?;
+        controller::start(signals, &context).map_err(Failure::Threads)?;
         Ok(Self {
             service,
             slot,
@@ -101,7 +97,7 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// Why it cannot.
-    pub fn serve_fallback(mut self, trouble: Option<String>) -> anyhow::Result<Exit> {
+    pub fn serve_fallback(mut self, trouble: Option<String>) -> Result<Exit, Failure> {
         self.is_fallback = true;
         self.context.set_trouble(trouble.unwrap_or_default());
         self.serve_with(None)
@@ -111,7 +107,7 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// Why it cannot.
-    pub fn explain(self) -> anyhow::Result<Exit> {
+    pub fn explain(self) -> Result<Exit, Failure> {
         log::warn!("requests are explained, and no application is served (--explain)");
         self.serve_with(None)
     }
@@ -123,15 +119,15 @@ impl<'a> Worker<'a> {
     pub fn serve(
         mut self,
         python: &'static dyn PythonRuntime,
-        load: impl FnOnce() -> anyhow::Result<LoadedApplication>,
-    ) -> anyhow::Result<Exit> {
+        load: impl FnOnce() -> Result<LoadedApplication, Failure>,
+    ) -> Result<Exit, Failure> {
         self.python = Some(python);
         self.context.begin_python(python);
         let loaded = load()?;
         self.serve_with(Some(&*loaded.application))
     }
 
-    fn serve_with(mut self, application: Option<&dyn HostedApplication>) -> anyhow::Result<Exit> {
+    fn serve_with(mut self, application: Option<&dyn HostedApplication>) -> Result<Exit, Failure> {
         let listeners = std::mem::take(&mut self.listeners);
         let handoff = self.service.handoff();
         let responder = Responder::new(
@@ -142,10 +138,10 @@ impl<'a> Worker<'a> {
             self.service.threads(),
             self.python.is_none_or(PythonRuntime::is_parallel),
         )
-        .context("the responder cannot be made")?;
+        .map_err(|error| Failure::Responder(error.into()))?;
         let context = Arc::clone(&self.context);
         let responder = Arc::new(responder.telling_of_loss(move |reason| context.has_lost(reason)));
-        process::insist(Catch::Serving).context("signals cannot be caught")?;
+        process::insist(Catch::Serving).map_err(Failure::Signals)?;
         if application.is_some() {
             self.tell_new_files();
         }
@@ -164,7 +160,7 @@ impl<'a> Worker<'a> {
         &self,
         responder: &Arc<Responder>,
         application: Option<&dyn HostedApplication>,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), Failure> {
         let threads = self.service.threads();
         let recycle_limits = RecycleLimits::new(self.service)?;
         let thread_slots: Vec<ThreadSlot> = (0..threads)
@@ -192,7 +188,7 @@ impl<'a> Worker<'a> {
                     .name("watchdog".to_owned())
                     .spawn_scoped(scope, || responder.watch(&|| self.context.full()))
                     .inspect_err(give_up)
-                    .context(NO_THREAD)?;
+                    .map_err(Failure::Threads)?;
             }
             for (number, thread_slot) in thread_slots.iter().enumerate().skip(1) {
                 let gate = &gate;
@@ -209,12 +205,12 @@ impl<'a> Worker<'a> {
                         }
                     })
                     .inspect_err(give_up)
-                    .context(NO_THREAD)?;
+                    .map_err(Failure::Threads)?;
             }
             self.context.is_ready();
             drop(closed);
             enter(application, &mut |caller| work(&thread_slots[0], caller))
-                .map_err(anyhow::Error::msg)
+                .map_err(Failure::Python)
         })
     }
 
@@ -305,7 +301,7 @@ fn answer(exchange: &FastcgiExchange, page: &Page) {
 }
 
 impl RecycleLimits {
-    fn new(service: &FastcgiService) -> anyhow::Result<Self> {
+    fn new(service: &FastcgiService) -> Result<Self, Failure> {
         let recycling = &service.settings().recycling;
         let jitter = recycling.jitter;
         let less = if jitter == 0 {
@@ -316,9 +312,7 @@ impl RecycleLimits {
         let rss = recycling.rss.map(|_| ResidentMemory::of_this_process());
         Ok(Self {
             requests: recycling.requests.map(|most| most - less),
-            rss: rss
-                .transpose()
-                .context("the memory of this process cannot be told (--max-rss)")?,
+            rss: rss.transpose().map_err(Failure::Memory)?,
             limit: AtomicU64::new(recycling.rss.unwrap_or(u64::MAX)),
             has_begun: AtomicBool::new(false),
             seen: AtomicU64::new(0),

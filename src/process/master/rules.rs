@@ -22,9 +22,10 @@
 //! Who breaks a rule that no process of ours breaks is ended, and nothing more is heard of it. Who says much is heard later:
 //! its channel fills, and it waits.
 
-use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use thiserror::Error;
 
 use super::super::messages::ChildMessage;
 
@@ -41,18 +42,9 @@ const NAME: usize = 4096;
 const FILES: usize = 20_000;
 
 /// What no process of ours does, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("it wrote {0} to the gateway's own channel, as only foreign code in it does")]
 pub(super) struct Breach(pub(super) &'static str);
-
-impl fmt::Display for Breach {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "it wrote {} to the gateway's own channel, as only foreign code in it does",
-            self.0
-        )
-    }
-}
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, getpid, getppid};
 
 use super::super::channel::Channel;
 use super::super::child::Child;
-use super::super::forks::{expect_fork, forget_fork};
+use super::super::forks::fork;
 use super::super::messages::MasterMessage;
 use super::super::output::Output;
 use super::super::scoreboard::WorkerSlot;
@@ -24,22 +26,73 @@ pub(super) fn start_worker(
     number: u32,
     fallback: Option<Option<String>>,
 ) -> io::Result<ChildProcess> {
+    let name = &master.plan.name;
+    let title = match fallback {
+        Some(_) => format!("wsgi-gateway: fallback {name}"),
+        None => format!("wsgi-gateway: worker {number} {name}"),
+    };
     let (slot, memory) = WorkerSlot::new(master.plan.threads)?;
+    start(master, &title, Some(slot), move |master, channel| {
+        let args = WorkerArgs {
+            number,
+            channel,
+            slot: memory,
+            listeners: std::mem::take(&mut master.listening).into_sockets(),
+        };
+        match fallback {
+            Some(trouble) => master.service.run_fallback(args, trouble),
+            None => master.service.run_worker(args),
+        }
+    })
+}
+
+/// Starts a template.
+pub(super) fn start_template(master: &mut Master<'_>) -> io::Result<ChildProcess> {
+    let title = format!("wsgi-gateway: template {}", master.plan.name);
+    let parent = getpid();
+    start(master, &title, None, move |master, channel| {
+        // Should the master be killed while the application is imported. Behind what --user does, which undoes this
+        // (PR_SET_PDEATHSIG in prctl(2)).
+        let _ = set_pdeathsig(Signal::SIGKILL);
+        if getppid() != parent {
+            end_at_once(0);
+        }
+        // Each worker gets them with the request for it.
+        drop(std::mem::take(&mut master.listening));
+        let requests = ForkRequests::new(channel, master.plan.name.clone());
+        master.service.run_template(requests)
+    })
+}
+
+/// Makes a process of this title that does what `run` does, and ends with its exit code.
+fn start(
+    master: &mut Master<'_>,
+    title: &str,
+    slot: Option<WorkerSlot>,
+    run: impl FnOnce(&mut Master<'_>, Channel) -> i32,
+) -> io::Result<ChildProcess> {
     let (ours, output, theirs, their_output) = lines(master)?;
-    expect_fork();
     // SAFETY: the master has a single thread, so that nothing is held by another in the child.
-    let forked = unsafe { fork() };
-    forget_fork();
-    match forked? {
-        ForkResult::Parent { child } => {
-            let child = Some(Child::forked(child));
-            Ok(ChildProcess::new(child, ours, output, Some(slot)))
-        }
-        ForkResult::Child => {
-            drop((ours, slot));
-            become_worker(master, number, theirs, &their_output, memory, fallback)
-        }
+    if let ForkResult::Parent { child } = unsafe { fork() }? {
+        let child = Some(Child::forked(child));
+        return Ok(ChildProcess::new(child, ours, output, slot));
     }
+    drop((ours, output, slot));
+    leave_master(master);
+    let setup = ChildSetup {
+        title,
+        output: &their_output,
+        channel: &theirs,
+        log_through: &|channel| master.service.log_through(channel),
+        identity: &master.plan.identity,
+    };
+    exit(match setup.apply() {
+        Ok(()) => catch_panic(|| run(master, theirs)),
+        Err(error) => {
+            log::error!("{error}");
+            1
+        }
+    })
 }
 
 /// A channel and a pipe for output: the master's two ends, then those of the process that is made.
@@ -68,95 +121,6 @@ pub(super) fn request_fork(
     Ok(ChildProcess::new(None, ours, output, Some(slot)))
 }
 
-/// Starts a template.
-pub(super) fn start_template(master: &mut Master<'_>) -> io::Result<ChildProcess> {
-    let (ours, output, theirs, their_output) = lines(master)?;
-    let parent = getpid();
-    expect_fork();
-    // SAFETY: the master has a single thread, so that nothing is held by another in the child.
-    let forked = unsafe { fork() };
-    forget_fork();
-    match forked? {
-        ForkResult::Parent { child } => {
-            let child = Some(Child::forked(child));
-            Ok(ChildProcess::new(child, ours, output, None))
-        }
-        ForkResult::Child => {
-            drop(ours);
-            become_template(master, theirs, &their_output, parent)
-        }
-    }
-}
-
-fn become_worker(
-    master: &mut Master<'_>,
-    number: u32,
-    channel: Channel,
-    output: &OwnedFd,
-    slot: OwnedFd,
-    fallback: Option<Option<String>>,
-) -> ! {
-    leave_master(master);
-    let title = match fallback {
-        Some(_) => format!("wsgi-gateway: fallback {}", master.plan.name),
-        None => format!("wsgi-gateway: worker {number} {}", master.plan.name),
-    };
-    let setup = ChildSetup {
-        title,
-        output,
-        channel: &channel,
-        log_through: &|channel| master.service.log_through(channel),
-        identity: &master.plan.identity,
-    };
-    let code = match setup.apply() {
-        Ok(()) => {
-            let listeners = std::mem::take(&mut master.listening).into_sockets();
-            let service = master.service;
-            let args = WorkerArgs {
-                number,
-                channel,
-                slot,
-                listeners,
-            };
-            catch_panic(|| match fallback {
-                Some(trouble) => service.run_fallback(args, trouble),
-                None => service.run_worker(args),
-            })
-        }
-        Err(error) => failed(&error),
-    };
-    exit(code)
-}
-
-fn become_template(master: &mut Master<'_>, channel: Channel, output: &OwnedFd, parent: Pid) -> ! {
-    leave_master(master);
-    let setup = ChildSetup {
-        title: format!("wsgi-gateway: template {}", master.plan.name),
-        output,
-        channel: &channel,
-        log_through: &|channel| master.service.log_through(channel),
-        identity: &master.plan.identity,
-    };
-    let applied = setup.apply();
-    let code = match applied {
-        Ok(()) => {
-            // Should the master be killed while the application is imported. Behind what --user does, which undoes
-            // this (PR_SET_PDEATHSIG in prctl(2)).
-            let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
-            if getppid() != parent {
-                end_at_once(0);
-            }
-            let name = master.plan.name.clone();
-            // Each worker gets them with the request for it.
-            drop(std::mem::take(&mut master.listening));
-            let requests = ForkRequests::new(channel, name);
-            catch_panic(|| master.service.run_template(requests))
-        }
-        Err(error) => failed(&error),
-    };
-    exit(code)
-}
-
 /// Closes, in a child, what is the master's alone: another worker's channel that stayed open here would hide the
 /// master's death from it, by its slot of the scoreboard it could be accused, and by the pipe of its signals the master
 /// would obey anybody.
@@ -165,11 +129,6 @@ fn leave_master(master: &mut Master<'_>) {
     master.orphan_outputs.clear();
     master.signals = None;
     master.account = None;
-}
-
-fn failed(error: &str) -> i32 {
-    log::error!("{error}");
-    1
 }
 
 /// Does the work of a new process. A panic ends there and not in the master's part of the stack, whose owner is another

@@ -11,6 +11,7 @@
 mod generations;
 mod processes;
 mod sizing;
+mod start_failure;
 mod supply;
 mod template;
 mod worker;

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use super::startup::{inherited, load};
 use crate::cgi::{CgiExchange, Stdio};
 use crate::config::Launch;
-use crate::exit::{CannotLoad, Exit};
+use crate::exit::Exit;
 use crate::gateway::{Exchange as _, Page, forked};
+use crate::worker::Failure;
 
 /// Answers the request that this process was started for.
 ///
 /// # Errors
 /// When there is no application to answer it; the web server then has an error page already.
-pub(super) fn run(launch: &Launch, input: RawFd, output: RawFd) -> anyhow::Result<i32> {
+pub(super) fn run(launch: &Launch, input: RawFd, output: RawFd) -> Result<i32, Failure> {
     let stdio = Stdio::moved(inherited(input)?, inherited(output)?);
     let descriptors = stdio.descriptors().map(|fd| fd.as_raw_fd());
     descriptors.into_iter().for_each(forked::close_in_child);
@@ -34,16 +35,14 @@ pub(super) fn run(launch: &Launch, input: RawFd, output: RawFd) -> anyhow::Resul
         descriptors.into_iter().for_each(forked::keep_in_child);
         exchange.end();
     });
-    entered.map_err(anyhow::Error::msg)?;
+    entered.map_err(Failure::Python)?;
     let exit = if complete { Exit::Fine } else { Exit::Failed };
     Ok(exit as i32)
 }
 
 /// What the page shows with `--debug`.
-fn reason(launch: &Launch, error: &anyhow::Error) -> Option<String> {
-    let traceback = error
-        .downcast_ref::<CannotLoad>()
-        .and_then(|error| error.traceback.as_deref());
+fn reason(launch: &Launch, error: &Failure) -> Option<String> {
+    let traceback = error.traceback();
     let settings = &launch.settings;
     settings
         .debug

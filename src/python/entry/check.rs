@@ -7,12 +7,13 @@ use std::os::fd::RawFd;
 use super::startup::{inherited, load};
 use crate::config::Launch;
 use crate::exit::Exit;
+use crate::worker::Failure;
 
 /// Imports the application and prints what it is.
 ///
 /// # Errors
 /// Why it could not be served.
-pub(super) fn run(launch: &Launch, begun: RawFd) -> anyhow::Result<i32> {
+pub(super) fn run(launch: &Launch, begun: RawFd) -> Result<i32, Failure> {
     File::from(inherited(begun)?).write_all(b"!")?;
     let (interpreter, application) = load(launch)?;
     let found = interpreter.describe();

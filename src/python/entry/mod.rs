@@ -16,6 +16,7 @@ use pyo3::wrap_pyfunction;
 use crate::config::{Launch, Told as _, Work};
 use crate::exit::Exit;
 use crate::process;
+use crate::worker::Failure;
 use crate::wsgi;
 
 /// What the module of the core has in it.
@@ -33,7 +34,7 @@ fn main(py: Python<'_>, settings: RawFd) {
         let exit = match read(settings) {
             Ok(launch) => run(&launch).unwrap_or_else(|error| {
                 log::error!("{}", launch.settings.origins.put_in(&format!("{error:#}")));
-                Exit::of(&error) as i32
+                error.exit() as i32
             }),
             Err(error) => {
                 // There is no log to say it in.
@@ -55,7 +56,7 @@ fn read(settings: RawFd) -> anyhow::Result<Launch> {
     Ok(Launch::read(&text)?)
 }
 
-fn run(launch: &Launch) -> anyhow::Result<i32> {
+fn run(launch: &Launch) -> Result<i32, Failure> {
     startup::begin(launch)?;
     match &launch.work {
         Work::Cgi(input, output) => cgi::run(launch, *input, *output),

@@ -13,7 +13,7 @@ use crate::process::{
     self, Bound, Channel, ChildMessage, ForkRequests, Forked, PidFile, StackSignals, WorkerArgs,
 };
 use crate::worker::{
-    FastcgiService, LoadedApplication, PythonRuntime as _, Worker, report, send_files,
+    Failure, FastcgiService, LoadedApplication, PythonRuntime as _, Worker, report, send_files,
 };
 use crate::wsgi::Interpreter;
 
@@ -25,7 +25,7 @@ pub(super) fn alone(
     launch: &Launch,
     listeners: &[RawFd],
     pid: Option<&Path>,
-) -> anyhow::Result<i32> {
+) -> Result<i32, Failure> {
     let _pid_file = pid.map(|path| PidFile::written(path.to_owned()));
     let service = FastcgiService::new(launch.settings.clone(), None)?;
     let listeners = bound(listeners)?;
@@ -38,7 +38,7 @@ pub(super) fn alone(
 ///
 /// # Errors
 /// Why it cannot.
-pub(super) fn worker(launch: &Launch, handles: &WorkerHandles) -> anyhow::Result<i32> {
+pub(super) fn worker(launch: &Launch, handles: &WorkerHandles) -> Result<i32, Failure> {
     let channel = Channel::from_fd(inherited(handles.channel)?);
     logging::go_through(&channel);
     process::let_pass();
@@ -68,7 +68,7 @@ pub(super) fn template(
     launch: &Launch,
     channel: RawFd,
     between_workers: (RawFd, RawFd),
-) -> anyhow::Result<i32> {
+) -> Result<i32, Failure> {
     let channel = Channel::from_fd(inherited(channel)?);
     let requests = ForkRequests::new(channel, launch.settings.name());
     let channel = &requests.channel;

@@ -8,14 +8,13 @@ use anyhow::Context as _;
 
 use super::runtime::PYTHON;
 use crate::config::{BUILD, Launch, Target, Work, WorkerSettings};
-use crate::exit::{CannotLoad, Usage};
 use crate::logging::{self, Destination};
 use crate::process;
-use crate::worker::LoadedApplication;
-use crate::wsgi::{self, Application, Interpreter, LoadError, Mode};
+use crate::worker::{Failure, LoadedApplication};
+use crate::wsgi::{self, Application, Interpreter, Mode};
 
 /// Takes up what was inherited, but for what the work is about.
-pub(super) fn begin(launch: &Launch) -> anyhow::Result<()> {
+pub(super) fn begin(launch: &Launch) -> Result<(), Failure> {
     let settings = &launch.settings.log;
     let file = launch.log.map(inherited).transpose()?;
     let to = match (file, &settings.file) {
@@ -34,7 +33,7 @@ pub(super) fn begin(launch: &Launch) -> anyhow::Result<()> {
     process::end_of_interrupts();
     wsgi::run_handlers_here();
     if !matches!(launch.work, Work::Cgi(..) | Work::Check(_)) {
-        prepare_to_serve().map_err(|error| anyhow::anyhow!("{error}"))?;
+        prepare_to_serve().map_err(|error| Failure::Python(error.to_string()))?;
     }
     Ok(())
 }
@@ -74,22 +73,14 @@ pub(super) fn mode(launch: &Launch) -> Mode {
 ///
 /// # Errors
 /// Why it cannot be served.
-pub(super) fn load(launch: &Launch) -> anyhow::Result<(Interpreter, Application)> {
+pub(super) fn load(launch: &Launch) -> Result<(Interpreter, Application), Failure> {
     let settings = &launch.settings;
-    let target = Target::parse(&settings.app).map_err(Usage)?;
+    let target = Target::parse(&settings.app)?;
     let path = search_path(settings, &target)?;
-    let interpreter = Interpreter::prepare(&settings.app, &path).map_err(CannotLoad::new)?;
-    let application = Application::load(&target, mode(launch)).map_err(|error| {
+    let interpreter = Interpreter::prepare(&settings.app, &path)?;
+    let application = Application::load(&target, mode(launch)).inspect_err(|error| {
         if let Some(traceback) = &error.traceback {
             log::error!("the application cannot be loaded\n{}", traceback.trim_end());
-        }
-        let LoadError {
-            traceback,
-            sentence,
-        } = error;
-        CannotLoad {
-            sentence,
-            traceback,
         }
     })?;
     Ok((interpreter, application))
@@ -99,7 +90,7 @@ pub(super) fn load(launch: &Launch) -> anyhow::Result<(Interpreter, Application)
 ///
 /// # Errors
 /// Why it cannot be served.
-pub(super) fn load_to_serve(launch: &Launch) -> anyhow::Result<LoadedApplication> {
+pub(super) fn load_to_serve(launch: &Launch) -> Result<LoadedApplication, Failure> {
     let (interpreter, application) = load(launch)?;
     log::info!(
         "{} ({}: {}), application {} ({})",

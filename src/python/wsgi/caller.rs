@@ -15,9 +15,10 @@ use super::errors::{Errors, traceback};
 use super::exchange::{OpenRequest, RequestSlot, failed_page};
 use super::file_wrapper::as_block;
 use super::input::Input;
-use super::load::{LoadError, load};
+use super::load::load;
 use super::response::StartResponse;
 use crate::config::Target;
+use crate::exit::CannotLoad;
 use crate::gateway::{Exchange, KeptBytes, Mount, Page, forked};
 
 /// What a CGI program exits with whose application has failed.
@@ -39,7 +40,7 @@ impl Application {
     ///
     /// # Errors
     /// One sentence, and the traceback where the application's own code raised.
-    pub(crate) fn load(target: &Target, mode: Mode) -> Result<Self, LoadError> {
+    pub(crate) fn load(target: &Target, mode: Mode) -> Result<Self, CannotLoad> {
         let loaded = Python::attach(|py| {
             let loaded = load(py, target);
             if forked::is_child() {
@@ -136,7 +137,7 @@ impl Caller {
             )?;
             environ.set_item(
                 intern!(py, "wsgi.errors"),
-                Py::new(py, Errors::new(Arc::clone(&self.request)))?,
+                Py::new(py, Errors::of(Arc::clone(&self.request)))?,
             )?;
             let start_response = Py::new(py, StartResponse::new(Arc::clone(&self.request)))?;
             let result = self.application.bind(py).call1((environ, start_response))?;

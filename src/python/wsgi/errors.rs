@@ -8,42 +8,38 @@ use pyo3::types::{PyBytes, PyMemoryView, PyString};
 
 use super::exchange::RequestSlot;
 
-/// The request's error stream. What is written after the request goes to the log alone. Beside what the PEP names it has
-/// what programs use of `sys.stderr`, as some put it there.
-#[pyclass(frozen, module = "wsgi_gateway")]
-pub(super) struct Errors {
+/// What the request's error stream has as text and as bytes alike. What is written after the request goes to the log alone.
+/// Beside what the PEP names it has what programs use of `sys.stderr`, as some put it there.
+#[pyclass(frozen, subclass, module = "wsgi_gateway")]
+pub(super) struct ErrorStream {
     request: Arc<RequestSlot>,
 }
+
+/// The request's error stream.
+#[pyclass(frozen, extends = ErrorStream, module = "wsgi_gateway")]
+pub(super) struct Errors;
 
 /// The same for bytes: `buffer`, as text streams have it.
-#[pyclass(frozen, module = "wsgi_gateway")]
-struct ErrorBytes {
-    request: Arc<RequestSlot>,
-}
+#[pyclass(frozen, extends = ErrorStream, module = "wsgi_gateway")]
+struct ErrorBytes;
 
 impl Errors {
-    pub(super) fn new(request: Arc<RequestSlot>) -> Self {
-        Self { request }
+    pub(super) fn of(request: Arc<RequestSlot>) -> (Self, ErrorStream) {
+        (Self, ErrorStream { request })
     }
 }
 
-/// Reports these bytes to the web server while the request lasts, else to the log.
-fn report(py: Python<'_>, request: &RequestSlot, bytes: &[u8]) {
-    py.detach(|| match request.get() {
-        Some(open) => open.exchange.report(bytes),
-        None => {
-            let text = String::from_utf8_lossy(bytes);
-            log::error!(target: "wsgi.errors", "{}", text.trim_end_matches('\n'));
-        }
-    });
-}
-
-fn flush_reports(py: Python<'_>, request: &RequestSlot) {
-    py.detach(|| {
-        if let Some(open) = request.get() {
-            open.exchange.flush_reports();
-        }
-    });
+impl ErrorStream {
+    /// Reports these bytes to the web server while the request lasts, else to the log.
+    fn report(&self, py: Python<'_>, bytes: &[u8]) {
+        py.detach(|| match self.request.get() {
+            Some(open) => open.exchange.report(bytes),
+            None => {
+                let text = String::from_utf8_lossy(bytes);
+                log::error!(target: "wsgi.errors", "{}", text.trim_end_matches('\n'));
+            }
+        });
+    }
 }
 
 /// What `fileno()` raises of a stream without a descriptor, in Python's own words.
@@ -53,56 +49,27 @@ fn no_descriptor(py: Python<'_>) -> PyResult<i32> {
 }
 
 #[pymethods]
-impl Errors {
-    #[classattr]
-    #[pyo3(name = "encoding")]
-    const ENCODING: &str = "utf-8";
-    #[classattr]
-    #[pyo3(name = "errors")]
-    const ERRORS: &str = "backslashreplace";
+impl ErrorStream {
     #[classattr]
     #[pyo3(name = "name")]
     const NAME: &str = "<wsgi.errors>";
     #[classattr]
-    #[pyo3(name = "mode")]
-    const MODE: &str = "w";
-    #[classattr]
-    #[pyo3(name = "newlines")]
-    const NEWLINES: Option<&str> = None;
-    #[classattr]
     #[pyo3(name = "closed")]
     const CLOSED: bool = false;
-    #[classattr]
-    #[pyo3(name = "line_buffering")]
-    const LINE_BUFFERING: bool = true;
 
-    fn write(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let text = text.cast::<PyString>().map_err(|_| {
-            PyTypeError::new_err(format!(
-                "wsgi.errors is a text stream: write() takes a str, and not '{}'; bytes go to its buffer",
-                kind(text)
-            ))
-        })?;
-        report(py, &self.request, &encoded(text)?);
-        text.len()
-    }
-
-    fn writelines(&self, py: Python<'_>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn writelines(slf: &Bound<'_, Self>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
         for line in lines.try_iter()? {
-            self.write(py, &line?)?;
+            slf.call_method1("write", (line?,))?;
         }
         Ok(())
     }
 
     fn flush(&self, py: Python<'_>) {
-        flush_reports(py, &self.request);
-    }
-
-    #[getter]
-    fn buffer(&self) -> ErrorBytes {
-        ErrorBytes {
-            request: Arc::clone(&self.request),
-        }
+        py.detach(|| {
+            if let Some(open) = self.request.get() {
+                open.exchange.flush_reports();
+            }
+        });
     }
 
     /// The stream is the web server's: it stays open, whoever closes it.
@@ -132,18 +99,49 @@ impl Errors {
 }
 
 #[pymethods]
-impl ErrorBytes {
+impl Errors {
     #[classattr]
-    #[pyo3(name = "name")]
-    const NAME: &str = "<wsgi.errors>";
+    #[pyo3(name = "encoding")]
+    const ENCODING: &str = "utf-8";
+    #[classattr]
+    #[pyo3(name = "errors")]
+    const ERRORS: &str = "backslashreplace";
+    #[classattr]
+    #[pyo3(name = "mode")]
+    const MODE: &str = "w";
+    #[classattr]
+    #[pyo3(name = "newlines")]
+    const NEWLINES: Option<&str> = None;
+    #[classattr]
+    #[pyo3(name = "line_buffering")]
+    const LINE_BUFFERING: bool = true;
+
+    fn write(slf: &Bound<'_, Self>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let text = text.cast::<PyString>().map_err(|_| {
+            PyTypeError::new_err(format!(
+                "wsgi.errors is a text stream: write() takes a str, and not '{}'; bytes go to its buffer",
+                kind(text)
+            ))
+        })?;
+        let bytes = encoded(text)?;
+        slf.as_super().get().report(slf.py(), &bytes);
+        text.len()
+    }
+
+    #[getter]
+    fn buffer(slf: &Bound<'_, Self>) -> PyResult<Py<ErrorBytes>> {
+        let request = Arc::clone(&slf.as_super().get().request);
+        Py::new(slf.py(), (ErrorBytes, ErrorStream { request }))
+    }
+}
+
+#[pymethods]
+impl ErrorBytes {
     #[classattr]
     #[pyo3(name = "mode")]
     const MODE: &str = "wb";
-    #[classattr]
-    #[pyo3(name = "closed")]
-    const CLOSED: bool = false;
 
-    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+    fn write(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         let bytes = match data.cast::<PyBytes>() {
             Ok(bytes) => bytes.clone(),
             Err(_) => {
@@ -156,44 +154,8 @@ impl ErrorBytes {
                 view.call_method0("tobytes")?.cast_into()?
             }
         };
-        report(py, &self.request, bytes.as_bytes());
+        slf.as_super().get().report(slf.py(), bytes.as_bytes());
         Ok(bytes.as_bytes().len())
-    }
-
-    fn writelines(&self, py: Python<'_>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
-        for line in lines.try_iter()? {
-            self.write(py, &line?)?;
-        }
-        Ok(())
-    }
-
-    fn flush(&self, py: Python<'_>) {
-        flush_reports(py, &self.request);
-    }
-
-    /// As that of the text stream.
-    fn close(&self, py: Python<'_>) {
-        self.flush(py);
-    }
-
-    fn isatty(&self) -> bool {
-        false
-    }
-
-    fn readable(&self) -> bool {
-        false
-    }
-
-    fn writable(&self) -> bool {
-        true
-    }
-
-    fn seekable(&self) -> bool {
-        false
-    }
-
-    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        no_descriptor(py)
     }
 }
 

@@ -9,6 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::venv;
+use crate::exit::CannotLoad;
 
 /// The Python of this process.
 #[derive(Clone, Copy, Debug)]
@@ -19,13 +20,14 @@ impl Interpreter {
     ///
     /// # Errors
     /// One sentence about a virtual environment that does not fit, or what Python has to say.
-    pub(crate) fn prepare(program: &OsStr, path: &[PathBuf]) -> Result<Self, String> {
+    pub(crate) fn prepare(program: &OsStr, path: &[PathBuf]) -> Result<Self, CannotLoad> {
         Python::attach(|py| {
-            if let Some(mismatch) = mismatch(py).map_err(told)? {
-                return Err(mismatch);
+            let refused = |error| CannotLoad::new(told(error));
+            if let Some(mismatch) = mismatch(py).map_err(refused)? {
+                return Err(CannotLoad::new(mismatch));
             }
-            forget_the_start(py, program).map_err(told)?;
-            insert_paths(py, path).map_err(told)?;
+            forget_the_start(py, program).map_err(refused)?;
+            insert_paths(py, path).map_err(refused)?;
             Ok(Self)
         })
     }

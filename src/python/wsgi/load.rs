@@ -1,6 +1,5 @@
 //! Imports the application, and says in one sentence why where it cannot.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::{PyAttributeError, PyModuleNotFoundError};
@@ -12,45 +11,21 @@ use super::errors::traceback;
 use super::runners::Runners;
 use super::script::Script;
 use crate::config::{ApplicationSource, Target};
+use crate::exit::CannotLoad;
 use crate::gateway::{closed, forked};
 
-/// Why there is no application.
-#[derive(Debug)]
-pub(crate) struct LoadError {
-    /// The traceback, when the application's own code raised.
-    pub(crate) traceback: Option<String>,
-    /// One sentence: what is wrong, with which value, and the way out.
-    pub(crate) sentence: String,
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
+/// What the application's own code has raised.
+fn raised(py: Python<'_>, error: &PyErr, doing: &str) -> CannotLoad {
+    if forked::is_child() {
+        end_child(py, Some(error));
     }
-}
-
-impl std::error::Error for LoadError {}
-
-impl LoadError {
-    fn plain(sentence: String) -> Self {
-        Self {
-            traceback: None,
-            sentence,
-        }
-    }
-
-    fn raised(py: Python<'_>, error: &PyErr, doing: &str) -> Self {
-        if forked::is_child() {
-            end_child(py, Some(error));
-        }
-        let kind = error
-            .get_type(py)
-            .name()
-            .map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
-        Self {
-            traceback: Some(traceback(py, error)),
-            sentence: format!("{doing} raised {kind}: {}", error.value(py)),
-        }
+    let kind = error
+        .get_type(py)
+        .name()
+        .map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+    CannotLoad {
+        sentence: format!("{doing} raised {kind}: {}", error.value(py)),
+        traceback: Some(traceback(py, error)),
     }
 }
 
@@ -62,12 +37,12 @@ pub(super) struct Loaded {
 }
 
 /// Imports the application.
-pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, LoadError> {
+pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, CannotLoad> {
     let shown = match &target.source {
         ApplicationSource::Module(name) => format!("module '{name}'"),
         ApplicationSource::File(path) => format!("file '{}'", path.display()),
     };
-    let refused = |error: PyErr| LoadError::raised(py, &error, &format!("loading the {shown}"));
+    let refused = |error: PyErr| raised(py, &error, &format!("loading the {shown}"));
     let runners = Runners::hold(py).map_err(refused)?;
     let module = match &target.source {
         ApplicationSource::Module(name) => import(py, name),
@@ -82,9 +57,9 @@ pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, LoadError>
         (named, _) => attribute(py, &module, named.as_deref(), &shown)?,
     };
     if target.is_factory {
-        object = object.call0().map_err(|error| {
-            LoadError::raised(py, &error, &format!("calling the factory '{name}()'"))
-        })?;
+        object = object
+            .call0()
+            .map_err(|error| raised(py, &error, &format!("calling the factory '{name}()'")))?;
     }
     check_callable(&object, &format!("'{name}' of {shown}"), target.is_factory)?;
     let kind = object
@@ -101,13 +76,13 @@ pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, LoadError>
     })
 }
 
-fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyModule>, LoadError> {
+fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyModule>, CannotLoad> {
     py.import(name).map_err(|error| {
         // Only the module itself, or a package above it: one that the application imports is an error inside it.
         let missing = missing(py, &error)
             .filter(|missing| name == missing || name.starts_with(&format!("{missing}.")));
         match missing {
-            Some(missing) => LoadError::plain(match closed_to(py, &missing) {
+            Some(missing) => CannotLoad::new(match closed_to(py, &missing) {
                 Some(closed) => format!("the module '{missing}' is not found, and {closed}"),
                 None => format!(
                     "there is no module named '{missing}' in {}: name its folder with --chdir or --pythonpath, or its \
@@ -115,7 +90,7 @@ fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyModule>, Load
                     searched(py)
                 ),
             }),
-            None => LoadError::raised(py, &error, &format!("importing '{name}'")),
+            None => raised(py, &error, &format!("importing '{name}'")),
         }
     })
 }
@@ -144,11 +119,11 @@ fn run_file<'py>(
     py: Python<'py>,
     path: &Path,
     runners: &Runners,
-) -> Result<Bound<'py, PyModule>, LoadError> {
+) -> Result<Bound<'py, PyModule>, CannotLoad> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| {
         let reason = closed::to_read(path).unwrap_or_else(|| error.to_string());
-        LoadError::plain(format!(
+        CannotLoad::new(format!(
             "the application file '{shown}' cannot be read: {reason}"
         ))
     };
@@ -157,11 +132,11 @@ fn run_file<'py>(
     script
         .run(py, &source, &|| runners.has_run())
         .map_err(|error| {
-            let mut raised = LoadError::raised(py, &error, &format!("running the file '{shown}'"));
+            let mut refused = raised(py, &error, &format!("running the file '{shown}'"));
             if let Some(hint) = missing(py, &error).and_then(|name| script.hint(&name)) {
-                raised.sentence = format!("{}; {hint}", raised.sentence);
+                refused.sentence = format!("{}; {hint}", refused.sentence);
             }
-            raised
+            refused
         })
 }
 
@@ -179,14 +154,14 @@ fn attribute<'py>(
     module: &Bound<'py, PyModule>,
     named: Option<&str>,
     shown: &str,
-) -> Result<(String, Bound<'py, PyAny>), LoadError> {
+) -> Result<(String, Bound<'py, PyAny>), CannotLoad> {
     if let Some(name) = named {
         let mut object = module.as_any().clone();
         for part in name.split('.') {
             object = match object.getattr(part) {
                 Ok(object) => object,
                 Err(error) if !error.is_instance_of::<PyAttributeError>(py) => {
-                    return Err(LoadError::raised(
+                    return Err(raised(
                         py,
                         &error,
                         &format!("looking up '{name}' in {shown}"),
@@ -194,7 +169,7 @@ fn attribute<'py>(
                 }
                 Err(_) => {
                     let near = near_names(py, &object, part);
-                    return Err(LoadError::plain(format!(
+                    return Err(CannotLoad::new(format!(
                         "{shown} has no attribute '{name}'{near}"
                     )));
                 }
@@ -208,7 +183,7 @@ fn attribute<'py>(
         }
     }
     let near = near_names(py, module, "application");
-    Err(LoadError::plain(format!(
+    Err(CannotLoad::new(format!(
         "{shown} has neither 'application' nor 'app'{near}: name the attribute behind a colon"
     )))
 }
@@ -249,7 +224,7 @@ fn check_callable(
     object: &Bound<'_, PyAny>,
     what: &str,
     is_factory: bool,
-) -> Result<(), LoadError> {
+) -> Result<(), CannotLoad> {
     let what = if is_factory {
         format!("what {what} returned")
     } else {
@@ -260,7 +235,7 @@ fn check_callable(
             .get_type()
             .name()
             .map_or_else(|_| "?".to_owned(), |name| name.to_string());
-        return Err(LoadError::plain(format!(
+        return Err(CannotLoad::new(format!(
             "{what} is not a WSGI application: it is of type '{kind}', which cannot be called"
         )));
     }
@@ -277,7 +252,7 @@ fn check_callable(
     let call = object.get_type().getattr("__call__");
     // Its first answer would be a coroutine that nobody awaits.
     if is_async(object) || call.is_ok_and(|call| is_async(&call)) {
-        return Err(LoadError::plain(format!(
+        return Err(CannotLoad::new(format!(
             "{what} is an asynchronous (ASGI) application: wrap it, for example with a2wsgi.ASGIMiddleware"
         )));
     }

@@ -26,6 +26,5 @@ pub(crate) use caller::{Application, Caller};
 pub(crate) use ending::end;
 pub(crate) use environ::Mode;
 pub(crate) use interpreter::Interpreter;
-pub(crate) use load::LoadError;
 pub(crate) use signals::{run_handlers_here, tell_of_handlers};
 pub(crate) use stacks::{imported_count, imported_files, lock_is_free, write_stacks_on};

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::super::super::messages::MasterMessage;
 use super::super::reaction::{Action, ChildId, Died, Notice, Reaction};
 use super::super::rules::{WorkerState, plausible_files};
 use super::super::{Ending, Plan};
+use super::start_failure::StartFailure;
 use super::supply::Supply;
 use super::template::Template;
 use super::worker::WorkerRecord;
@@ -161,8 +161,7 @@ impl Generations {
         } else if self.current.is_none() && self.is_on_demand {
             self.commit(supply, reaction);
         } else if !supply.make_worker(number, false, reaction) {
-            let reason = Some("no process can be made");
-            self.fail(Died::Exited(1), reason, supply, reaction);
+            self.fail(&StartFailure::NoProcess, supply, reaction);
         }
     }
 
@@ -201,15 +200,8 @@ impl Generations {
         if let Some(template) = candidate.template.as_mut().filter(|it| !it.is_ready()) {
             let startup = supply.startup();
             if template.is_late(ChildId::Template(number), startup, reaction) {
-                let reason = format!(
-                    "the application was not imported within {startup:?} (--startup-timeout)"
-                );
-                self.fail(
-                    Died::Killed(Signal::SIGKILL),
-                    Some(&reason),
-                    supply,
-                    reaction,
-                );
+                let what = format!("the application was not imported within {startup:?}");
+                self.fail(&StartFailure::Late(what), supply, reaction);
             }
             return;
         }
@@ -221,8 +213,7 @@ impl Generations {
             None if supply.backoff.until(reaction.now()).is_none()
                 && !supply.make_worker(number, self.has_template(number), reaction) =>
             {
-                let reason = Some("no worker can be made");
-                self.fail(Died::Exited(1), reason, supply, reaction);
+                self.fail(&StartFailure::NoWorker, supply, reaction);
             }
             _ => {}
         }
@@ -250,8 +241,7 @@ impl Generations {
     /// The candidate has failed: the old code goes on, if there is any.
     pub(super) fn fail(
         &mut self,
-        died: Died,
-        reason: Option<&str>,
+        reason: &StartFailure,
         supply: &mut Supply,
         reaction: &mut Reaction,
     ) {
@@ -266,18 +256,13 @@ impl Generations {
         let trouble = candidate.trouble.take();
         let begun = candidate.begun;
         candidate.discard(reaction);
-        let reason = match (reason, died) {
-            (Some(reason), _) => reason.to_owned(),
-            (None, Died::Exited(3)) => "the application cannot be loaded".to_owned(),
-            (None, died) => format!("the process that loaded the application died: {died}"),
-        };
         // A template that lives has the code as it was, and so will workers that are made now.
         let can_go_on = self.current.is_some() && self.preload && self.can_make_workers();
         if !can_go_on {
             supply.note_failure(begun, reaction);
         }
         if self.show_trouble || (self.shows_failed_start && self.current.is_none()) {
-            self.trouble = Some(trouble.unwrap_or_else(|| reason.clone()));
+            self.trouble = Some(trouble.unwrap_or_else(|| reason.to_string()));
             self.tell_trouble(supply, reaction);
         }
         if self.current.is_some() {
@@ -297,13 +282,8 @@ impl Generations {
             ));
             return;
         }
-        self.failed_start = Some(match died {
-            Died::Exited(3) | Died::Killed(_) => Ending::CannotLoad,
-            // It wrote its stacks and ended when its time was over.
-            Died::Exited(_) if reason.contains("--startup-timeout") => Ending::CannotLoad,
-            Died::Exited(code) => Ending::Failed(code),
-        });
-        if died != Died::Exited(3) {
+        self.failed_start = Some(reason.ending());
+        if !reason.is_told() {
             reaction.error(format!("cannot start: {reason}"));
         }
     }
@@ -319,11 +299,11 @@ impl Generations {
             candidate.template = None;
         }
         let reason = match error {
-            Some(error) => format!("no process can be made: {error}"),
-            None if self.preload => "no worker can be made".to_owned(),
-            None => "no process can be made".to_owned(),
+            Some(error) => StartFailure::Refused(error.to_owned()),
+            None if self.preload => StartFailure::NoWorker,
+            None => StartFailure::NoProcess,
         };
-        self.fail(Died::Exited(1), Some(&reason), supply, reaction);
+        self.fail(&reason, supply, reaction);
     }
 
     /// The gateway ends: there will be no more workers.
@@ -389,7 +369,7 @@ impl Generations {
             return;
         };
         if self.candidate() == Some(number) {
-            return self.fail(died, None, supply, reaction);
+            return self.fail(&StartFailure::Ended(died), supply, reaction);
         }
         if !template.is_ready() {
             supply.note_failure(template.spawned_at(), reaction);

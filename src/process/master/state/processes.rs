@@ -12,6 +12,7 @@ use super::super::rules::{Breach, WorkerState, judge, plain_line};
 use super::Tally;
 use super::generations::Generations;
 use super::sizing::Sizing;
+use super::start_failure::StartFailure;
 use super::supply::Supply;
 use super::worker::{Limit, WorkerRecord};
 
@@ -327,8 +328,7 @@ impl Processes {
             }
             let asked_by = Some(worker.generation());
             if asked_by == generations.candidate() {
-                let reason = Some("no worker can be made");
-                generations.fail(Died::Exited(1), reason, supply, reaction);
+                generations.fail(&StartFailure::NoWorker, supply, reaction);
             } else if asked_by == generations.serving() {
                 let delay = supply.backoff.died(reaction.now(), Duration::ZERO);
                 supply.note_failure(worker.spawned_at(), reaction);
@@ -411,8 +411,8 @@ impl Processes {
             return;
         }
         if self.generations.candidate() == Some(worker.generation()) {
-            let reason = worker.reason();
-            self.generations.fail(died, reason, supply, reaction);
+            let reason = worker.start_failure(died);
+            self.generations.fail(&reason, supply, reaction);
         } else if !is_expected {
             if supply.workers.is_any_ready() {
                 reaction.add(Action::WorkerDied);

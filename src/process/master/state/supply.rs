@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::super::super::messages::MasterMessage;
 use super::super::super::pool::Backoff;
-use super::super::super::service::refused;
+use super::super::super::service::ForkError;
 use super::super::reaction::{Action, Died, Reaction};
 use super::super::rules::WorkerState;
 use super::generations::Generations;
@@ -85,7 +85,8 @@ impl Supply {
     pub(super) fn note_not_made(&mut self, error: &str, reaction: &mut Reaction) {
         let delay = self.backoff.died(reaction.now(), Duration::ZERO);
         self.note_failure(reaction.now(), reaction);
-        reaction.error(format!("{}; tried again in {delay:?}", refused(error)));
+        let refused = ForkError(error.to_owned());
+        reaction.error(format!("{refused}; tried again in {delay:?}"));
     }
 
     /// A process that was to serve has ended before it could, or could not be made; `begun` is when that was tried.

@@ -58,6 +58,12 @@ fn a_first_start_that_fails_ends_the_gateway() {
         assert_eq!(world.acts(), ["start worker 1", "refuse new"]);
         assert_eq!(world.ended, Some(ending));
     }
+    // Whatever words it has for that.
+    let mut world = World::new(&plan(1, 1));
+    world.say(W1, ChildMessage::Leaving("--startup-timeout".to_owned()));
+    world.exit(W1, Died::Exited(4));
+    world.settle();
+    assert_eq!(world.ended, Some(Ending::Failed(4)));
     // Who waits is told so before the end.
     let mut world = World::new(&plan(2, 2));
     world.waits = true;

@@ -9,6 +9,7 @@ use super::super::super::messages::MasterMessage;
 use super::super::super::scoreboard::Running;
 use super::super::reaction::{Action, ChildId, Died, Figures, Reaction};
 use super::super::rules::{Breach, Speaker, WorkerState};
+use super::start_failure::StartFailure;
 
 /// In place of a generation's number, for the fallback, which has none.
 pub(super) const NO_GENERATION: u32 = u32::MAX;
@@ -60,6 +61,8 @@ pub(super) struct WorkerRecord {
     outgrown: Option<String>,
     /// Why it was told to end.
     reason: Option<String>,
+    /// That it was not ready in time, where it was not.
+    late: Option<String>,
     /// When more is done about its end, and what.
     limit: Option<(Instant, Limit)>,
     /// Which listening sockets it has; nothing where that is not known.
@@ -85,6 +88,7 @@ impl WorkerRecord {
             retires: None,
             outgrown: None,
             reason: None,
+            late: None,
             limit: None,
             version: Some(version),
             is_deaf: false,
@@ -118,9 +122,13 @@ impl WorkerRecord {
         self.spawned_at
     }
 
-    /// Why it was told to end.
-    pub(super) fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+    /// Why its generation does not come to serve, where it was to be the first of it and has ended.
+    pub(super) fn start_failure(&self, died: Died) -> StartFailure {
+        match (&self.late, &self.reason) {
+            (Some(late), _) => StartFailure::Late(late.clone()),
+            (None, Some(reason)) => StartFailure::Left(died, reason.clone()),
+            (None, None) => StartFailure::Ended(died),
+        }
     }
 
     /// Why it is to be replaced, where it is.
@@ -340,7 +348,10 @@ impl WorkerRecord {
         }
         let is_starting = self.state == WorkerState::Starting;
         let reason = if is_starting {
-            format!("it was not ready within {startup:?} (--startup-timeout)")
+            let late = format!("it was not ready within {startup:?}");
+            let reason = StartFailure::Late(late.clone()).to_string();
+            self.late = Some(late);
+            reason
         } else {
             format!(
                 "requests in flight, or Python itself, did not end within {grace:?} (--graceful-timeout)"
