@@ -234,7 +234,9 @@ impl BegunRequest {
             log_report(&self.log_line);
             self.log_line.clear();
         }
-        if !self.progress.has_failed() && !self.progress.has_ended() {
+        // What a web server makes of a cut is known only without any in front of it.
+        let is_failed = self.progress.has_failed() && !self.for_cgi;
+        if !is_failed && !self.progress.has_ended() {
             self.reports.extend_from_slice(text);
         }
     }

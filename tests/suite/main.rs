@@ -36,6 +36,7 @@ mod leadership;
 mod options;
 mod paths_rules;
 mod paths_servers;
+mod persistent;
 mod resilience;
 mod servers;
 

@@ -114,11 +114,8 @@ fn flask() {
     for answer in doors.ask(&json) {
         answer.is(200, "{\"got\":{\"x\":[1,null]}}\n");
     }
-    for door in [Door::FastCgi, Door::Cgi] {
-        let ask = |request: Request| match door {
-            Door::FastCgi => doors.fastcgi(&request),
-            Door::Cgi => doors.cgi(&request),
-        };
+    for door in Door::ALL {
+        let ask = |request: Request| doors.through(door, &request);
         let answer = ask(Request::get("/login?user=ann"));
         assert_eq!(answer.has_status(302).header("Location"), Some("/who"));
         let session = cookies(&answer).join("; ");
@@ -250,11 +247,8 @@ fn django_answers() {
 fn django_admin_login() {
     let folder = django_folder();
     let doors = django(folder.path());
-    for door in [Door::FastCgi, Door::Cgi] {
-        let ask = |request: Request| match door {
-            Door::FastCgi => doors.fastcgi(&request),
-            Door::Cgi => doors.cgi(&request),
-        };
+    for door in Door::ALL {
+        let ask = |request: Request| doors.through(door, &request);
         let answer = ask(Request::get("/admin/"));
         let login = answer.has_status(302).header("Location").unwrap();
         assert_eq!(login, "/admin/login/?next=/admin/");

@@ -1,5 +1,5 @@
-//! One application behind both doors: each request goes through FastCGI and through CGI, and both answers
-//! go to the same assertions. That is how "one core, two doors" is tested.
+//! One application behind all doors: each request goes through FastCGI, through CGI, and through CGI that keeps the application
+//! alive, and all answers go to the same assertions. That is how "one core, two doors" is tested.
 
 use std::fmt;
 use std::rc::Rc;
@@ -8,11 +8,18 @@ use std::time::{Duration, Instant};
 use crate::cgi_door::{Cgi, Output};
 use crate::client::{Request, Response, fetch};
 use crate::gateway::{DEADLINE, Gateway};
+use crate::persistent::Home;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
     FastCgi,
     Cgi,
+    /// CGI with `--persistent`.
+    Persistent,
+}
+
+impl Door {
+    pub(crate) const ALL: [Door; 3] = [Door::FastCgi, Door::Cgi, Door::Persistent];
 }
 
 /// A response, and how it came.
@@ -32,6 +39,7 @@ pub(crate) struct Answer {
 enum Errors {
     FastCgi(Rc<Gateway>, Vec<u8>),
     Cgi(String),
+    Persistent(Rc<Home>, String),
 }
 
 impl fmt::Debug for Answer {
@@ -110,7 +118,7 @@ impl Answer {
     pub(crate) fn told_the_web_server(&self) -> String {
         match &self.errors {
             Errors::FastCgi(_, stderr) => String::from_utf8_lossy(stderr).into_owned(),
-            Errors::Cgi(stderr) => stderr.clone(),
+            Errors::Cgi(stderr) | Errors::Persistent(_, stderr) => stderr.clone(),
         }
     }
 
@@ -121,6 +129,7 @@ impl Answer {
                 String::from_utf8_lossy(stderr).into_owned() + &gateway.log()
             }
             Errors::Cgi(stderr) => stderr.clone(),
+            Errors::Persistent(home, stderr) => stderr.clone() + &home.log(),
         }
     }
 
@@ -132,6 +141,7 @@ impl Answer {
             let log = match &self.errors {
                 Errors::FastCgi(gateway, _) => gateway.log(),
                 Errors::Cgi(stderr) => stderr.clone(),
+                Errors::Persistent(home, stderr) => stderr.clone() + &home.log(),
             };
             if log.contains(needle) {
                 return self;
@@ -182,7 +192,9 @@ impl Answer {
         match self.door {
             // The peer of a FastCGI responder gets a whole page, and the exit code of CGI still tells.
             Door::FastCgi => assert!(self.complete, "{self:#?}"),
-            Door::Cgi => assert!(!self.complete, "exit code 0: {self:#?}"),
+            Door::Cgi | Door::Persistent => {
+                assert!(!self.complete, "exit code 0: {self:#?}");
+            }
         }
         self
     }
@@ -199,12 +211,13 @@ impl Answer {
     }
 }
 
-/// An application, served by both doors.
+/// An application, served by all doors.
 pub(crate) struct Doors {
     app: String,
     options: Vec<String>,
     environment: Vec<(String, String)>,
     gateway: Rc<Gateway>,
+    home: Rc<Home>,
 }
 
 impl Doors {
@@ -213,7 +226,7 @@ impl Doors {
         Doors::open_with(app, &[], &[])
     }
 
-    /// With options of both doors, and with variables for both processes.
+    /// With options of all doors, and with variables for all processes.
     #[track_caller]
     pub(crate) fn open_with(app: &str, options: &[&str], environment: &[(&str, &str)]) -> Doors {
         let mut builder = Gateway::builder(app).args(options);
@@ -229,6 +242,7 @@ impl Doors {
                 .map(|(name, value)| (own(name), own(value)))
                 .collect(),
             gateway: Rc::new(builder.start()),
+            home: Rc::new(Home::new()),
         }
     }
 
@@ -241,6 +255,28 @@ impl Doors {
     #[track_caller]
     pub(crate) fn cgi(&self, request: &Request) -> Answer {
         Answer::cgi(request, self.cgi_process(request).run())
+    }
+
+    #[track_caller]
+    pub(crate) fn persistent(&self, request: &Request) -> Answer {
+        let process = self.cgi_process(request).option("--persistent");
+        let process = process.env("XDG_RUNTIME_DIR", self.home.path());
+        let output = process.run();
+        let errors = Errors::Persistent(Rc::clone(&self.home), output.stderr.clone());
+        Answer {
+            door: Door::Persistent,
+            errors,
+            ..Answer::cgi(request, output)
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn through(&self, door: Door, request: &Request) -> Answer {
+        match door {
+            Door::FastCgi => self.fastcgi(request),
+            Door::Cgi => self.cgi(request),
+            Door::Persistent => self.persistent(request),
+        }
     }
 
     /// The CGI door before it is started.
@@ -257,17 +293,20 @@ impl Doors {
     }
 
     #[track_caller]
-    pub(crate) fn ask(&self, request: &Request) -> [Answer; 2] {
-        [self.fastcgi(request), self.cgi(request)]
+    pub(crate) fn ask(&self, request: &Request) -> [Answer; 3] {
+        Door::ALL.map(|door| self.through(door, request))
     }
 
     #[track_caller]
-    pub(crate) fn get(&self, path: &str) -> [Answer; 2] {
+    pub(crate) fn get(&self, path: &str) -> [Answer; 3] {
         self.ask(&Request::get(path))
     }
 
     /// Ends the responder and gives its whole log.
     pub(crate) fn close(self) -> String {
+        if let Ok(home) = Rc::try_unwrap(self.home) {
+            home.end();
+        }
         let gateway = Rc::try_unwrap(self.gateway)
             .unwrap_or_else(|_| panic!("an answer of this gateway is still in use"));
         gateway.terminate().log

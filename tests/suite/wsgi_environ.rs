@@ -415,7 +415,7 @@ fn variables_cannot_override_the_gateways_own() {
         let text = answer.has_status(200).text();
         assert!(!text.contains("evil"), "{answer:#?}");
         let run_once = match answer.door {
-            Door::FastCgi => "False",
+            Door::FastCgi | Door::Persistent => "False",
             Door::Cgi => "True",
         };
         for (name, ascii) in [

@@ -277,20 +277,17 @@ mod close {
     fn is_called_once(name: &str, check: impl Fn(&Answer)) {
         let doors = Doors::open("closing:application");
         let folder = TempDir::new().unwrap();
-        for door in [Door::FastCgi, Door::Cgi] {
+        for door in Door::ALL {
             let mark = folder.path().join(format!("{door:?}"));
             let request = get_with(&format!("/{name}"), &mark);
-            let answer = match door {
-                Door::FastCgi => doors.fastcgi(&request),
-                Door::Cgi => doors.cgi(&request),
-            };
+            let answer = doors.through(door, &request);
             check(&answer);
             wait_for_mark(&mark);
             drop(answer);
             assert_eq!(marks(&mark), 1, "{door:?} {name}");
         }
         doors.close();
-        for door in [Door::FastCgi, Door::Cgi] {
+        for door in Door::ALL {
             // Not a second time at the end of the process either.
             assert_eq!(marks(&folder.path().join(format!("{door:?}"))), 1);
         }
@@ -380,7 +377,7 @@ mod close {
             answer.logged("close() itself failed");
             assert_eq!((answer.status, &*answer.text()), (200, "one,two"));
         }
-        assert_eq!(marks(&mark), 2);
+        assert_eq!(marks(&mark), Door::ALL.len());
         let next = folder.path().join("next");
         doors.fastcgi(&get_with("/whole", &next)).is(200, "one,two");
     }
@@ -428,7 +425,7 @@ mod close {
             answer.is(200, "");
         }
         doors.close();
-        assert_eq!(marks(&mark), 2);
+        assert_eq!(marks(&mark), Door::ALL.len());
     }
 }
 
@@ -1205,7 +1202,7 @@ mod input_stream {
         }
         doors.close();
         let read = fs::read_to_string(&mark).unwrap();
-        assert_eq!(read, "read in close()read in close()");
+        assert_eq!(read, "read in close()".repeat(Door::ALL.len()));
     }
 
     #[test]
@@ -1364,16 +1361,13 @@ mod file_wrapper {
     fn sends(names: &[&str], size: usize, expected: impl Fn(&[u8]) -> Vec<u8>) {
         let doors = Doors::open("files:application");
         for name in names {
-            for door in [Door::FastCgi, Door::Cgi] {
+            for door in Door::ALL {
                 // A file of its own for each: some applications change it.
                 let folder = TempDir::new().unwrap();
                 let file = folder.path().join("digits");
                 fs::write(&file, digits(size)).unwrap();
                 let request = get_with(&format!("/{name}"), &file);
-                let answer = match door {
-                    Door::FastCgi => doors.fastcgi(&request),
-                    Door::Cgi => doors.cgi(&request),
-                };
+                let answer = doors.through(door, &request);
                 let expected = expected(&digits(size));
                 assert!(
                     answer.has_status(200).body == expected,
@@ -1519,7 +1513,7 @@ mod file_wrapper {
             }
             doors.close();
             let mark = folder.path().join("digits.closed");
-            assert_eq!(marks(&mark), 2, "{name} {method}");
+            assert_eq!(marks(&mark), Door::ALL.len(), "{name} {method}");
         }
     }
 
@@ -1611,7 +1605,7 @@ mod environ {
                 .collect::<Vec<_>>()
                 .join(" ")
         };
-        let [fastcgi, cgi] = Doors::open("dump:application").get("/values");
+        let [fastcgi, cgi, _] = Doors::open("dump:application").get("/values");
         assert_eq!(
             flags(&fastcgi),
             "wsgi.multiprocess=True wsgi.multithread=False wsgi.run_once=False"

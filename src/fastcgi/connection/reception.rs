@@ -11,7 +11,7 @@ use super::super::record::{
     Cut, ProtocolStatus, RecordType, Role, write_cut, write_end_request, write_record,
 };
 use super::super::request::BegunRequest;
-use super::super::response::write_piece;
+use super::super::response::{write_piece, write_reports};
 use super::super::unsent::Unsent;
 use super::phase::{BodySource, Goodbye, InputError, Phase};
 use crate::gateway::{Page, ResponseProgress};
@@ -342,7 +342,7 @@ impl Reception {
     pub(super) fn finish(
         &mut self,
         input: BodySource,
-        request: Box<BegunRequest>,
+        mut request: Box<BegunRequest>,
         is_nginx: bool,
         is_all_parsed: bool,
     ) -> Phase {
@@ -359,6 +359,9 @@ impl Reception {
         } else if request.progress.is_cut() {
             // In the way that this web server understands soonest, and never like a whole one.
             let owed = request.progress.owed();
+            if request.for_cgi {
+                write_reports(&mut self.unsent, &mut request);
+            }
             write_cut(
                 self.unsent.records(),
                 id,

@@ -12,7 +12,7 @@ use pyo3::types::{PyList, PyTuple};
 use super::body::{BodyEnd, Closer, SMALL, keep, must_have_started, respond_blocks, respond_file};
 use super::environ::{Environ, Made, Mode};
 use super::errors::{Errors, traceback};
-use super::exchange::{OpenRequest, RequestSlot, failed_page};
+use super::exchange::{FAILED, OpenRequest, RequestSlot, failed_page};
 use super::file_wrapper::as_block;
 use super::input::Input;
 use super::load::load;
@@ -20,9 +20,6 @@ use super::response::StartResponse;
 use crate::config::Target;
 use crate::exit::CannotLoad;
 use crate::gateway::{Exchange, KeptBytes, Mount, Page, forked};
-
-/// What a CGI program exits with whose application has failed.
-const FAILED: u8 = 1;
 
 /// An imported application.
 #[derive(Debug)]

@@ -102,10 +102,12 @@ impl OpenRequest {
     pub(super) fn note_sent(&self, sent: io::Result<Pushed>) -> io::Result<Pushed> {
         match &sent {
             Err(error) => self.note(error),
-            Ok(Pushed::Cut) if !self.told_cut.swap(true, Ordering::Relaxed) => log::error!(
-                "{}: the response's body is longer than its Content-Length and was cut there",
-                self.subject()
-            ),
+            Ok(Pushed::Cut) if !self.told_cut.swap(true, Ordering::Relaxed) => {
+                let text =
+                    "the response's body is longer than its Content-Length and was cut there";
+                self.exchange
+                    .report(format!("{}: {text}\n", self.subject()).as_bytes());
+            }
             Ok(_) => {}
         }
         sent
@@ -161,12 +163,14 @@ impl OpenRequest {
         }
         self.failed.store(true, Ordering::Relaxed);
         if self.exchange.has_begun() {
-            return log::error!(
-                "{}: {error}; the connection is cut, so that the client can tell",
+            let text = format!(
+                "{}: {error}; the connection is cut, so that the client can tell\n",
                 self.subject()
             );
+            return self.exchange.report(text.as_bytes());
         }
         let subject = self.subject();
+        self.exchange.note_exit(FAILED);
         self.exchange
             .report(format!("{subject}: {error}; answered with 500\n").as_bytes());
         if let Err(error) = self.exchange.answer_page(&failed_page()) {
@@ -192,6 +196,9 @@ impl OpenRequest {
             .to_string()
     }
 }
+
+/// What a CGI program exits with whose application has failed.
+pub(super) const FAILED: u8 = 1;
 
 /// What the client of an application that failed is told.
 pub(super) fn failed_page() -> Page {
