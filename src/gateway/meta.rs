@@ -8,8 +8,9 @@ use std::borrow::Cow;
 
 use super::head::decimal;
 use super::mount::Mount;
+use super::path_rule::PathRule;
 use super::path_variables::PathVariables;
-use super::paths::{PathRule, Paths};
+use super::paths::Paths;
 use super::url::query_of;
 use super::variables::Variables;
 

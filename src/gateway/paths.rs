@@ -8,47 +8,12 @@
 use std::borrow::Cow;
 
 use super::mount::{Mount, rest_below};
+use super::path_rule::PathRule;
 use super::path_variables::PathVariables;
-use super::url::{decoded, is_normal, normal, path_of, spells};
-
-/// What made SCRIPT_NAME and PATH_INFO what they are. The letters are those of the tests' tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathRule {
-    /// Nothing had to change.
-    AsSent,
-    /// A. Apache with `AllowEncodedSlashes NoDecode` leaves `%2F`, and only that, undecoded.
-    EncodedSlash,
-    /// A. nginx escapes what a pattern has caught when `set` puts it into a variable (`set $path_info $1`), and Apache
-    /// leaves PATH_INFO as it was asked for with `proxy-fcgi-pathinfo=1`.
-    Encoded,
-    /// B. Apache went from the URL to a script by `RewriteRule` in a `.htaccess`, and Apache or lighttpd by
-    /// `FallbackResource`, an error page or an index file: the mount is the folder in which the script lies.
-    Redirected,
-    /// C. nginx with its stock parameters, and HAProxy: the whole path is in SCRIPT_NAME, and no PATH_INFO.
-    WholePath,
-    /// C. Apache's `ProxyPass`: the whole path is in SCRIPT_NAME, and what is below the mount ends SCRIPT_FILENAME.
-    ProxyPass,
-    /// D. merecat, and lighttpd with `"/"`: the slash that belongs to PATH_INFO ends SCRIPT_NAME.
-    TrailingSlash,
-    /// E. A rewrite in nginx, lighttpd or Apache's server configuration, and Caddy's `handle_path`: PATH_INFO is the end of
-    /// the URL's path, and SCRIPT_NAME is not what stands before it.
-    Before,
-    /// F. A front controller without PATH_INFO (Caddy's `php_fastcgi`, nginx's `try_files`, `fastcgi_index`), a path that was
-    /// cut within a segment (Caddy's `split`), a whole URL as path (h2o), or no path at all: the URL's path is PATH_INFO.
-    Whole,
-    /// G. nginx's and Caddy's configurations can say `SCRIPT_NAME /app` beside a PATH_INFO that is the whole path (as in
-    /// nginx's `uwsgi_params`), or beside none.
-    NamedMount,
-    /// A proxy in front has taken the prefix out of the URL, and the web server's configuration names it: `SCRIPT_NAME /s` beside a
-    /// PATH_INFO that is the whole path, and no rewrite has led there.
-    StrippedPrefix,
-    /// The operator's `--mount`.
-    Mount,
-    /// The operator's `--script-name`.
-    ScriptName,
-    /// The request is not under `--mount`: the application does not see it.
-    OutsideMount,
-}
+use super::url::{
+    decoded, end_of_script, is_normal, is_script, last_segment, normal, path_of, slashes_decoded,
+    spells,
+};
 
 /// SCRIPT_NAME and PATH_INFO for the application, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -506,44 +471,6 @@ fn is_mount(path: &[u8]) -> bool {
 
 fn is_path_info(path: &[u8]) -> bool {
     matches!(path, [] | [b'/', ..])
-}
-
-/// Whether a path ends with a script's name, as far as names tell.
-fn is_script(path: &[u8]) -> bool {
-    [&b".py"[..], b".cgi", b".fcgi", b".wsgi", b".php"]
-        .iter()
-        .any(|ending| path.ends_with(ending))
-}
-
-/// Where the first segment ends that is a script's name.
-fn end_of_script(path: &[u8]) -> Option<usize> {
-    let slashes = (1..path.len()).filter(|&at| path[at] == b'/');
-    slashes
-        .chain([path.len()])
-        .find(|&end| is_script(&path[..end]))
-}
-
-/// A path in which each `%2F` is the slash that it stands for; `None` where there is none.
-fn slashes_decoded(path: &[u8]) -> Option<Vec<u8>> {
-    let is_slash = |escape: &[u8]| escape.eq_ignore_ascii_case(b"%2f");
-    let first = path.windows(3).position(is_slash)?;
-    let mut out = Vec::with_capacity(path.len());
-    out.extend_from_slice(&path[..first]);
-    let mut rest = &path[first..];
-    while let Some((&byte, after)) = rest.split_first() {
-        if rest.get(..3).is_some_and(is_slash) {
-            out.push(b'/');
-            rest = &rest[3..];
-        } else {
-            out.push(byte);
-            rest = after;
-        }
-    }
-    Some(out)
-}
-
-fn last_segment(path: &[u8]) -> &[u8] {
-    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -121,6 +121,45 @@ pub(super) fn position(hay: &[u8], needle: &[u8]) -> Option<usize> {
     hay.windows(needle.len()).position(|here| here == needle)
 }
 
+/// Whether a path ends with a script's name, as far as names tell.
+pub(super) fn is_script(path: &[u8]) -> bool {
+    [&b".py"[..], b".cgi", b".fcgi", b".wsgi", b".php"]
+        .iter()
+        .any(|ending| path.ends_with(ending))
+}
+
+/// Where the first segment ends that is a script's name.
+pub(super) fn end_of_script(path: &[u8]) -> Option<usize> {
+    let slashes = (1..path.len()).filter(|&at| path[at] == b'/');
+    slashes
+        .chain([path.len()])
+        .find(|&end| is_script(&path[..end]))
+}
+
+/// A path in which each `%2F` is the slash that it stands for; `None` where there is none.
+pub(super) fn slashes_decoded(path: &[u8]) -> Option<Vec<u8>> {
+    let is_slash = |escape: &[u8]| escape.eq_ignore_ascii_case(b"%2f");
+    let first = path.windows(3).position(is_slash)?;
+    let mut out = Vec::with_capacity(path.len());
+    out.extend_from_slice(&path[..first]);
+    let mut rest = &path[first..];
+    while let Some((&byte, after)) = rest.split_first() {
+        if rest.get(..3).is_some_and(is_slash) {
+            out.push(b'/');
+            rest = &rest[3..];
+        } else {
+            out.push(byte);
+            rest = after;
+        }
+    }
+    Some(out)
+}
+
+/// What stands behind the last slash.
+pub(super) fn last_segment(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{decoded, is_normal, normal, path_of, spells};

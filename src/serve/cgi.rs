@@ -27,8 +27,7 @@ pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
             return Ok(exit);
         }
     }
-    let prepared = folder.map_err(Failure::from);
-    let error = match prepared.and_then(|_| prepare(stdio.descriptors())) {
+    let error = match folder.and_then(|_| prepare(stdio.descriptors())) {
         Ok((work, tell)) => Installation::find().become_python(settings, work, false, &tell),
         Err(error) => error,
     };

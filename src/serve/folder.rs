@@ -3,10 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
-
 use crate::config::WorkerSettings;
 use crate::gateway::closed;
+use crate::worker::Failure;
 
 /// The working directory by its name: a deploy may put another folder there, or point a symbolic link at one.
 #[derive(Clone, Debug)]
@@ -22,7 +21,7 @@ impl WorkingFolder {
     ///
     /// # Errors
     /// When that cannot be done.
-    pub(super) fn begin(settings: &WorkerSettings) -> anyhow::Result<Self> {
+    pub(super) fn begin(settings: &WorkerSettings) -> Result<Self, Failure> {
         let start = start_folder();
         let folder = match &settings.chdir {
             Some(chdir) => Self {
@@ -45,17 +44,17 @@ impl WorkingFolder {
     /// # Errors
     /// When there is nothing, or a folder is closed. Not without `--chdir`: the operator has not asked to be anywhere, and
     /// may have started the gateway in a folder that is closed for the user of the workers.
-    pub(super) fn enter(&self) -> anyhow::Result<()> {
+    pub(super) fn enter(&self) -> Result<(), Failure> {
         let Some(name) = &self.name else {
             return Ok(());
         };
         match std::env::set_current_dir(name) {
             Err(error) if self.is_named => {
                 let reason = closed::to_enter(name).unwrap_or_else(|| error.to_string());
-                bail!(
-                    "cannot change to the folder {} of --chdir: {reason}",
-                    name.display()
-                )
+                Err(Failure::Folder {
+                    path: name.clone(),
+                    reason,
+                })
             }
             Err(error) => {
                 log::debug!(

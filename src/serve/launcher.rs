@@ -103,8 +103,7 @@ impl<'a> Launcher<'a> {
         &self,
         prepare: impl FnOnce() -> Result<(Work, Vec<ToTell>), Failure>,
     ) -> Failure {
-        let prepared = self.folder.enter().map_err(Failure::from);
-        let prepared = prepared.and_then(|()| prepare());
+        let prepared = self.folder.enter().and_then(|()| prepare());
         match prepared {
             Ok((work, tell)) => {
                 self.installation

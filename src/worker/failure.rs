@@ -2,6 +2,7 @@
 
 use std::io;
 use std::num::TryFromIntError;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -34,6 +35,8 @@ pub enum Failure {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     LogFile(#[from] LogFileError),
+    #[error("cannot change to the folder {path} of --chdir: {reason}")]
+    Folder { path: PathBuf, reason: String },
     #[error(transparent)]
     CannotLoad(#[from] CannotLoad),
     #[error(transparent)]
@@ -94,6 +97,7 @@ impl Failure {
             },
             Self::CannotLoad(_) => Exit::CannotLoad,
             Self::Number { .. }
+            | Self::Folder { .. }
             | Self::Bind(_)
             | Self::PidFile(_)
             | Self::Slot(_)
