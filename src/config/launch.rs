@@ -105,7 +105,7 @@ pub struct WorkerHandles {
 pub struct LaunchError(serde_json::Error);
 
 /// What travels to another process of ours as text.
-pub trait Told: Serialize + for<'de> Deserialize<'de> {
+pub trait Transfer: Serialize + for<'de> Deserialize<'de> {
     /// As text.
     ///
     /// # Errors
@@ -123,9 +123,9 @@ pub trait Told: Serialize + for<'de> Deserialize<'de> {
     }
 }
 
-impl Told for Launch {}
+impl Transfer for Launch {}
 
-impl Told for ResponderLaunch {}
+impl Transfer for ResponderLaunch {}
 
 #[cfg(test)]
 mod tests {
@@ -135,7 +135,7 @@ mod tests {
         LogFormat, LogSettings, PythonSettings, RecyclingSettings, ResponderSettings,
         SettingOrigins, TimeSettings, WorkerSettings,
     };
-    use super::{InterpreterChoice, Launch, Told as _, Work};
+    use super::{InterpreterChoice, Launch, Transfer as _, Work};
     use crate::gateway::Mount;
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use launch::{
-    BUILD, CONTRACT, InterpreterChoice, Launch, LaunchError, ResponderLaunch, Told, Work,
+    BUILD, CONTRACT, InterpreterChoice, Launch, LaunchError, ResponderLaunch, Transfer, Work,
     WorkerHandles,
 };
 pub use origin::{ConfigFile, Origin, SettingInForce, SettingOrigins};

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::interpreter::{self, choose};
-use crate::config::{self, Launch, Target, Told as _, Work, WorkerSettings};
+use crate::config::{self, Launch, Target, Transfer as _, Work, WorkerSettings};
 use crate::logging;
 use crate::process;
 use crate::worker::Failure;

@@ -11,7 +11,7 @@ use super::core::Installation;
 use super::{fastcgi, interpreter};
 use crate::cgi::{self, BodyExtent, Stdio};
 use crate::config::{
-    Config, Door, ListenSettings, ResponderLaunch, Target, Told as _, WorkerSettings,
+    Config, Door, ListenSettings, ResponderLaunch, Target, Transfer as _, WorkerSettings,
 };
 use crate::exit::{Exit, UsageError};
 use crate::gateway::Page;

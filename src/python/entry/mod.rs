@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use pyo3::wrap_pyfunction;
 
-use crate::config::{Launch, Told as _, Work};
+use crate::config::{Launch, Transfer as _, Work};
 use crate::exit::Exit;
 use crate::process;
 use crate::worker::Failure;
