@@ -39,8 +39,8 @@ pub struct ResponderLaunch {
     pub directory: PathBuf,
     /// The name of its socket there.
     pub socket: String,
-    /// The name of the file there in which it accounts for what it does.
-    pub account: String,
+    /// The name of the file there in which it accounts for what it does, and the file.
+    pub account: (String, RawFd),
     /// What each worker does.
     pub worker: WorkerSettings,
     /// Which processes there are.

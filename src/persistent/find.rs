@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use super::directory::PrivateDirectory;
 use super::environment;
 use super::listing::living_in;
 use super::name::InstanceName;
-use crate::process;
+use crate::process::{self, AccountFile};
 
 /// How long others that start a responder at the same time may take for that: they only make a process.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,8 +46,8 @@ pub struct ResponderStart<'a> {
     pub name_now: &'a dyn Fn() -> io::Result<InstanceName>,
     /// This program's file.
     pub program: &'a Path,
-    /// What it is to be told, for the responder of this name.
-    pub launch: &'a dyn Fn(&InstanceName) -> io::Result<OwnedFd>,
+    /// What it is to be told, for the responder of this name that accounts for itself in this file, which it inherits.
+    pub launch: &'a dyn Fn(&InstanceName, RawFd) -> io::Result<OwnedFd>,
     /// The word in front of the number of the descriptor of what it is told.
     pub word: &'a str,
     /// What `ps` shows behind that.
@@ -146,20 +146,24 @@ fn start(
     responder: &ResponderStart<'_>,
     name: &InstanceName,
 ) -> io::Result<()> {
+    clear(directory);
     let path = directory.short(&name.socket());
     // One that nobody has answered on.
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    // From here on it counts as living, if only in this process.
+    let account = AccountFile::make(&directory.path().join(name.account()))?;
     let flags = SockFlag::SOCK_CLOEXEC;
     let listener = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     // Nobody else can come into the directory.
     bind(listener.as_raw_fd(), &UnixAddr::new(&path)?)?;
     listen(&listener, Backlog::MAXCONN)?;
-    let started = spawn(directory, responder, name, &listener);
+    let started = spawn(directory, responder, name, &listener, &account);
     if started.is_err() {
         let _ = fs::remove_file(&path);
+        let _ = fs::remove_file(directory.path().join(name.account()));
         return started;
     }
     // Those of another state finish what they have, and nobody finds them any more.
@@ -171,13 +175,37 @@ fn start(
     Ok(())
 }
 
+/// Removes what responders have left that were killed.
+pub fn clear_left() {
+    for directory in PrivateDirectory::all() {
+        if let Ok(_locked) = lock(&directory) {
+            clear(&directory);
+        }
+    }
+}
+
+/// As [`clear_left`] in one directory, by who has its lock.
+fn clear(directory: &PrivateDirectory) {
+    for file in directory.names() {
+        let Some(name) = InstanceName::in_file(&file) else {
+            continue;
+        };
+        let account = directory.path().join(file);
+        if AccountFile::is_left(&account) {
+            let _ = fs::remove_file(directory.path().join(name.socket()));
+            let _ = fs::remove_file(account);
+        }
+    }
+}
+
 fn spawn(
     directory: &PrivateDirectory,
     responder: &ResponderStart<'_>,
     name: &InstanceName,
     listener: &OwnedFd,
+    account: &File,
 ) -> io::Result<()> {
-    let launch = (responder.launch)(name)?;
+    let launch = (responder.launch)(name, account.as_raw_fd())?;
     let flags = OFlag::O_WRONLY
         | OFlag::O_APPEND
         | OFlag::O_CREAT
@@ -190,6 +218,7 @@ fn spawn(
     let words = [OsStr::new(&word), responder.title];
     let variables: Vec<CString> = environment::of_responder();
     let program = responder.program;
+    let kept = [launch.as_fd(), account.as_fd()];
     // SAFETY: a relay has one thread.
-    unsafe { process::start_detached(program, &words, &variables, listener, &output, &launch) }
+    unsafe { process::start_detached(program, &words, &variables, listener, &output, &kept) }
 }

@@ -15,7 +15,7 @@ mod name;
 mod relay;
 
 pub use directory::PrivateDirectory;
-pub use find::{NotFound, ResponderSocket, ResponderStart, connect};
+pub use find::{NotFound, ResponderSocket, ResponderStart, clear_left, connect};
 pub use listing::{Living, living};
 pub use name::{InstanceName, Traits};
 pub use relay::{Outcome, PassedOn, pass_on};

@@ -93,7 +93,9 @@ impl InstanceName {
             push(&mut state, &stamp(&file));
         }
         for program in [traits.program, traits.python] {
-            push(&mut state, &stamp(program));
+            // A package manager's other link to it is no change.
+            let written = stamp(program).map(|(file, written, _)| (file, written));
+            push(&mut state, &written);
         }
         Ok(Self {
             application: format!("{:016x}{:016x}", digest(0, &about), digest(1, &about)),
@@ -189,16 +191,15 @@ fn watched(file: Option<&Path>) -> Vec<PathBuf> {
     watched
 }
 
-/// What changes when a file does; nothing where there is none.
-fn stamp(file: &Path) -> Option<(u64, u64, u64, [i64; 4])> {
+/// What changes when a file does: it is another one, of another size, or was written; and when it was changed, which another link to
+/// it does, too. Nothing where there is no such file.
+fn stamp(file: &Path) -> Option<([u64; 3], [i64; 2], [i64; 2])> {
     let found = fs::metadata(file).ok()?;
-    let times = [
-        found.mtime(),
-        found.mtime_nsec(),
-        found.ctime(),
-        found.ctime_nsec(),
-    ];
-    Some((found.dev(), found.ino(), found.size(), times))
+    Some((
+        [found.dev(), found.ino(), found.size()],
+        [found.mtime(), found.mtime_nsec()],
+        [found.ctime(), found.ctime_nsec()],
+    ))
 }
 
 #[cfg(test)]

@@ -61,14 +61,10 @@ impl Account {
         })
     }
 
-    /// That of the gateway whose file this is, if it lives; else the file is removed.
+    /// That of the gateway whose file this is, if it lives and has begun it.
     pub fn of_living(path: &Path) -> Option<Self> {
-        let entry = Entry::at(path).ok()?;
-        let file = entry.open(OFlag::O_RDWR, 0).ok()?;
-        if lock(&file).is_ok() {
-            use std::os::unix::fs::MetadataExt;
-            let found = file.metadata().ok()?;
-            let _ = entry.remove(found.dev(), found.ino());
+        let file = Entry::at(path).ok()?.open(OFlag::O_RDWR, 0).ok()?;
+        if !is_locked(&file) {
             return None;
         }
         let mut text = String::new();
@@ -86,14 +82,32 @@ pub struct AccountFile {
 }
 
 impl AccountFile {
-    /// Begins one at this path.
+    /// Makes one for a gateway that is about to be started, and which is to inherit it: the lock, too, is handed on so.
     ///
     /// # Errors
-    /// When it cannot be made, or another gateway has it.
-    pub fn begin(path: &Path, application: String) -> io::Result<Self> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT;
-        let file = Entry::at(path)?.open(flags, 0o600)?;
+    /// When it cannot be made.
+    pub fn make(path: &Path) -> io::Result<File> {
+        let entry = Entry::at(path)?;
+        // One of the same name may still finish what it is at. Nobody is going to look for it.
+        if let Ok(found) = entry.look() {
+            entry.remove(found.st_dev, found.st_ino)?;
+        }
+        let file = entry.open(OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL, 0o600)?;
         lock(&file)?;
+        Ok(file)
+    }
+
+    /// Whether the gateway is gone that has left this file.
+    pub fn is_left(path: &Path) -> bool {
+        let file = Entry::at(path).and_then(|entry| entry.open(OFlag::O_RDWR, 0));
+        file.is_ok_and(|file| !is_locked(&file))
+    }
+
+    /// Begins the one that was made for this gateway, at this path.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin(file: File, path: &Path, application: &str) -> io::Result<Self> {
         let now = SystemTime::now();
         let this = Self {
             file,
@@ -110,15 +124,15 @@ impl AccountFile {
         Ok(this)
     }
 
-    /// Puts down what was served so far, and for how long there has been nothing; that not again where it is all that has changed.
+    /// Puts down what was served so far, and for how long there has been nothing; that not again where it is all that has
+    /// changed.
     pub(super) fn note(&mut self, requests: u64, idle: Option<Duration>) {
         let account = &mut self.account;
         let is_same = account.requests == requests;
         if !is_same || account.idle_since.is_some() != idle.is_some() {
             let now = SystemTime::now();
-            let idle_since = idle.map(|idle| now.checked_sub(idle).unwrap_or(now));
             account.requests = requests;
-            account.idle_since = idle_since;
+            account.idle_since = idle.map(|idle| now.checked_sub(idle).unwrap_or(now));
             if let Err(error) = self.put() {
                 log::debug!("what was served cannot be put down: {error}");
             }
@@ -134,25 +148,40 @@ impl AccountFile {
 
 impl Drop for AccountFile {
     fn drop(&mut self) {
-        if self.account.pid == getpid().as_raw() {
-            let _ = std::fs::remove_file(&self.path);
+        use std::os::unix::fs::MetadataExt;
+        if self.account.pid != getpid().as_raw() {
+            return;
+        }
+        if let (Ok(entry), Ok(own)) = (Entry::at(&self.path), self.file.metadata()) {
+            let _ = entry.remove(own.dev(), own.ino());
         }
     }
 }
 
-/// Locks the file for as long as it is open, here or in a child: a lock that no child can undo.
-fn lock(file: &File) -> io::Result<()> {
-    // Constants of one digit.
-    #[allow(clippy::cast_possible_truncation)]
-    let whole = libc::flock {
+/// All of a file, for a lock that belongs to the open file and with that to every process that has inherited it: no child can
+/// undo it.
+// Constants of one digit.
+#[allow(clippy::cast_possible_truncation)]
+fn whole() -> libc::flock {
+    libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: 0,
         l_len: 0,
         l_pid: 0,
-    };
-    fcntl(file, FcntlArg::F_OFD_SETLK(&whole))?;
+    }
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&whole()))?;
     Ok(())
+}
+
+/// Whether another has it locked.
+fn is_locked(file: &File) -> bool {
+    let mut found = whole();
+    let asked = fcntl(file, FcntlArg::F_OFD_GETLK(&mut found));
+    asked.is_err() || i32::from(found.l_type) != libc::F_UNLCK
 }
 
 #[cfg(test)]
@@ -164,8 +193,10 @@ mod tests {
     fn what_is_put_down_is_read_while_the_gateway_lives() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("one.account");
-        let mut file = AccountFile::begin(&path, "my\napp".to_owned()).unwrap();
-        assert!(AccountFile::begin(&path, String::new()).is_err());
+        let made = AccountFile::make(&path).unwrap();
+        // It lives from here on, and has not said anything yet.
+        assert!(Account::of_living(&path).is_none() && !AccountFile::is_left(&path));
+        let mut file = AccountFile::begin(made, &path, "my\napp").unwrap();
         let account = Account::of_living(&path).unwrap();
         assert_eq!(
             (account.requests, account.application.as_str()),
@@ -176,10 +207,11 @@ mod tests {
         assert_eq!(Account::of_living(&path).unwrap().idle_since, None);
         file.note(7, Some(Duration::from_secs(1)));
         assert_eq!(Account::of_living(&path).unwrap().requests, 7);
+        // Another takes its name, and its end does not take that one's.
+        let next = AccountFile::make(&path).unwrap();
         drop(file);
-        assert!(!path.exists());
-        std::fs::write(&path, "nonsense").unwrap();
-        assert_eq!(Account::of_living(&path), None);
-        assert!(!path.exists());
+        assert!(path.exists() && !AccountFile::is_left(&path));
+        drop(next);
+        assert!(AccountFile::is_left(&path) && Account::of_living(&path).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -41,7 +41,7 @@ pub unsafe fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
         return Err(nix::Error::EBADF.into());
     }
     // SAFETY: only looked at until it is known that there is one.
-    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     // SAFETY: it is open, and the caller says that it is nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
@@ -137,7 +137,7 @@ pub unsafe fn in_child(child: impl FnOnce() -> i32) -> io::Result<i32> {
 }
 
 /// Starts a program that outlives this one and whoever has started it: in a session of its own, with `input` as its standard input and
-/// `output` as the other two, and of all other descriptors with `kept` alone, under its number.
+/// `output` as the other two, and of all other descriptors with `kept` alone, under their numbers.
 ///
 /// # Errors
 /// When there can be no more processes. One that cannot be executed says so in `output`.
@@ -150,7 +150,7 @@ pub unsafe fn start_detached(
     variables: &[CString],
     input: &OwnedFd,
     output: &OwnedFd,
-    kept: &OwnedFd,
+    kept: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let word = |word: &OsStr| CString::new(word.as_bytes());
     let file = word(program.as_os_str())?;
@@ -166,7 +166,9 @@ pub unsafe fn start_detached(
         dup2_stdout(output)?;
         dup2_stderr(output)?;
         close_others_on_exec()?;
-        leave_open(kept)?;
+        for kept in kept {
+            leave_open(kept)?;
+        }
         // It is for one request that a web server limits the time of the processor (RLimitCPU), and not for a life.
         let (_, most) = getrlimit(Resource::RLIMIT_CPU)?;
         setrlimit(Resource::RLIMIT_CPU, most, most)?;
@@ -197,7 +199,7 @@ fn close_others_on_exec() -> io::Result<()> {
             .filter(|it| *it > 2)
         {
             // SAFETY: only a flag of it is set; one that was closed meanwhile is an error and no harm.
-            let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
             let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
         }
     }

@@ -18,7 +18,7 @@ use crate::gateway::Page;
 use crate::logging::{self, Destination};
 use crate::persistent::{
     InstanceName, Living, NotFound, Outcome, PassedOn, PrivateDirectory, ResponderStart, Traits,
-    connect, living, pass_on,
+    clear_left, connect, living, pass_on,
 };
 use crate::process::{self, AccountFile};
 use crate::worker::Failure;
@@ -74,11 +74,11 @@ fn try_relay(config: &Config, stdio: &Stdio) -> Result<Option<Exit>, NotFound> {
         return Ok(None);
     };
     let directory = PrivateDirectory::find()?;
-    let launch = |name: &InstanceName| {
+    let launch = |name: &InstanceName, account| {
         let mut launch = ResponderLaunch {
             directory: directory.path().to_owned(),
             socket: name.socket(),
-            account: name.account(),
+            account: (name.account(), account),
             ..blank.clone()
         };
         let log = &mut launch.worker.log;
@@ -170,7 +170,7 @@ fn blank(config: &Config) -> ResponderLaunch {
     ResponderLaunch {
         directory: PathBuf::new(),
         socket: String::new(),
-        account: String::new(),
+        account: (String::new(), -1),
         worker,
         master,
     }
@@ -178,8 +178,15 @@ fn blank(config: &Config) -> ResponderLaunch {
 
 /// Is the responder that a relay has started, if this process is that.
 pub fn respond() -> Option<ExitCode> {
+    // In a request the word would be the client's.
+    if std::env::var_os("REQUEST_METHOD").is_some() {
+        return None;
+    }
     let word = std::env::args_os().nth(1)?;
     let number: RawFd = word.to_str()?.strip_prefix(WORD)?.parse().ok()?;
+    if number <= 2 {
+        return None;
+    }
     // SAFETY: this process has opened nothing; a descriptor that has no sealed text is left to who has it.
     let told = unsafe { process::take_inherited(number) }.ok()?;
     let launch = read(told)?;
@@ -207,7 +214,11 @@ pub fn respond() -> Option<ExitCode> {
     let started = logging::start(log, true, to).map_err(Failure::from);
     let served = started.and_then(|()| {
         let name = config.worker.name();
-        let account = AccountFile::begin(&launch.directory.join(&launch.account), name);
+        let (account, number) = &launch.account;
+        // SAFETY: the relay has left it open for this process, and nobody has asked for it before.
+        let made = unsafe { process::take_inherited(*number) };
+        let path = launch.directory.join(account);
+        let account = made.and_then(|made| AccountFile::begin(made.into(), &path, &name));
         let account = account
             .inspect_err(|error| log::warn!("'wsgi-gateway ps' will not show this: {error}"))
             .ok();
@@ -296,6 +307,7 @@ pub fn stop(name: Option<&str>, all: bool) -> ExitCode {
 }
 
 fn try_stop(name: Option<&str>, all: bool) -> Result<(), Failure> {
+    clear_left();
     let mut found = living();
     if let Some(name) = name {
         found.retain(|it| it.account.application.contains(name));

@@ -145,7 +145,8 @@ impl Home {
             });
         }
         for ending in [".sock", ".account"] {
-            assert_eq!(self.named(ending), [] as [PathBuf; 0]);
+            let left = self.named(ending);
+            assert!(left.is_empty(), "{left:?} is left:\n{}", self.log());
         }
     }
 }

@@ -219,6 +219,13 @@ impl Generations {
         }
     }
 
+    /// A worker of this generation serves.
+    pub(super) fn note_ready(&mut self, number: u32, supply: &mut Supply, reaction: &mut Reaction) {
+        if self.candidate() == Some(number) {
+            self.commit(supply, reaction);
+        }
+    }
+
     /// The candidate is the current generation from here on.
     fn commit(&mut self, supply: &mut Supply, reaction: &mut Reaction) {
         let Some(candidate) = self.candidate.take() else {

@@ -410,6 +410,11 @@ impl Processes {
         if !self.is_serving {
             return;
         }
+        if worker.state() == WorkerState::Ready {
+            // It has shown that the code loads: what has killed it since may be its first request.
+            self.generations
+                .note_ready(worker.generation(), supply, reaction);
+        }
         if self.generations.candidate() == Some(worker.generation()) {
             let reason = worker.start_failure(died);
             self.generations.fail(&reason, supply, reaction);

@@ -108,6 +108,51 @@ fn a_first_start_that_hangs_is_told_to_write_its_stacks_and_ends() {
     assert_eq!(world.ended, Some(Ending::CannotLoad));
 }
 
+/// What kills it is its first request, and not the code.
+#[test]
+fn a_worker_that_dies_as_soon_as_it_is_ready_has_started_well() {
+    let mut world = World::new(&plan(1, 1));
+    world.say(W1, ChildMessage::Ready);
+    world.exit(W1, KILLED);
+    world.settle();
+    assert_eq!(world.ended, None);
+    assert_eq!(world.numbers(), [1]);
+}
+
+/// Where nobody looks after the gateway: it ends when it has had nothing to do, and its first failure is shown for a while.
+#[test]
+fn one_that_lives_by_itself_ends_by_itself() {
+    let wanted = Plan {
+        ends_when_idle: true,
+        failure_shown: Some(seconds(1.0)),
+        idle_timeout: seconds(60.0),
+        ..plan(1, 2)
+    };
+    let mut world = World::serving(&wanted, 1);
+    world.pass(seconds(59.0));
+    assert_eq!(world.ended, None);
+    world.pass(seconds(2.0));
+    world.exit(W1, Died::Exited(0));
+    world.settle();
+    assert_eq!(world.ended, Some(Ending::Finished));
+
+    let mut world = World::serving(&wanted, 1);
+    world.found.is_superseded = true;
+    world.pass(seconds(5.0));
+    assert!(world.acts().contains(&"refuse new".to_owned()));
+
+    let mut world = World::new(&wanted);
+    world.waits = true;
+    world.say(W1, ChildMessage::CannotLoad("no module".to_owned()));
+    world.exit(W1, Died::Exited(3));
+    world.settle();
+    // Who comes is told, and finds the socket.
+    assert!(world.acts().contains(&"start fallback 1".to_owned()));
+    assert!(!world.acts().contains(&"refuse new".to_owned()));
+    world.pass(seconds(1.5));
+    assert!(world.acts().contains(&"refuse new".to_owned()));
+}
+
 #[test]
 fn crashes_are_answered_later_and_later_until_one_serves_well() {
     let mut world = World::serving(&plan(1, 1), 1);
