@@ -206,6 +206,14 @@ fn close_others_on_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// What to say where the program that was to load this one's core has ended, in this way, without having done that.
+pub fn never_began(how: &str) -> String {
+    format!(
+        "Python has ended {how} before it came to load the gateway's core; what it says above is the reason, or its environment \
+         (PYTHONHOME, a sitecustomize.py, a wrapper script)"
+    )
+}
+
 /// Whether this process may execute the file, as far as its user and group decide that.
 pub fn may_execute(file: &Path) -> bool {
     use nix::fcntl::AtFlags;

@@ -300,6 +300,7 @@ impl<'a> Master<'a> {
             return;
         };
         let figures = child.figures(Instant::now(), true);
+        let died = child.death(died);
         let output = child.read_last_output(id);
         self.note(MasterEvent::Exited(id, died, figures));
         if let (ChildId::Worker(_), Some(output)) = (id, output) {

@@ -8,6 +8,9 @@ use std::str::from_utf8;
 /// What a worker or the template tells the master.
 #[derive(Clone, Debug)]
 pub enum ChildMessage {
+    /// A worker or the template: this program's code, or its core in Python, has come to its work. Who ends without a word is
+    /// a Python that has never loaded it.
+    Begun,
     /// A worker serves, or the template has imported the application.
     Ready,
     /// All threads of a worker are in requests.
@@ -60,6 +63,7 @@ impl ChildMessage {
             Self::Files(_) => 7,
             Self::Forked => 8,
             Self::Outgrown(_) => 15,
+            Self::Begun => 17,
         }
     }
 
@@ -74,7 +78,7 @@ impl ChildMessage {
     /// Its text; empty where it has none.
     pub(super) fn text(&self) -> &str {
         match self {
-            Self::Ready | Self::Full | Self::Forked => "",
+            Self::Begun | Self::Ready | Self::Full | Self::Forked => "",
             Self::Retire(text)
             | Self::Outgrown(text)
             | Self::Leaving(text)
@@ -100,6 +104,7 @@ impl ChildMessage {
             7 => Self::Files(text()),
             8 => Self::Forked,
             15 => Self::Outgrown(text()),
+            17 => Self::Begun,
             _ => return None,
         })
     }

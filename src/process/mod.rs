@@ -34,8 +34,8 @@ pub use address::{Address, AddressError};
 pub use bind_error::BindError;
 pub use channel::{Channel, Received};
 pub use exec::{
-    become_program, in_child, leave_open, may_execute, pipe, seal, start_detached, take_inherited,
-    unseal,
+    become_program, in_child, leave_open, may_execute, never_began, pipe, seal, start_detached,
+    take_inherited, unseal,
 };
 pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
 pub use identity::{Identity, IdentityError};

@@ -73,10 +73,7 @@ fn ended(code: i32) -> String {
         0.. => format!("with exit code {code}"),
         _ => format!("by signal {}", -code),
     };
-    format!(
-        "Python has ended {how} before it came to load the gateway's core; what it says above is the reason, or its environment \
-         (PYTHONHOME, a sitecustomize.py, a wrapper script)"
-    )
+    process::never_began(&how)
 }
 
 /// A line a setting, in columns: what, its value, and where it was told.

@@ -14,7 +14,8 @@ use crate::explain;
 use crate::fastcgi::{FastcgiExchange, Handoff, Listener, Responder};
 use crate::gateway::{Exchange as _, Page, ResponseWriter as _};
 use crate::process::{
-    self, Bound, Catch, Channel, ResidentMemory, Signals, ThreadSlot, WorkerArgs, WorkerSlot,
+    self, Bound, Catch, Channel, ChildMessage, ResidentMemory, Signals, ThreadSlot, WorkerArgs,
+    WorkerSlot,
 };
 
 /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
@@ -58,6 +59,8 @@ impl<'a> Worker<'a> {
     /// When signals cannot be caught.
     pub fn new(service: &'a FastcgiService, args: WorkerArgs) -> Result<Self, Failure> {
         log::debug!("worker {} begins", args.number);
+        // A master that has died is noticed where it is waited for.
+        let _ = args.channel.send(&ChildMessage::Begun);
         let slot = WorkerSlot::map(&args.slot, service.threads())
             .map_err(|error| Failure::Slot(error.into()))?;
         Self::begin(service, slot, args.listeners, Some(args.channel))

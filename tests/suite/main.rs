@@ -34,6 +34,7 @@ mod http;
 mod imports;
 mod leadership;
 mod options;
+mod packages;
 mod paths_rules;
 mod paths_servers;
 mod persistent;

@@ -186,6 +186,48 @@ fn what_is_no_python_for_it_is_told_in_a_sentence() {
     assert_eq!(output.code, 0, "{output:#?}");
 }
 
+/// The master tells it as `check` does, and does not take a program that only ends for an application that fails.
+#[test]
+fn a_python_that_ends_before_it_has_loaded_the_core_is_told_of_by_the_master() {
+    let site = Site::new();
+    let bind = format!("unix:{}", site.at("socket").display());
+    let run = |words: &[&str]| {
+        let bare = Cgi::bare("").program(binary());
+        bare.words(words).cwd(site.folder.path())
+    };
+    for (code, preload) in [(0, None), (5, None), (0, Some("--preload"))] {
+        let ends = format!("#!/bin/sh\necho its own words >&2\nexit {code}\n");
+        let ends = site.program("ends", &ends);
+        let words = [
+            "fastcgi",
+            "--workers=2",
+            "--bind",
+            &bind,
+            "--python",
+            ends.to_str().unwrap(),
+        ];
+        let words: Vec<&str> = words
+            .into_iter()
+            .chain(preload)
+            .chain(["hello.py"])
+            .collect();
+        let started = run(&words);
+        let ended = format!("cannot start: Python has ended with exit code {code} before");
+        let output = refused(started, &["its own words", &ended]);
+        assert_eq!(
+            output.stderr.matches("its own words").count(),
+            1,
+            "{output:#?}"
+        );
+    }
+    // An application that does the same is another matter.
+    fs::write(site.at("ends.py"), "import os\nos._exit(5)\n").unwrap();
+    let words = ["fastcgi", "--workers=1", "--bind", &bind, "ends.py"];
+    let output = run(&words).run();
+    assert_eq!(output.code, 1, "{output:#?}");
+    assert!(!output.stderr.contains("core"), "{output:#?}");
+}
+
 /// Where nobody waits for the process, the browser gets a page all the same, and the log the reason.
 #[test]
 fn a_core_that_is_not_there_or_does_not_fit_is_told_through_every_door() {

@@ -7,7 +7,7 @@ use super::super::channel::{Channel, Heard};
 use super::super::child::Child;
 use super::super::output::Output;
 use super::super::scoreboard::WorkerSlot;
-use super::reaction::{ChildId, Figures, MasterEvent};
+use super::reaction::{ChildId, Died, Figures, MasterEvent};
 use super::rules::MessageAllowance;
 
 /// The most messages of one child that are read before the others have their turn.
@@ -24,6 +24,8 @@ pub(super) struct ChildProcess {
     pub(super) slot: Option<WorkerSlot>,
     /// Whether anything more is read of its channel.
     is_heard: bool,
+    /// Whether it has said anything yet.
+    has_spoken: bool,
     /// How much was heard of it lately.
     allowance: MessageAllowance,
 }
@@ -41,6 +43,7 @@ impl ChildProcess {
             output,
             slot,
             is_heard: true,
+            has_spoken: false,
             allowance: MessageAllowance::new(Instant::now()),
         }
     }
@@ -82,6 +85,7 @@ impl ChildProcess {
             }
             Heard::Nonsense(what) => Some(MasterEvent::Nonsense(id, what)),
             Heard::Message(message, sender) => {
+                self.has_spoken = true;
                 self.allowance.spend(&message);
                 let requests = self.slot.as_ref().map_or(0, WorkerSlot::requests);
                 Some(MasterEvent::Heard {
@@ -91,6 +95,14 @@ impl ChildProcess {
                     requests,
                 })
             }
+        }
+    }
+
+    /// How it has died, with what is known of its life.
+    pub(super) fn death(&self, died: Died) -> Died {
+        match died {
+            Died::Exited(code) if !self.has_spoken => Died::NeverBegan(code),
+            died => died,
         }
     }
 

@@ -190,6 +190,8 @@ pub(super) struct ListenersFound {
 pub(super) enum Died {
     /// With this exit code.
     Exited(i32),
+    /// With this exit code, and without having begun its work ([`ChildMessage::Begun`]).
+    NeverBegan(i32),
     /// By this signal.
     Killed(Signal),
 }
@@ -198,6 +200,9 @@ impl fmt::Display for Died {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exit code {code}"),
+            Self::NeverBegan(code) => {
+                write!(f, "exit code {code} (the gateway's core was not loaded)")
+            }
             Self::Killed(signal) => write!(f, "killed by signal {signal}"),
         }
     }

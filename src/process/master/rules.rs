@@ -6,6 +6,7 @@
 //! | message    | made | starting | ready | leaving | importing | imported | what the master makes of it                    |
 //! |------------|------|----------|-------|---------|-----------|----------|------------------------------------------------|
 //! | Forked     | yes  | -        | -     | -       | -         | -        | its sender is the worker, if it is a new child |
+//! | Begun      | -    | yes      | -     | yes     | yes       | -        | if it ends, it is not for want of a core       |
 //! | Ready      | -    | yes      | -     | yes     | yes       | -        | it counts; nothing where it leaves             |
 //! | Full       | -    | yes      | yes   | yes     | -         | -        | the pool may grow sooner, by what really waits |
 //! | Retire     | -    | yes      | yes   | yes     | -         | -        | this worker is replaced, once                  |
@@ -83,8 +84,11 @@ pub(super) fn judge(message: &ChildMessage, speaker: Speaker, watches: bool) -> 
         (_, Unadopted) => Err(Breach("something before it was there")),
         (ChildMessage::Forked, _) => Err(Breach("that it was made once more")),
         // It may have been told to leave before its word was heard.
-        (ChildMessage::Ready, Worker(WorkerState::Starting | WorkerState::Leaving)) => Ok(()),
-        (ChildMessage::Ready, Template { is_ready: false }) => Ok(()),
+        (
+            ChildMessage::Begun | ChildMessage::Ready,
+            Worker(WorkerState::Starting | WorkerState::Leaving) | Template { is_ready: false },
+        ) => Ok(()),
+        (ChildMessage::Begun, _) => Err(Breach("that it begins once more")),
         (ChildMessage::Ready, _) => Err(Breach("that it is ready once more")),
         (ChildMessage::CannotLoad(_), _) => Ok(()),
         (ChildMessage::Files(_), _) if !watches => Err(Breach("names of files without --reload")),
@@ -188,6 +192,7 @@ mod tests {
     fn each_message_has_its_time() {
         let messages = [
             ("Forked", ChildMessage::Forked),
+            ("Begun", ChildMessage::Begun),
             ("Ready", ChildMessage::Ready),
             ("Full", ChildMessage::Full),
             ("Retire", ChildMessage::Retire(text("--max-requests"))),

@@ -74,6 +74,8 @@ pub(super) fn template(
     let channel = &requests.channel;
     logging::go_through(channel);
     process::let_pass();
+    // A master that has died is noticed where it is waited for.
+    let _ = channel.send(&ChildMessage::Begun);
     let settings = &launch.settings;
     process::set_title(&format!("wsgi-gateway: template {}", settings.name()));
     let service = FastcgiService::new(settings.clone(), Some(handoff(between_workers)?))?;

@@ -230,6 +230,7 @@ impl Processes {
                 worker.note_pid(Some(sender));
                 reaction.add(Action::Adopt(number, sender));
             }
+            ChildMessage::Begun => {}
             ChildMessage::Ready => self.worker_ready(number, reaction),
             ChildMessage::Full => self.sizing.note_full(now),
             ChildMessage::Retire(limit) => worker.note_limit(limit, reaction),

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::super::super::exec::never_began;
 use super::super::Ending;
 use super::super::reaction::Died;
 
@@ -34,7 +35,7 @@ impl StartFailure {
     pub(super) fn ending(&self) -> Ending {
         match self {
             Self::Ended(died) | Self::Left(died, _) => match died {
-                &CANNOT_LOAD | Died::Killed(_) => Ending::CannotLoad,
+                &CANNOT_LOAD | Died::NeverBegan(_) | Died::Killed(_) => Ending::CannotLoad,
                 Died::Exited(code) => Ending::Failed(*code),
             },
             Self::Late(_) => Ending::CannotLoad,
@@ -51,6 +52,7 @@ impl StartFailure {
 fn describe(died: Died) -> String {
     match died {
         CANNOT_LOAD => "the application cannot be loaded".to_owned(),
+        Died::NeverBegan(code) => never_began(&format!("with exit code {code}")),
         died => format!("the process that loaded the application died: {died}"),
     }
 }

@@ -49,6 +49,7 @@ fn the_first_worker_shows_that_the_code_loads_and_the_others_follow() {
 fn a_first_start_that_fails_ends_the_gateway() {
     for (died, ending) in [
         (Died::Exited(3), Ending::CannotLoad),
+        (Died::NeverBegan(0), Ending::CannotLoad),
         (KILLED, Ending::CannotLoad),
         (Died::Exited(4), Ending::Failed(4)),
     ] {

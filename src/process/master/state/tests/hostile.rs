@@ -26,6 +26,7 @@ const STATES: [&str; 8] = [
 fn messages() -> Vec<ChildMessage> {
     let text = |text: &str| text.to_owned();
     vec![
+        ChildMessage::Begun,
         ChildMessage::Ready,
         ChildMessage::Full,
         ChildMessage::Retire(text("--max-requests")),
