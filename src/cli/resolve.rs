@@ -1,14 +1,13 @@
 //! What the operator has said as what the program needs: from here on nobody sees a command line.
 
+use super::options::{
+    Cli, DoorCommand, DoorOptions, FastcgiOptions, ResponderOptions, StopOptions,
+};
+use super::process::ProcessOptions;
 use crate::config::{
-    Config, Invocation, ListenSettings, LogSettings, MasterSettings, PythonSettings,
+    self, Config, Invocation, ListenSettings, LogSettings, MasterSettings, PythonSettings,
     RecyclingSettings, ResponderSettings, SettingOrigins, TimeSettings, WorkerSettings,
 };
-
-use super::{
-    Cli, DoorCommand, DoorOptions, FastcgiOptions, ProcessOptions, ResponderOptions, StopOptions,
-};
-use crate::config;
 
 /// The parts of one door, or those that a door does without as they are without a word.
 struct Parts {
