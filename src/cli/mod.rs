@@ -12,10 +12,10 @@ mod values;
 use std::ffi::{OsStr, OsString};
 
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory, FromArgMatches};
+use clap::{Args as _, Command, CommandFactory, FromArgMatches, Subcommand as _};
 
 use crate::config::{Invocation, Origin, SettingOrigins};
-use options::{Cli, DoorCommand};
+use options::{CgiOptions, Cli, DoorCommand};
 use settings::Settings;
 
 /// The command line, for who writes its manual.
@@ -43,6 +43,10 @@ impl Cli {
     ) -> Result<Self, clap::Error> {
         let mut words: Vec<OsString> = words.collect();
         let variables = settings::ours(variables);
+        if let Some(cli) = Self::light(&words, &variables, query) {
+            cli.check_all().map_err(settings::wrong)?;
+            return Ok(cli);
+        }
         let command = Self::command();
         let mut warnings = Vec::new();
         if let Some(query) = query {
@@ -81,18 +85,53 @@ impl Cli {
         cli.told = in_force;
         cli.warnings = warnings;
         cli.file = settings.file;
-        cli.check_place().map_err(settings::wrong)?;
-        if !cgi || cli.is_persistent() {
-            cli.check().map_err(settings::wrong)?;
-        }
+        cli.check_all().map_err(settings::wrong)?;
         Ok(cli)
     }
 
-    fn is_persistent(&self) -> bool {
+    /// Reads what most requests of CGI are started with: options and APP, and no more. The whole command line takes longer to set
+    /// up than the rest of a relay's work does. Nothing where it may be something else, or is wrong.
+    fn light(
+        words: &[OsString],
+        variables: &[(OsString, OsString)],
+        query: Option<&OsStr>,
+    ) -> Option<Self> {
+        let is_plain = |word: &OsString| !word.to_string_lossy().starts_with("--config");
+        let begin = query::query_begins(words, query?);
+        if !variables.is_empty() || begin < words.len() || !words.iter().all(is_plain) {
+            return None;
+        }
+        let first = words.get(1)?.to_str()?;
+        let is_cgi = first == "cgi";
+        if !is_cgi && (first == "help" || DoorCommand::has_subcommand(first)) {
+            return None;
+        }
+        let command = CgiOptions::augment_args(Command::new("cgi"));
+        let words = &words[usize::from(is_cgi)..];
+        let words = &words[..query::after_app(&command, words)];
+        let mut matches = command.try_get_matches_from(words).ok()?;
+        let options = CgiOptions::from_arg_matches_mut(&mut matches).ok()?;
+        let told = options.clone();
+        Some(Self {
+            app: (!is_cgi).then_some(told.application.app),
+            persistence: told.persistence,
+            general: told.application.general,
+            process: told.process,
+            responder: told.responder,
+            door: is_cgi.then(|| DoorCommand::Cgi(Box::new(options))),
+            told: Vec::new(),
+            file: None,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// What no value says by itself.
+    fn check_all(&self) -> Result<(), String> {
+        self.check_place()?;
+        // A request of CGI without --persistent is nothing to those that say which processes there are.
         match &self.door {
-            Some(DoorCommand::Cgi(options)) => options.persistence.persistent,
-            Some(_) => false,
-            None => self.persistence.persistent,
+            Some(DoorCommand::Cgi(options)) if !options.persistence.persistent => Ok(()),
+            _ => self.check(),
         }
     }
 
@@ -119,7 +158,7 @@ impl Cli {
         ))
     }
 
-    /// What no value says by itself.
+    /// Whether the options of processes make sense together.
     fn check(&self) -> Result<(), String> {
         let process = match &self.door {
             Some(DoorCommand::Explain(_) | DoorCommand::Ps | DoorCommand::Stop(_)) => return Ok(()),
@@ -179,7 +218,7 @@ fn help_or(error: clap::Error, words: &[OsString]) -> clap::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cli, DoorCommand, Origin};
+    use super::{Cli, DoorCommand, Origin, resolve};
     use std::ffi::{OsStr, OsString};
 
     fn words(line: &str) -> Vec<OsString> {
@@ -192,6 +231,48 @@ mod tests {
             .map(|(name, value)| (name.into(), value.into()));
         Cli::of(words(line).into_iter(), variables, query.map(OsStr::new))
             .map_err(|error| error.to_string())
+    }
+
+    /// The short way and the long one lead to the same.
+    #[test]
+    fn a_request_of_cgi_is_read_alike_in_both_ways() {
+        for line in [
+            "gw cgi --persistent /srv/app.py",
+            "gw cgi app:app",
+            "gw cgi --venv /v --debug --workers 3 --max-rss=1G app:app -h",
+            "gw /srv/app.cgi",
+            "gw --persistent /srv/app.cgi --help",
+            "gw --log-level warn --mount /a /srv/app.cgi word",
+            "gw -- /srv/app.cgi",
+        ] {
+            let words: Vec<OsString> = words(line);
+            let query = Some(OsStr::new("a=b"));
+            let light = Cli::light(&words, &[], query).unwrap_or_else(|| panic!("{line}"));
+            // Where there is a variable of ours, if only one that says nothing new, the long way is taken.
+            let long = read(line, &[("WSGI_GATEWAY_BACKLOG", "1024")], Some("a=b")).unwrap();
+            let [light, long] = [light, long].map(|cli| format!("{:?}", resolve::invocation(cli)));
+            assert_eq!(light, long, "{line}");
+        }
+        for line in [
+            "gw",
+            "gw cgi",
+            "gw fastcgi app:app",
+            "gw check app:app",
+            "gw explain",
+            "gw ps",
+            "gw help",
+            "gw --help",
+            "gw --persistent",
+            "gw cgi --no-such app:app",
+            "gw cgi --config /etc/a.toml app:app",
+        ] {
+            assert!(
+                Cli::light(&words(line), &[], Some(OsStr::new("a=b"))).is_none(),
+                "{line}"
+            );
+        }
+        assert!(Cli::light(&words("gw cgi app:app"), &[], None).is_none());
+        assert!(Cli::light(&words("gw /srv/a.cgi -h"), &[], Some(OsStr::new("-h"))).is_none());
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
     WorkerSettings {
         app: parts.app.clone().unwrap_or_default(),
         explain: parts.explain,
-        for_cgi: false,
+        for_cgi: None,
         python: PythonSettings {
             program: general.python.clone(),
             venv: general.venv.clone(),

@@ -151,7 +151,7 @@ mod tests {
             settings: WorkerSettings {
                 app: odd.into(),
                 explain: false,
-                for_cgi: true,
+                for_cgi: Some(1),
                 python: PythonSettings {
                     venv: Some(odd.into()),
                     path: vec![odd.into()],

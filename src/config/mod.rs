@@ -131,8 +131,8 @@ pub struct WorkerSettings {
     pub app: OsString,
     /// Whether requests are explained, and no application answers.
     pub explain: bool,
-    /// Whether the requests are those of CGI programs, which pass on what they were started for.
-    pub for_cgi: bool,
+    /// The user whose CGI programs pass on what they were started for, where that is where the requests come from.
+    pub for_cgi: Option<u32>,
     /// The Python that it runs in.
     pub python: PythonSettings,
     /// The folder that every other path is seen from.

@@ -1,12 +1,15 @@
-//! Which hosts may connect over TCP: the operator's `--allow`, and FCGI_WEB_SERVER_ADDRS (FastCGI 1.0 section 3.2).
+//! Who may connect. Over TCP, which hosts: the operator's `--allow`, and FCGI_WEB_SERVER_ADDRS (FastCGI 1.0 section 3.2).
 
 use std::net::IpAddr;
 
 use thiserror::Error;
 
-/// Addresses and networks that may connect. An empty list allows everyone.
+/// Addresses and networks that may connect over TCP, where an empty list allows everyone; and who may on this machine.
 #[derive(Clone, Debug, Default)]
-pub struct AllowList(Vec<Network>);
+pub struct AllowList {
+    networks: Vec<Network>,
+    user: Option<u32>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Network {
@@ -15,6 +18,19 @@ struct Network {
 }
 
 impl AllowList {
+    /// One of no address, and of this user alone over Unix sockets if it is named: else of whoever the socket's mode lets.
+    pub fn of_user(user: Option<u32>) -> Self {
+        Self {
+            networks: Vec::new(),
+            user,
+        }
+    }
+
+    /// The only user who may connect over Unix sockets.
+    pub(super) fn user(&self) -> Option<u32> {
+        self.user
+    }
+
     /// Reads the text of this setting: `192.0.2.1,2001:db8::/32`.
     ///
     /// # Errors
@@ -28,7 +44,10 @@ impl AllowList {
             })
         };
         let named = parts.filter(|part| !part.is_empty()).map(read);
-        let list = Self(named.collect::<Result<_, _>>()?);
+        let list = Self {
+            networks: named.collect::<Result<_, _>>()?,
+            user: None,
+        };
         if list.is_empty() {
             let text = text.to_owned();
             return Err(AllowError::Nobody { setting, text });
@@ -36,20 +55,20 @@ impl AllowList {
         Ok(list)
     }
 
-    /// Whether nobody is named, so that everyone may connect.
+    /// Whether no host is named, so that everyone may connect.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.networks.is_empty()
     }
 
     /// Whether this host may connect.
     pub fn allows(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.0.is_empty() || self.0.iter().any(|network| network.contains(peer))
+        self.is_empty() || self.networks.iter().any(|network| network.contains(peer))
     }
 
     /// Adds the addresses of another list.
     pub fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
+        self.networks.extend(other.networks);
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::libc::POLLRDHUP;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::sockopt::TcpNoDelay;
-use nix::sys::socket::{SockFlag, SockaddrStorage, accept4, getpeername, setsockopt};
+use nix::sys::socket::sockopt::{PeerCredentials, TcpNoDelay};
+use nix::sys::socket::{SockFlag, SockaddrStorage, accept4, getpeername, getsockopt, setsockopt};
 
 use super::{AllowList, standard};
 use crate::gateway::forked;
@@ -94,6 +94,9 @@ impl Listener {
                 return Accepted::Refused;
             }
         }
+        if allow.user().is_some_and(|user| !is_of(&socket, user)) {
+            return Accepted::Refused;
+        }
         Accepted::Socket(socket)
     }
 }
@@ -113,6 +116,16 @@ impl Drop for Listener {
         // Before its number goes to another file.
         forked::keep_in_child(self.socket.as_raw_fd());
     }
+}
+
+/// Whether this user has made the connection.
+fn is_of(socket: &OwnedFd, user: u32) -> bool {
+    let peer = getsockopt(socket, PeerCredentials);
+    let is_user = peer.is_ok_and(|peer| peer.uid() == user);
+    if !is_user {
+        log::warn!("refused a connection by another user: this is for the CGI programs of one");
+    }
+    is_user
 }
 
 fn may_connect(socket: &OwnedFd, allow: &AllowList) -> bool {

@@ -302,3 +302,7 @@ fn look_up(name: &str, option: &'static str) -> Result<UserAccount, IdentityErro
         (None, None) => Err(IdentityError::unknown("user", name, option)),
     }
 }
+/// The number of the user that this process acts as.
+pub fn own_user() -> u32 {
+    geteuid().as_raw()
+}

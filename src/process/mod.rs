@@ -38,7 +38,7 @@ pub use exec::{
     take_inherited, unseal,
 };
 pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, own_user};
 pub use listener::{
     Bound, SocketFile, SocketOwner, bind, inherited, is_listening, is_tcp, raise_descriptor_limit,
 };

@@ -156,7 +156,7 @@ fn write_page(request: &PassedOn<'_>, page: &Page) {
 fn blank(config: &Config) -> ResponderLaunch {
     let mut worker = config.worker.clone();
     let mut master = config.master.clone();
-    worker.for_cgi = true;
+    worker.for_cgi = Some(process::own_user());
     worker.responder.max_params = worker.responder.max_params.max(VARIABLES);
     worker.recycling.rss.get_or_insert(RSS);
     master.workers.get_or_insert(WORKERS);

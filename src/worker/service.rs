@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use crate::config::{ResponderSettings, WorkerSettings};
+use crate::config::WorkerSettings;
 use crate::explain;
 use crate::fastcgi::{AllowError, AllowList, Handoff, Limits};
 
@@ -23,7 +23,7 @@ impl FastcgiService {
     /// What is wrong with the settings.
     pub fn new(settings: WorkerSettings, handoff: Option<Handoff>) -> Result<Self, Failure> {
         Ok(Self {
-            allow: allow_list(&settings.responder)?,
+            allow: allow_list(&settings)?,
             limits: limits(&settings)?,
             settings,
             handoff,
@@ -68,14 +68,14 @@ impl FastcgiService {
     /// What explains requests has to know.
     pub(super) fn gateway(&self) -> explain::Gateway<'_> {
         explain::Gateway {
-            by_program: self.settings.for_cgi,
+            by_program: self.is_for_cgi(),
             mount: self.settings.mount.as_ref(),
         }
     }
 
     /// Whether the requests are those of CGI programs.
     pub(super) fn is_for_cgi(&self) -> bool {
-        self.settings.for_cgi
+        self.settings.for_cgi.is_some()
     }
 
     /// Whether the master wants to know the application's files, to reload when they change. It takes them for an attack
@@ -101,8 +101,9 @@ impl FastcgiService {
 }
 
 /// Who may connect over TCP.
-fn allow_list(settings: &ResponderSettings) -> Result<AllowList, AllowError> {
-    let mut allow = AllowList::default();
+fn allow_list(settings: &WorkerSettings) -> Result<AllowList, AllowError> {
+    let mut allow = AllowList::of_user(settings.for_cgi);
+    let settings = &settings.responder;
     if let Some(text) = &settings.allow {
         allow.extend(AllowList::read("--allow", text)?);
     }
@@ -114,7 +115,7 @@ fn allow_list(settings: &ResponderSettings) -> Result<AllowList, AllowError> {
 }
 
 fn limits(settings: &WorkerSettings) -> Result<Limits, Failure> {
-    let for_cgi = settings.for_cgi;
+    let for_cgi = settings.for_cgi.is_some();
     let settings = &settings.responder;
     let bytes = |option, number: u64| {
         usize::try_from(number).map_err(|error| Failure::Number { option, error })

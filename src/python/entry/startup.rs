@@ -63,7 +63,7 @@ pub(super) fn mode(launch: &Launch) -> Mode {
         // itself may have started others.
         multiprocess: !matches!(launch.work, Work::Check(_)),
         run_once: !serves,
-        by_program: !serves || settings.for_cgi,
+        by_program: !serves || settings.for_cgi.is_some(),
         debug: settings.debug,
         mount: settings.mount.clone(),
     }
