@@ -26,6 +26,15 @@ def sum(environ, start_response):
     return [f"{length} {crc:08x}".encode()]
 
 
+def reports(environ, start_response):
+    """200 KB each, which is more than a pipe holds, before the head and behind it."""
+    environ["wsgi.errors"].write(f"before{'.' * 93}\n" * 2_000)
+    start_response("200 OK", TEXT[:])
+    yield b"reported"
+    environ["wsgi.errors"].write(f"behind{'.' * 93}\n" * 2_000)
+    yield b" twice"
+
+
 def fails(environ, start_response):
     raise RuntimeError("failed on purpose")
 

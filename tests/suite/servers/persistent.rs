@@ -4,6 +4,7 @@
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ fn behind_apache(mpm: &str, module: &str) {
         vec![site.replace("</VirtualHost>", &responders.for_apache())]
     });
     if let Some(server) = server {
-        check(&server, &responders);
+        check(server, &responders);
     }
 }
 
@@ -60,7 +61,7 @@ fn behind_lighttpd() {
             // The program says that itself.
             .put(lighttpd::PERSISTENT, responders.for_lighttpd())
     });
-    check(&server, &responders);
+    check(server, &responders);
 }
 
 /// conf/shared-hosting's program, and the application with what it imports.
@@ -72,13 +73,15 @@ fn write_site(folder: &Folder) {
     }
 }
 
-fn check(server: &Server, responders: &Responders) {
-    one_process_answers(server, responders);
-    a_large_body_arrives_whole(server);
-    blocks_come_while_the_application_runs(server);
-    a_traceback_is_in_the_error_log(server);
-    a_client_that_leaves_ends_the_iteration(server);
-    // And nothing of all that was somebody else's.
+fn check(server: Server, responders: &Responders) {
+    one_process_answers(&server, responders);
+    a_large_body_arrives_whole(&server);
+    blocks_come_while_the_application_runs(&server);
+    a_traceback_is_in_the_error_log(&server);
+    large_reports_hold_nothing_up(&server);
+    a_client_that_leaves_ends_the_iteration(&server);
+    // It has answered all of that, and is none of the processes that a web server ends with itself.
+    drop(server);
     assert_eq!(responders.count(), 1, "{}", responders.ask(&["ps"]));
 }
 
@@ -93,7 +96,17 @@ fn one_process_answers(server: &Server, responders: &Responders) {
         said.collect::<Vec<_>>()
     );
     let pid = first.split(' ').next().unwrap().parse().unwrap();
-    assert!(responders.processes().contains(&pid));
+    let processes = responders.processes();
+    assert!(processes.contains(&pid));
+    // What web servers wait for the end of, and what they rotate.
+    let of_server = open_files(server.child.id());
+    let mut held: Vec<_> = processes.into_iter().flat_map(open_files).collect();
+    let is_own =
+        |file: &PathBuf| file.starts_with("/dev") || file.starts_with("anon_inode:[eventpoll]");
+    held.retain(|file| !is_own(file));
+    assert!(!held.is_empty() && !of_server.is_empty());
+    held.retain(|file| of_server.contains(file) || file.starts_with(server.folder.path()));
+    assert!(held.is_empty(), "{held:?}");
 }
 
 fn a_large_body_arrives_whole(server: &Server) {
@@ -128,6 +141,16 @@ fn a_traceback_is_in_the_error_log(server: &Server) {
     });
 }
 
+fn large_reports_hold_nothing_up(server: &Server) {
+    assert_eq!(get(server, "/reports"), "reported twice");
+    wait_for("the reports in the error log", || {
+        let log = server.log();
+        ["before", "behind"]
+            .iter()
+            .all(|word| log.matches(word).count() >= 2_000)
+    });
+}
+
 fn a_client_that_leaves_ends_the_iteration(server: &Server) {
     let mark = server.folder.writable("marks") + "/mark";
     let mut client = Client::open(server.address());
@@ -138,6 +161,15 @@ fn a_client_that_leaves_ends_the_iteration(server: &Server) {
     wait_for("close() is called", || {
         fs::read_to_string(&mark).is_ok_and(|text| text == "closed\n")
     });
+}
+
+/// What a process has open, pipes and sockets among it.
+fn open_files(pid: u32) -> Vec<PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten();
+    let links = entries.flatten().map(|entry| fs::read_link(entry.path()));
+    links.flatten().collect()
 }
 
 fn get(server: &Server, target: &str) -> String {
