@@ -146,6 +146,10 @@ impl Drop for OwnSite {
         for pid in self.processes() {
             process_table::send(pid, Signal::SIGKILL);
         }
+        // Nobody else is that user.
+        if User::from_uid(Uid::from_raw(self.uid)).is_ok_and(|user| user.is_none()) {
+            let _ = fs::remove_dir_all(self.directory());
+        }
         // Each run has another folder, and so another log.
         for entry in fs::read_dir(self.directory())
             .into_iter()
