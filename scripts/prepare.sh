@@ -14,6 +14,7 @@ fail() { printf '%s: %s\n' "$0" "$*" >&2; exit 1; }
 present() {
   case $1 in
     apache2-bin) command -v apache2 ;;
+    apache2-suexec-pristine) [[ -e /usr/lib/apache2/suexec ]] ;;
     ca-certificates) [[ -s /etc/ssl/certs/ca-certificates.crt ]] ;;
     gcc) command -v cc ;;
     libapache2-mod-fcgid) [[ -e /usr/lib/apache2/modules/mod_fcgid.so ]] ;;

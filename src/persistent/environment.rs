@@ -3,13 +3,19 @@
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
-/// RFC 3875's names and what web servers add to them, beside those that begin as in [`PREFIXES`].
-const NAMES: [&[u8]; 26] = [
+/// RFC 3875's names and what web servers add to them, beside those that begin as in [`PREFIXES`]: among them those of pages that are
+/// put together by mod_include, whose query they have, and the tickets of mod_auth_gssapi and mod_auth_kerb.
+const NAMES: [&[u8]; 36] = [
     b"AUTH_TYPE",
     b"AUTH_USER",
     b"AUTH_PASSWORD",
     b"CONTENT_LENGTH",
     b"CONTENT_TYPE",
+    b"DATE_GMT",
+    b"DATE_LOCAL",
+    b"DOCUMENT_ARGS",
+    b"DOCUMENT_NAME",
+    b"DOCUMENT_PATH_INFO",
     b"DOCUMENT_ROOT",
     b"DOCUMENT_URI",
     b"GATEWAY_INTERFACE",
@@ -20,20 +26,26 @@ const NAMES: [&[u8]; 26] = [
     b"H2_PUSHED_ON",
     b"H2_STREAM_ID",
     b"H2_STREAM_TAG",
+    b"KRB5CCNAME",
+    b"LAST_MODIFIED",
     b"LOGON_USER",
     b"ORIG_PATH_INFO",
     b"ORIG_SCRIPT_NAME",
     b"PATH_INFO",
     b"PATH_TRANSLATED",
+    b"PROXY_REMOTE_ADDR",
     b"QUERY_STRING",
+    b"QUERY_STRING_UNESCAPED",
     b"UNENCODED_URL",
     b"UNIQUE_ID",
     b"URI",
     b"URL",
+    b"USER_NAME",
     b"ap_trust_cgilike_cl",
 ];
 
-const PREFIXES: [&[u8]; 14] = [
+/// Whole families: of RFC 3875 and TLS, of a rewrite, and of modules that tell who a client is, or where.
+const PREFIXES: [&[u8]; 18] = [
     b"HTTP_",
     b"REDIRECT_",
     b"SSL_",
@@ -43,8 +55,12 @@ const PREFIXES: [&[u8]; 14] = [
     b"SCRIPT_",
     b"SERVER_",
     b"CONTEXT_",
+    b"AUTHENTICATE_",
+    b"AUTHORIZE_",
     b"GEOIP_",
+    b"GSS_",
     b"MM_",
+    b"MMDB_",
     b"OIDC_",
     b"HTTP2",
     b"MELLON_",
@@ -91,6 +107,10 @@ mod tests {
             "QUERY_STRING",
             "HTTPS",
             "UNIQUE_ID",
+            "QUERY_STRING_UNESCAPED",
+            "AUTHENTICATE_MAIL",
+            "MMDB_ADDR",
+            "KRB5CCNAME",
         ] {
             assert!(is_of_request(name.as_ref()), "{name}");
         }

@@ -207,6 +207,7 @@ mod tests {
     use super::{InstanceName, Traits};
     use crate::config::Target;
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
     use std::path::Path;
 
     fn name(target: &Target, settings: &[u8]) -> InstanceName {
@@ -248,5 +249,35 @@ mod tests {
             settings: b"",
         };
         assert!(InstanceName::of(&traits).is_err());
+    }
+
+    #[test]
+    fn a_new_program_is_another_state_and_a_link_to_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, program) = (folder.path().join("app.py"), folder.path().join("program"));
+        fs::write(&app, "").unwrap();
+        fs::write(&program, "one").unwrap();
+        let target = Target::parse(app.as_os_str()).unwrap();
+        let name = || {
+            let traits = Traits {
+                target: &target,
+                path: &[],
+                python: &program,
+                program: &program,
+                settings: b"",
+            };
+            InstanceName::of(&traits).unwrap()
+        };
+        let first = name();
+        let changed = fs::metadata(&program).unwrap().ctime_nsec();
+        let link = folder.path().join("link");
+        // The kernel's clock for this goes in steps.
+        while fs::metadata(&program).unwrap().ctime_nsec() == changed {
+            let _ = fs::remove_file(&link);
+            fs::hard_link(&program, &link).unwrap();
+        }
+        assert_eq!(name(), first);
+        fs::write(&program, "three").unwrap();
+        assert!(name().is_other_state_of(&first));
     }
 }

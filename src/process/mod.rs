@@ -54,5 +54,5 @@ pub use signals::{
     Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, end_of_interrupts, insist,
     insist_on, let_pass,
 };
-pub use threads::{ResidentMemory, StackPipe, StackSignals, wait_readable};
+pub use threads::{CpuLimit, ResidentMemory, StackPipe, StackSignals, wait_readable};
 pub use title::set_title;

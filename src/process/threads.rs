@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{RLIM_INFINITY, Resource, UsageWho, getrlimit, getrusage};
+use nix::sys::time::TimeValLike as _;
 use nix::unistd::{getpid, pipe2};
 
 use super::channel::Channel;
@@ -201,5 +203,34 @@ impl ResidentMemory {
         let text = std::str::from_utf8(&text[..read]).unwrap_or_default();
         let pages = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
         pages.unwrap_or(0u64) * self.page
+    }
+}
+
+/// The processor time that the kernel grants this process before it kills it (RLIMIT_CPU of setrlimit(2)): hosts limit programs of CGI so,
+/// which are meant to answer one request.
+#[derive(Debug)]
+pub struct CpuLimit {
+    seconds: u64,
+}
+
+impl CpuLimit {
+    /// Nothing where there is none.
+    pub fn of_this_process() -> Option<Self> {
+        let (seconds, _) = getrlimit(Resource::RLIMIT_CPU).ok()?;
+        (seconds != RLIM_INFINITY).then_some(Self { seconds })
+    }
+
+    /// How much it is.
+    pub fn seconds(&self) -> u64 {
+        self.seconds
+    }
+
+    /// Whether half of it is used, so that a request has as much left: one system call.
+    pub fn is_half_used(&self) -> bool {
+        getrusage(UsageWho::RUSAGE_SELF).is_ok_and(|usage| {
+            let used = usage.user_time() + usage.system_time();
+            let used = u64::try_from(used.num_milliseconds()).unwrap_or(0);
+            used >= self.seconds.saturating_mul(500)
+        })
     }
 }

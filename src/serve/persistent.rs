@@ -213,7 +213,7 @@ pub fn respond() -> Option<ExitCode> {
         .map_or(Destination::StandardError, Destination::File);
     let started = logging::start(log, true, to).map_err(Failure::from);
     let served = started.and_then(|()| {
-        let name = config.worker.name();
+        let name = full_name(&config.worker);
         let (account, number) = &launch.account;
         // SAFETY: the relay has left it open for this process, and nobody has asked for it before.
         let made = unsafe { process::take_inherited(*number) };
@@ -231,6 +231,16 @@ pub fn respond() -> Option<ExitCode> {
             error.exit().into()
         }
     })
+}
+
+/// The application's name with its folder, where it is a file. suEXEC starts programs without: to `ps` and `stop` all of a user's sites
+/// would be one.
+fn full_name(settings: &WorkerSettings) -> String {
+    match Target::parse(&settings.app) {
+        Ok(target) if !target.is_module() => std::path::absolute(&settings.app)
+            .map_or_else(|_| settings.name(), |path| path.display().to_string()),
+        _ => settings.name(),
+    }
 }
 
 fn read(told: OwnedFd) -> Option<ResponderLaunch> {

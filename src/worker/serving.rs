@@ -14,8 +14,8 @@ use crate::explain;
 use crate::fastcgi::{FastcgiExchange, Handoff, Listener, Responder};
 use crate::gateway::{Exchange as _, Page, ResponseWriter as _};
 use crate::process::{
-    self, Bound, Catch, Channel, ChildMessage, ResidentMemory, Signals, ThreadSlot, WorkerArgs,
-    WorkerSlot,
+    self, Bound, Catch, Channel, ChildMessage, CpuLimit, ResidentMemory, Signals, ThreadSlot,
+    WorkerArgs, WorkerSlot,
 };
 
 /// As much as a main thread has: Python's own limit of recursion is no guard for code in C.
@@ -43,6 +43,7 @@ pub struct Worker<'a> {
 /// After how much a worker asks to be replaced.
 struct RecycleLimits {
     requests: Option<u64>,
+    cpu: Option<CpuLimit>,
     rss: Option<ResidentMemory>,
     /// Bytes of resident memory.
     limit: AtomicU64,
@@ -315,6 +316,7 @@ impl RecycleLimits {
         let rss = recycling.rss.map(|_| ResidentMemory::of_this_process());
         Ok(Self {
             requests: recycling.requests.map(|most| most - less),
+            cpu: CpuLimit::of_this_process(),
             rss: rss.transpose().map_err(Failure::Memory)?,
             limit: AtomicU64::new(recycling.rss.unwrap_or(u64::MAX)),
             has_begun: AtomicBool::new(false),
@@ -326,6 +328,13 @@ impl RecycleLimits {
     fn check(&self, served: u64, context: &WorkerContext) {
         if self.requests.is_some_and(|most| served >= most) {
             context.retire("--max-requests");
+        }
+        if let Some(limit) = self.cpu.as_ref().filter(|limit| limit.is_half_used()) {
+            // The kernel would kill it in the middle of a request.
+            let seconds = limit.seconds();
+            context.retire(&format!(
+                "half of the {seconds} s of processor time that a process may use"
+            ));
         }
         let Some(memory) = &self.rss else {
             return;

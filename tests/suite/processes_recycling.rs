@@ -241,3 +241,23 @@ fn a_worker_that_nobody_can_follow_serves_on_whatever_it_has_reached() {
         });
     }
 }
+
+/// Web hosts limit the processor time of a CGI program, which a worker of persistent CGI inherits, and the kernel kills what is above.
+#[test]
+fn no_request_is_lost_to_a_limit_of_processor_time() {
+    let line = "ulimit -t 1; exec \"$@\"";
+    let gateway = Gateway::builder("burning.py").shell(line).start();
+    let mut served = BTreeMap::new();
+    for _ in 0..10 {
+        let pid = fetch(gateway.socket(), &Request::get("/"))
+            .expect(200)
+            .text();
+        let count = served.entry(pid).or_insert(0);
+        *count += 1;
+        // With its import it has used half of what it may. How long it takes to start another is not what this is about.
+        if *count == 5 {
+            gateway.wait_for_count(") ended after", served.len());
+        }
+    }
+    assert!(served.len() >= 2, "{served:?}");
+}

@@ -5,12 +5,13 @@ use std::fs;
 use std::process::Command;
 
 use super::matrix::{self, Loss, Way, loss, loss_of_some};
+use super::responders::Responders;
 use super::{Conf, Folder, Server, gateway, installed, program, server_user};
 use crate::gateway::{Gateway, apps};
 use crate::http::Client;
 
 /// Where Debian has them.
-const MODULES: &str = "/usr/lib/apache2/modules";
+pub(super) const MODULES: &str = "/usr/lib/apache2/modules";
 
 /// One site of the server, on a port of its own.
 struct Site {
@@ -23,29 +24,35 @@ struct Site {
 #[rustfmt::skip]
 #[test]
 fn every_request_arrives_through_mod_cgid_as_on_a_plain_server() {
-    check("event", "cgid", None, &[
+    check("event", "cgid", None, 3, &[
         Site { name: "mod_cgid", mount: "", losses: &[APACHE, CGI], conf: cgi("") },
         Site { name: "mod_cgid, prefix", mount: "/app", losses: &[APACHE, CGI], conf: cgi("/app") },
         Site { name: "mod_cgid, .cgi", mount: "/app.cgi", losses: &[APACHE, CGI, HOSTED], conf: hosted("hosted-plain") },
         Site { name: "mod_cgid, .htaccess", mount: "", losses: &[APACHE, CGI, HOSTED], conf: hosted("hosted") },
         Site { name: "mod_cgid, .htaccess, prefix", mount: "/app", losses: &[APACHE, CGI, HOSTED, FOLDER], conf: hosted("hosted-prefix") },
+        Site { name: "mod_cgid, persistent", mount: "", losses: &[APACHE, CGI], conf: kept("") },
+        Site { name: "mod_cgid, persistent, prefix", mount: "/app", losses: &[APACHE, CGI], conf: kept("/app") },
+        Site { name: "mod_cgid, persistent, .cgi", mount: "/app.cgi", losses: &[APACHE, CGI, HOSTED], conf: hosted("hosted-kept-plain") },
+        Site { name: "mod_cgid, persistent, .htaccess", mount: "", losses: &[APACHE, CGI, HOSTED], conf: hosted("hosted-kept") },
     ]);
 }
 
 #[rustfmt::skip]
 #[test]
 fn every_request_arrives_through_mod_cgi_as_on_a_plain_server() {
-    check("prefork", "cgi", None, &[
+    check("prefork", "cgi", None, 2, &[
         Site { name: "mod_cgi", mount: "", losses: &[APACHE, CGI], conf: cgi("") },
         Site { name: "mod_cgi, prefix", mount: "/app", losses: &[APACHE, CGI], conf: cgi("/app") },
         Site { name: "mod_cgi, .htaccess", mount: "", losses: &[APACHE, CGI, HOSTED], conf: hosted("hosted") },
+        Site { name: "mod_cgi, persistent", mount: "", losses: &[APACHE, CGI], conf: kept("") },
+        Site { name: "mod_cgi, persistent, .htaccess", mount: "", losses: &[APACHE, CGI, HOSTED], conf: hosted("hosted-kept") },
     ]);
 }
 
 #[rustfmt::skip]
 #[test]
 fn every_request_arrives_through_mod_fcgid_as_on_a_plain_server() {
-    check("event", "cgid", None, &[
+    check("event", "cgid", None, 0, &[
         Site { name: "mod_fcgid", mount: "", losses: &[APACHE, FCGID], conf: fcgid("", false) },
         Site { name: "mod_fcgid, prefix", mount: "/app", losses: &[APACHE, FCGID], conf: fcgid("/app", false) },
         Site { name: "mod_fcgid, FcgidWrapper", mount: "", losses: &[APACHE, FCGID], conf: fcgid("", true) },
@@ -62,7 +69,7 @@ fn every_request_arrives_through_mod_proxy_fcgi_as_on_a_plain_server() {
         return;
     }
     let gateway = gateway(matrix::APP, &[]);
-    check("event", "cgid", Some(&gateway), &[
+    check("event", "cgid", Some(&gateway), 0, &[
         Site { name: "mod_proxy_fcgi", mount: "", losses: &[APACHE, PROXY], conf: proxy_fcgi(&[PROXY_PASS]) },
         Site { name: "mod_proxy_fcgi, new connections", mount: "", losses: &[APACHE, PROXY], conf: proxy_fcgi(&[PROXY_PASS]).replace(REUSE, "") },
         Site { name: "mod_proxy_fcgi, prefix", mount: "/app", losses: &[APACHE, PROXY], conf: proxy_fcgi(&[PROXY_PASS_BELOW]) },
@@ -79,7 +86,8 @@ fn a_hosted_site_shows_its_files_but_not_its_sources() {
         losses: &[],
         conf: hosted("hosted"),
     };
-    let Some(server) = start("event", "cgid", None, &[site]) else {
+    let responders = Responders::new();
+    let Some(server) = start("event", "cgid", None, &[site], &responders) else {
         return;
     };
     let get = |path| Client::open(server.address()).fetch("GET", path, b"");
@@ -153,6 +161,11 @@ pub(super) fn cgi(mount: &str) -> String {
     conf.text().to_owned()
 }
 
+/// The same with a program that keeps its application alive.
+fn kept(mount: &str) -> String {
+    cgi(mount).replace("/srv/app", "/srv/kept")
+}
+
 /// The site of conf/apache/fcgid.conf.
 pub(super) fn fcgid(mount: &str, wrapper: bool) -> String {
     let mut conf = Conf::read("apache/fcgid.conf");
@@ -201,28 +214,10 @@ pub(super) fn hosted(folder: &str) -> String {
 }
 
 /// A folder with `app.cgi` and `app.fcgi` of conf/shared-hosting and the application that they import; where it is a hosted site's, also
-/// with `.htaccess` and a style sheet.
+/// with `.htaccess` and a style sheet. Where it is one that is kept, its program is as it stands there; else each request has one of
+/// its own.
 fn write_site(folder: &Folder, name: &str) {
-    let gateway = folder.gateway_program();
-    for (conf, program) in [
-        ("shared-hosting/app.cgi", "app.cgi"),
-        ("shared-hosting/app.fcgi", "app.fcgi"),
-    ] {
-        let conf = Conf::read(conf).put("your_site", matrix::APP);
-        let conf = conf.put("/home/you/bin/wsgi-gateway", &gateway);
-        let conf = conf.put("/home/you/venv", folder.at("venv"));
-        let mut text = conf.text().replace("/usr/local/bin/wsgi-gateway", &gateway);
-        if name == "hosted-plain" {
-            // The other first line that it shows.
-            text.drain(..text.find("#!/usr/bin/env").unwrap());
-        }
-        folder.write_program(&format!("{name}/{program}"), text);
-    }
-    let app = format!("{}.py", matrix::APP);
-    folder.write(
-        &format!("{name}/{app}"),
-        fs::read(apps().join(&app)).unwrap(),
-    );
+    write_programs(folder, name, matrix::APP);
     if !name.starts_with("hosted") {
         return;
     }
@@ -230,11 +225,41 @@ fn write_site(folder: &Folder, name: &str) {
     let htaccess = Conf::read("shared-hosting/.htaccess");
     let htaccess = match name {
         "hosted-fcgid" => htaccess.put(rule, "RewriteRule ^ app.fcgi [L]"),
-        "hosted-plain" => htaccess.put(rule, ""),
+        name if name.ends_with("-plain") => htaccess.put(rule, ""),
         _ => htaccess,
     };
     folder.write(&format!("{name}/.htaccess"), htaccess.text());
     folder.write(&format!("{name}/style.css"), "of Apache's");
+}
+
+/// `app.cgi` and `app.fcgi` with this test application beside them.
+pub(super) fn write_programs(folder: &Folder, name: &str, app: &str) {
+    let gateway = folder.gateway_program();
+    for program in ["app.cgi", "app.fcgi"] {
+        let conf = match program {
+            "app.cgi" => Conf::read("shared-hosting/app.cgi")
+                .put("/home/you/logs", folder.writable(&format!("{name}-logs"))),
+            _ => Conf::read("shared-hosting/app.fcgi"),
+        };
+        let conf = conf
+            .put("your_site", app)
+            .put("/home/you/bin/wsgi-gateway", &gateway)
+            .put("/home/you/venv", folder.at("venv"));
+        let mut text = conf.text().replace("/usr/local/bin/wsgi-gateway", &gateway);
+        if name.ends_with("-plain") {
+            // The other first line that it shows.
+            text.drain(..text.find("#!/usr/bin/env").unwrap());
+        }
+        if !name.contains("kept") {
+            text = text.replace(" --persistent", "");
+        }
+        folder.write_program(&format!("{name}/{program}"), text);
+    }
+    let app = format!("{app}.py");
+    folder.write(
+        &format!("{name}/{app}"),
+        fs::read(apps().join(&app)).unwrap(),
+    );
 }
 
 /// A virtualenv with nothing in it, as a customer's own.
@@ -246,7 +271,13 @@ fn make_virtualenv(path: &str) {
 }
 
 /// Starts Apache with these sites, if it is there. `cgi` is the module for CGI programs that goes with `mpm`.
-fn start(mpm: &str, cgi: &str, gateway: Option<&Gateway>, sites: &[Site]) -> Option<Server> {
+fn start(
+    mpm: &str,
+    cgi: &str,
+    gateway: Option<&Gateway>,
+    sites: &[Site],
+    responders: &Responders,
+) -> Option<Server> {
     serve(mpm, cgi, sites.len(), |folder| {
         make_virtualenv(&folder.at("venv"));
         for name in [
@@ -255,6 +286,9 @@ fn start(mpm: &str, cgi: &str, gateway: Option<&Gateway>, sites: &[Site]) -> Opt
             "hosted-fcgid",
             "hosted-plain",
             "hosted-prefix/app",
+            "kept",
+            "hosted-kept",
+            "hosted-kept-plain",
         ] {
             write_site(folder, name);
         }
@@ -264,6 +298,7 @@ fn start(mpm: &str, cgi: &str, gateway: Option<&Gateway>, sites: &[Site]) -> Opt
                 .replace("/run/wsgi-gateway.sock", socket.unwrap_or_default())
                 .replace("/srv/", &folder.at(""))
                 .replace("/usr/local/bin/wsgi-gateway", &folder.gateway_program())
+                .replace("</VirtualHost>", &responders.for_apache())
         };
         sites.iter().map(filled_in).collect()
     })
@@ -303,9 +338,11 @@ pub(super) fn serve(
     }))
 }
 
-/// Starts Apache with these sites and sends the list to each.
-fn check(mpm: &str, cgi: &str, gateway: Option<&Gateway>, sites: &[Site]) {
-    let Some(server) = start(mpm, cgi, gateway, sites) else {
+/// Starts Apache with these sites and sends the list to each. Of the programs that they have, so many keep their application.
+fn check(mpm: &str, cgi: &str, gateway: Option<&Gateway>, kept: usize, sites: &[Site]) {
+    // Ended when the server is.
+    let responders = Responders::new();
+    let Some(server) = start(mpm, cgi, gateway, sites, &responders) else {
         return;
     };
     let ways: Vec<Way<'_>> = sites
@@ -319,4 +356,5 @@ fn check(mpm: &str, cgi: &str, gateway: Option<&Gateway>, sites: &[Site]) {
         })
         .collect();
     matrix::check(&ways);
+    assert_eq!(responders.count(), kept, "{}", responders.ask(&["ps"]));
 }

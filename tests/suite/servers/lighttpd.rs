@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use super::matrix::{self, Loss, loss, loss_of_some};
+use super::responders::Responders;
 use super::{Conf, Server, Start, gateway, program, server_user};
 use crate::gateway::Gateway;
 
@@ -27,6 +28,12 @@ fn every_request_arrives_as_on_a_plain_server() {
         .clone()
         .without(&["alias.url = ( \"/app\" => \"/srv/site/app.py\" )"])
         .with(&["alias.url = ( \"/\" => \"/srv/site/app.py/\" )"]);
+    // Ended when the servers are.
+    let responders = Responders::new();
+    let kept = |conf: &Conf| {
+        let told = format!("{PERSISTENT}, {}", responders.for_lighttpd());
+        conf.clone().with(&KEPT).put(PERSISTENT, told)
+    };
     let ways = [
         ("lighttpd", "", external(&site, &running)),
         ("lighttpd, streaming", "", external(&streaming, &running)),
@@ -42,9 +49,27 @@ fn every_request_arrives_as_on_a_plain_server() {
             cgi_started(&cgi, matrix::APP),
         ),
         ("lighttpd, CGI", "", cgi_started(&cgi_whole, matrix::APP)),
+        (
+            "lighttpd, persistent CGI, prefix",
+            "/app",
+            cgi_started(&kept(&cgi), matrix::APP),
+        ),
+        (
+            "lighttpd, persistent CGI",
+            "",
+            cgi_started(&kept(&cgi_whole), matrix::APP),
+        ),
     ];
     matrix::check_servers(&ways, LOSSES, WHOLE, BELOW);
+    assert_eq!(responders.count(), 2, "{}", responders.ask(&["ps"]));
 }
+
+/// What has lighttpd's programs keep the application alive.
+pub(super) const KEPT: [&str; 2] = [
+    "server.modules += ( \"mod_setenv\" )",
+    "setenv.set-environment = ( \"WSGI_GATEWAY_PERSISTENT\" => \"1\" )",
+];
+pub(super) const PERSISTENT: &str = "\"WSGI_GATEWAY_PERSISTENT\" => \"1\"";
 
 /// What lighttpd itself changes, whatever is behind it.
 #[rustfmt::skip]

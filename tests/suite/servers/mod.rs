@@ -38,10 +38,13 @@ mod mistaken;
 mod mistaken_apache;
 mod nginx;
 mod oracle;
+mod persistent;
 mod requests;
+mod responders;
 mod sites;
 mod slow_clients;
 mod small;
+mod suexec;
 mod systemd;
 mod unspoken;
 
