@@ -211,7 +211,12 @@ fn the_second_forks_and_reloads() {
         .start();
     let hello = || fetch(gateway.socket(), &Request::get("/hello")).expect(200);
     assert_eq!(hello().text(), installation.second.version);
+    let old = gateway.workers();
     assert!(gateway.reload(), "{}", gateway.log());
+    gateway.wait_for("the old workers are gone", || {
+        let workers = gateway.workers();
+        (!workers.iter().any(|worker| old.contains(worker))).then_some(())
+    });
     assert_eq!(hello().text(), installation.second.version);
     assert_eq!(gateway.terminate().code, 0);
 }
@@ -257,12 +262,7 @@ fn a_virtual_environment_of_the_second_is_found_beside_the_application() {
     let app = site.path().join("versions.py");
     fs::copy(apps().join("versions.py"), &app).unwrap();
     let venv = site.path().join(".venv");
-    let made = Command::new(&installation.second.path)
-        .args(["-m", "venv", "--without-pip"])
-        .arg(&venv)
-        .status()
-        .unwrap();
-    assert!(made.success());
+    make_environment(&venv, &installation.second);
     let text = installation.check(&app, &[]).text();
     let python = venv.join("bin/python3");
     for line in [
@@ -279,5 +279,21 @@ fn a_virtual_environment_of_the_second_is_found_beside_the_application() {
         let answer = doors.through(door, &Request::get("/hello"));
         answer.is(200, &installation.second.version);
     }
+    // Made anew with another Python, it is that one which a reload takes.
+    make_environment(&venv, &installation.first);
+    assert!(doors.gateway().reload(), "{}", doors.gateway().log());
+    doors.gateway().wait_for("the first Python serves", || {
+        let answer = doors.fastcgi(&Request::get("/hello"));
+        (answer.has_status(200).text() == installation.first.version).then_some(())
+    });
     doors.close();
+}
+
+fn make_environment(venv: &Path, interpreter: &Interpreter) {
+    let made = Command::new(&interpreter.path)
+        .args(["-m", "venv", "--clear", "--without-pip"])
+        .arg(venv)
+        .status()
+        .unwrap();
+    assert!(made.success());
 }
