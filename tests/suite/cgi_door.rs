@@ -103,6 +103,12 @@ impl Cgi {
         self
     }
 
+    /// The gateway where it is installed, with cores of its own.
+    pub(crate) fn installed(mut self, program: impl Into<PathBuf>) -> Cgi {
+        self.program = program.into();
+        self
+    }
+
     pub(crate) fn option(mut self, option: impl AsRef<OsStr>) -> Cgi {
         self.options.push(option.as_ref().into());
         self

@@ -61,9 +61,14 @@ pub(crate) fn install(at: &Path) {
     }
 }
 
-/// PATH with the Python in front that the core in the build tree is for.
+/// The Python that the core in the build tree is for.
+pub(crate) fn python() -> PathBuf {
+    PathBuf::from(option_env!("PYO3_PYTHON").unwrap_or("/usr/bin/python3"))
+}
+
+/// PATH with that in front.
 pub(crate) fn path() -> OsString {
-    let python = Path::new(option_env!("PYO3_PYTHON").unwrap_or("/usr/bin/python3"));
+    let python = python();
     let mut path = python.parent().unwrap().as_os_str().to_owned();
     if let Some(usual) = std::env::var_os("PATH") {
         path.push(":");
@@ -362,6 +367,7 @@ impl Drop for Gateway {
 
 /// What is said about a start that is not the usual one.
 pub(crate) struct Builder {
+    program: PathBuf,
     app: OsString,
     door: Option<&'static str>,
     args: Vec<OsString>,
@@ -391,6 +397,7 @@ impl Builder {
     fn new(app: &str) -> Builder {
         let folder = Arc::new(TempDir::with_prefix("wsgi-gateway-test-").unwrap());
         Builder {
+            program: binary(),
             app: app.into(),
             door: Some("fastcgi"),
             args: Vec::new(),
@@ -489,6 +496,12 @@ impl Builder {
         self
     }
 
+    /// The binary where it is installed, with cores of its own.
+    pub(crate) fn program(mut self, program: impl Into<PathBuf>) -> Builder {
+        self.program = program.into();
+        self
+    }
+
     /// Started by a line of shell that ends in `exec "$@"`: for what only the process itself can
     /// arrange, such as a descriptor of a certain number or LISTEN_PID.
     pub(crate) fn shell(mut self, line: &'static str) -> Builder {
@@ -545,7 +558,7 @@ impl Builder {
     }
 
     fn spawn(self) -> (Gateway, Ready) {
-        let mut command = command(&binary(), self.shell);
+        let mut command = command(&self.program, self.shell);
         if let Some(uid) = self.uid {
             let copy = self.folder.path().join("wsgi-gateway");
             install(&copy);

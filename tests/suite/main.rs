@@ -45,6 +45,7 @@ mod cgi_bytes;
 mod cgi_door;
 mod python_choice;
 mod python_interpreter;
+mod python_versions;
 mod wsgi_applications;
 mod wsgi_doors;
 mod wsgi_environ;

@@ -258,9 +258,7 @@ fn a_core_that_is_not_there_or_does_not_fit_is_told_through_every_door() {
         output.stderr.contains("there is that of 2.9"),
         "{output:#?}"
     );
-    for minor in 9..20 {
-        fs::write(core.join(format!("core-cp3{minor}.so")), "").unwrap();
-    }
+    put_foreign_cores(&site);
     refused(
         run(&["check", "hello.py"]),
         &["is of another build", "core-cp3"],
@@ -270,6 +268,34 @@ fn a_core_that_is_not_there_or_does_not_fit_is_told_through_every_door() {
     let started = run(&["fastcgi", "--workers=1", "--bind", &bind, "hello.py"]);
     let output = refused(started, &["worker 1: the core", "is of another build"]);
     assert!(!output.stderr.contains("Traceback"), "{output:#?}");
+}
+
+/// Of another package than the master's, a core is not taken, and what serves goes on.
+#[test]
+fn a_core_that_was_replaced_by_another_build_is_refused_by_a_reload() {
+    let site = Site::new();
+    let program = site.at("bin/wsgi-gateway");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    install(&program);
+    let gateway = Gateway::builder("hello.py").program(&program).start();
+    let hello = || fetch(gateway.socket(), &Request::get("/")).expect(200);
+    hello();
+    let workers = gateway.workers();
+    fs::remove_dir_all(site.at("bin/deps")).unwrap();
+    put_foreign_cores(&site);
+    assert!(!gateway.reload(), "{}", gateway.log());
+    gateway.wait_for_line(&["worker 2: the core", "is of another build"]);
+    hello();
+    assert_eq!(gateway.workers(), workers, "{}", gateway.log());
+}
+
+/// For every version, and of no build that there is.
+fn put_foreign_cores(site: &Site) {
+    let folder = site.at("lib/wsgi-gateway");
+    fs::create_dir_all(&folder).unwrap();
+    for minor in 9..20 {
+        fs::write(folder.join(format!("core-cp3{minor}.so")), "").unwrap();
+    }
 }
 
 /// The application finds a Python as its own, and nothing that the gateway has left behind.

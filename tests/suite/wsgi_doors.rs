@@ -2,12 +2,13 @@
 //! alive, and all answers go to the same assertions. That is how "one core, two doors" is tested.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::cgi_door::{Cgi, Output};
 use crate::client::{Request, Response, fetch};
-use crate::gateway::{DEADLINE, Gateway};
+use crate::gateway::{DEADLINE, Gateway, binary};
 use crate::persistent::Home;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +214,7 @@ impl Answer {
 
 /// An application, served by all doors.
 pub(crate) struct Doors {
+    program: PathBuf,
     app: String,
     options: Vec<String>,
     environment: Vec<(String, String)>,
@@ -229,12 +231,24 @@ impl Doors {
     /// With options of all doors, and with variables for all processes.
     #[track_caller]
     pub(crate) fn open_with(app: &str, options: &[&str], environment: &[(&str, &str)]) -> Doors {
-        let mut builder = Gateway::builder(app).args(options);
+        Doors::open_installed(&binary(), app, options, environment)
+    }
+
+    /// By a program that is installed somewhere.
+    #[track_caller]
+    pub(crate) fn open_installed(
+        program: &Path,
+        app: &str,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Doors {
+        let mut builder = Gateway::builder(app).program(program).args(options);
         for (name, value) in environment {
             builder = builder.env(name, value);
         }
         let own = |word: &&str| String::from(*word);
         Doors {
+            program: program.to_owned(),
             app: app.to_owned(),
             options: options.iter().map(own).collect(),
             environment: environment
@@ -281,7 +295,9 @@ impl Doors {
 
     /// The CGI door before it is started.
     pub(crate) fn cgi_process(&self, request: &Request) -> Cgi {
-        let mut cgi = Cgi::new(&self.app, request).options(&self.options);
+        let mut cgi = Cgi::new(&self.app, request)
+            .installed(&self.program)
+            .options(&self.options);
         for (name, value) in &self.environment {
             cgi = cgi.env(name, value);
         }
