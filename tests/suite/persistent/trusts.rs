@@ -10,6 +10,7 @@ use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 use super::Home;
+use crate::client::{Connection, Request};
 use crate::gateway::{apps, binary, install};
 
 /// The user of no other test.
@@ -199,4 +200,64 @@ fn what_a_dead_responder_has_left_is_replaced() {
     assert_eq!(body(&by_shell(home.path(), ":", "/length")), "0");
     assert_ne!(home.only().pid, row.pid);
     home.end();
+}
+
+/// One script, two users: each has a responder of his own, and nobody else's programs are answered by it, not even root's.
+#[test]
+fn each_user_has_a_responder_of_his_own() {
+    if !geteuid().is_root() {
+        return eprintln!("skipped: only root can be two users");
+    }
+    let (temporary, program) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::set_permissions(temporary.path(), Permissions::from_mode(0o1777)).unwrap();
+    fs::set_permissions(program.path(), Permissions::from_mode(0o755)).unwrap();
+    let gateway = program.path().join("wsgi-gateway");
+    install(&gateway);
+    let app = program.path().join("app.py");
+    fs::write(
+        &app,
+        "import os\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    \
+         return [b'%d %d' % (os.getuid(), os.getppid())]\n",
+    )
+    .unwrap();
+    let run = |user: u32, words: &str| {
+        let line = format!(
+            "exec setpriv --reuid {user} --regid {user} --clear-groups {} {words}",
+            gateway.display()
+        );
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &line])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin");
+        command
+            .env("TMPDIR", temporary.path())
+            .env("REQUEST_METHOD", "GET");
+        command.output().unwrap()
+    };
+    let ask = format!("cgi --persistent {}", app.display());
+    let users = [OTHER, OTHER - 1];
+    let answers = users.map(|user| body(&run(user, &ask)));
+    for (user, answer) in users.iter().zip(&answers) {
+        assert!(answer.starts_with(&format!("{user} ")), "{answers:?}");
+    }
+    assert_ne!(answers[0].split(' ').nth(1), answers[1].split(' ').nth(1));
+    let files = temporary.path().join(format!("wsgi-gateway-{OTHER}"));
+    let socket = fs::read_dir(&files)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    let socket = socket
+        .filter(|path| path.extension().is_some_and(|it| it == "sock"))
+        .last()
+        .unwrap();
+    let mut connection = Connection::open(&socket);
+    connection.write(&Request::get("/").bytes());
+    assert!(connection.read_record().is_none());
+    // And is answered to who may.
+    assert_eq!(body(&run(OTHER, &ask)), answers[0]);
+    for user in users {
+        let ended = run(user, "stop --all");
+        assert!(ended.status.success(), "{ended:?}");
+    }
 }
