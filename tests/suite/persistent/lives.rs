@@ -209,7 +209,7 @@ fn being_killed_costs_what_is_in_flight() {
                     _ => workers,
                 };
                 for pid in victims {
-                    let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+                    let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL);
                 }
             }
         }

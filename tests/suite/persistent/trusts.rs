@@ -194,7 +194,7 @@ fn what_a_dead_responder_has_left_is_replaced() {
     let row = home.only();
     let workers = crate::process_table::children(row.pid);
     for pid in workers.into_iter().chain([row.pid]) {
-        let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
     }
     assert_eq!(body(&by_shell(home.path(), ":", "/length")), "0");
