@@ -109,7 +109,11 @@ impl ProcessOptions {
     /// # Errors
     /// Which do not, where they were told, and the way out.
     pub(super) fn check(&self, origin: impl Fn(&str) -> Origin) -> Result<(), String> {
-        let told = |key, value: u64| format!("--{key} {value} ({})", origin(key));
+        let told = |key, value: u64| match origin(key) {
+            // A request of CGI does not wait for that to be found out.
+            Origin::Default => format!("--{key} {value}"),
+            origin => format!("--{key} {value} ({origin})"),
+        };
         if let (Some(min), Some(max)) = (self.min_workers, self.workers) {
             if min > max {
                 return Err(format!(

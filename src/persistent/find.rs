@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked whether they are done.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// How long the log of an application is kept that nobody asks for any more, at least not with these settings and this gateway.
+const LOG_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// The file that is locked by who starts a responder.
 const LOCK: &str = "lock";
 
@@ -186,7 +189,16 @@ pub fn clear_left() {
 
 /// As [`clear_left`] in one directory, by who has its lock.
 fn clear(directory: &PrivateDirectory) {
+    let in_use: Vec<String> = living_in(directory)
+        .iter()
+        .map(|it| it.name.log())
+        .collect();
     for file in directory.names() {
+        let path = directory.path().join(&file);
+        let is_log = file.contains(".log") && !in_use.iter().any(|log| file.starts_with(log));
+        if is_log && is_older(&path, LOG_AGE) {
+            let _ = fs::remove_file(&path);
+        }
         let Some(name) = InstanceName::in_file(&file) else {
             continue;
         };
@@ -196,6 +208,12 @@ fn clear(directory: &PrivateDirectory) {
             let _ = fs::remove_file(account);
         }
     }
+}
+
+/// Whether nothing was written to the file for so long.
+fn is_older(file: &Path, age: Duration) -> bool {
+    let written = fs::metadata(file).and_then(|found| found.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|since| since > age))
 }
 
 fn spawn(

@@ -239,7 +239,11 @@ fn full_name(settings: &WorkerSettings) -> String {
     match Target::parse(&settings.app) {
         Ok(target) if !target.is_module() => std::path::absolute(&settings.app)
             .map_or_else(|_| settings.name(), |path| path.display().to_string()),
-        _ => settings.name(),
+        // Other sites have a module of the same name.
+        _ => std::env::current_dir().map_or_else(
+            |_| settings.name(),
+            |folder| format!("{}:{}", folder.display(), settings.name()),
+        ),
     }
 }
 

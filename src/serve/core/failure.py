@@ -22,7 +22,7 @@ def reason():
     known = cores()
     if version in known:
         return ('the core for Python %s cannot be loaded: it is of another build than this program, or for another machine; '
-            'install both anew (%s)' % (version, sys.exc_info()[1]))
+            'install both anew, or restart what was started before that (%s)' % (version, sys.exc_info()[1]))
     there = ' and '.join([', '.join(known[:-1])] * (len(known) > 1) + known[-1:])
     return 'Python %s of %s has no core here: there %s; %s' % (version, python,
         'is none' if not known else ('are those of ' if len(known) > 1 else 'is that of ') + there, other)

@@ -301,7 +301,7 @@ fn they_are_shown_and_ended_by_name() {
     let row = home.wait_for("three requests", || {
         home.ps()
             .into_iter()
-            .find(|row| row.application == APP && row.requests == 3)
+            .find(|row| row.application.ends_with(APP) && row.requests == 3)
     });
     assert_eq!(row.processes, 2);
     let several = home.command(&["stop"]);
