@@ -123,7 +123,8 @@ fn what_a_killed_gateway_left_is_replaced() {
     let first = self::builder().socket(&path).start();
     drop(first);
     assert!(path.exists(), "it was killed, so it could not remove it");
-    let second = self::builder().socket(&path).start();
+    // A worker of the first may not be dead yet, and take a connection.
+    let second = self::builder().socket(&path).ready_by_log().start();
     serves(&mut Connection::open(second.socket()));
 }
 

@@ -102,15 +102,13 @@ fn a_burst_of_reloads_ends_with_the_newest_code() {
         gateway.wait_for("the newest code serves", || {
             (text(&gateway) == "19").then_some(())
         });
-        gateway.wait_for("every reload is over", || {
-            let log = gateway.log();
-            let begun = log.matches("reload: begun").count();
-            (begun == log.matches("reload: done").count()).then_some(())
+        // A reload that is over may have another behind it, of which nothing is told yet.
+        gateway.wait_for("only the newest code serves", || {
+            (0..20).all(|_| text(&gateway) == "19").then_some(())
         });
     });
     tally.expect_none_lost();
     gateway.wait_for_workers(2);
-    assert_eq!(text(&gateway), "19");
     assert_eq!(gateway.terminate().code, 0);
 }
 
