@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getegid, geteuid};
 
-use crate::config::{ApplicationSource, BUILD, Target};
+use crate::config::{ApplicationSource, Target};
 
 /// What of a process an application sees, and no request changes: who differs in it has a responder of his own.
 const LIMITS: [Resource; 9] = [
@@ -75,7 +75,7 @@ impl InstanceName {
             &(
                 here.dev(),
                 here.ino(),
-                BUILD,
+                traits.program,
                 traits.python,
                 traits.settings,
             ),
