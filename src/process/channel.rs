@@ -296,7 +296,13 @@ mod tests {
     #[test]
     fn the_master_hears_who_speaks_and_takes_no_descriptors() {
         let (master, worker) = Channel::pair().unwrap();
-        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        // A file that no other test has open.
+        let passed = tempfile::NamedTempFile::new().unwrap();
+        let open = || {
+            let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+            links.filter(|link| link == passed.path()).count()
+        };
         let raw = |bytes: &[u8]| {
             send(worker.socket.as_raw_fd(), bytes, MsgFlags::empty()).unwrap();
         };
@@ -314,11 +320,12 @@ mod tests {
             Heard::Nonsense("what only the master says")
         ));
         for count in [1, MAX_FDS] {
-            let file = || std::fs::File::open("/dev/null").unwrap().into();
+            let file = || std::fs::File::open(passed.path()).unwrap().into();
+            let before = open();
             let message = MasterMessage::Listen((0..count).map(|_| file()).collect());
+            assert_eq!(open(), before + count);
             worker.tell(&message).unwrap();
             drop(message);
-            let before = open();
             assert!(matches!(master.hear(), Heard::Nonsense("descriptors")));
             assert_eq!(open(), before);
         }
