@@ -64,7 +64,6 @@ pub fn pass_on(connection: ResponderSocket, request: &PassedOn<'_>) -> Outcome {
     let mut relay = Relay {
         request,
         left,
-        // Of a request without a body it is not asked.
         was_read: left == 0,
         unsent: first,
         sent: 0,
@@ -86,7 +85,7 @@ struct Relay<'a> {
     socket: UnixStream,
     /// Bytes of the body that were not taken from the web server.
     left: u64,
-    /// Whether the responder may have read all that there was before the body, or that is not to be known.
+    /// Whether the responder has read of the request, which may be the application's then. Not asked where there is no body.
     was_read: bool,
     /// What is to be sent, and how much of it was.
     unsent: Vec<u8>,
@@ -118,7 +117,6 @@ impl Relay<'_> {
         loop {
             self.send()?;
             let ready = self.wait()?;
-            // Not while there is some to write: a program that has said something may have ended, too.
             if ready.is_unwanted || (ready.to_write && !self.write()?) {
                 return Ok(Outcome::Unwanted);
             }
@@ -195,7 +193,9 @@ impl Relay<'_> {
             let socket = fds.last().map_or(PollFlags::empty(), events);
             let over = PollFlags::POLLHUP | PollFlags::POLLERR;
             ready.to_send = socket.contains(PollFlags::POLLOUT);
-            ready.to_receive = socket.intersects(PollFlags::POLLIN | over);
+            // Not before what has come is written: the end of a responder would be taken for that of the answer.
+            ready.to_receive =
+                self.answer.is_empty() && socket.intersects(PollFlags::POLLIN | over);
         }
         Ok(ready)
     }

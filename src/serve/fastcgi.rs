@@ -87,7 +87,7 @@ pub(super) fn run_for_cgi(
         .with_context(|| format!("the socket {} cannot be used", socket.display()))?;
     let (folder, identity) = begin(config)?;
     let launcher = Launcher::new(config, true, folder, &identity)?;
-    serve(listening, identity, &launcher, Some(account))
+    serve(listening, identity, &launcher, account)
 }
 
 /// What comes first, with and without a master.
@@ -118,7 +118,7 @@ fn serve(
     listening: Listening,
     identity: Identity,
     launcher: &Launcher<'_>,
-    for_cgi: Option<Option<AccountFile>>,
+    account: Option<AccountFile>,
 ) -> Result<Exit, Failure> {
     let (service, process) = (launcher.service(), &launcher.config().master);
     let settings = service.settings();
@@ -129,6 +129,7 @@ fn serve(
              FCGI_WEB_SERVER_ADDRS"
         );
     }
+    let lives_by_itself = settings.for_cgi.is_some();
     let _pid_file = write_pid_file(process)?;
     let (min, max) = launcher.sizes();
     let plan = Plan {
@@ -140,8 +141,8 @@ fn serve(
         startup_timeout: process.startup_timeout,
         graceful_timeout: settings.times.grace,
         request_timeout: settings.times.request,
-        ends_when_idle: for_cgi.is_some(),
-        failure_shown: for_cgi.is_some().then_some(FAILURE_SHOWN),
+        ends_when_idle: lives_by_itself,
+        failure_shown: lives_by_itself.then_some(FAILURE_SHOWN),
         preload: process.preload && !settings.explain,
         watch_files: service.watches_files(),
         show_trouble: settings.reload && settings.debug,
@@ -151,7 +152,7 @@ fn serve(
     let passed_on = launcher.passed_on()?;
     let mut master = Master::new(plan, launcher, listening, passed_on, &logging::reopen)
         .context("the master cannot start")?;
-    if let Some(account) = for_cgi.flatten() {
+    if let Some(account) = account {
         master = master.accounting_in(account);
     }
     let ending = master.run();

@@ -4,7 +4,6 @@ import os
 import resource
 import signal
 import sys
-import time
 
 COUNT = 0
 
@@ -57,9 +56,6 @@ def application(environ, start_response):
     elif path == "/big":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"x" * int(query)]
-    elif path == "/slow":
-        time.sleep(float(query))
-        text = f"{os.getpid()}"
     else:
         text = f"{COUNT}"
     body = text.encode()

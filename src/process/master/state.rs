@@ -155,7 +155,7 @@ impl MasterState {
     /// Whether who comes is still to be told why the first start has failed.
     fn shows_failure(&self, now: Instant) -> bool {
         // Else whoever waits is better off elsewhere.
-        let can_be_told = !self.processes.supply.has_no_fallback();
+        let can_be_told = !self.processes.supply.fallback_has_failed();
         self.failure_ends.is_some_and(|until| now < until) && can_be_told
     }
 

@@ -16,6 +16,17 @@ use crate::client::Request;
 use crate::gateway::{DEADLINE, binary};
 use crate::process_table;
 
+/// The application of most of these tests.
+pub(super) const APP: &str = "persistent:application";
+
+/// What an answer says that came whole.
+#[track_caller]
+pub(super) fn body(output: &Output) -> String {
+    let response = output.response();
+    assert_eq!((output.code, response.status), (0, 200), "{output:#?}");
+    String::from_utf8(response.body).unwrap()
+}
+
 /// The directory that the responders of one test have their files in. Dropping it ends them.
 pub(crate) struct Home {
     folder: TempDir,

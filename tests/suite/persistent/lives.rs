@@ -9,19 +9,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::Home;
+use super::home::{APP, Home, body};
 use crate::cgi_door::{Cgi, Fifo, Output};
 use crate::client::Request;
 use crate::process_table::{children, is_alive};
-
-const APP: &str = "persistent:application";
-
-#[track_caller]
-fn body(output: &Output) -> String {
-    let response = output.response();
-    assert_eq!((output.code, response.status), (0, 200), "{output:#?}");
-    String::from_utf8(response.body).unwrap()
-}
 
 /// An application that answers with this word, put in the place of one before as editors and deploys do it.
 fn put(path: &Path, word: usize) {

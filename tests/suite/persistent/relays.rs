@@ -7,19 +7,10 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
-use super::Home;
-use crate::cgi_door::{Cgi, Fifo, Output, Stdin};
+use super::home::{APP, Home, body};
+use crate::cgi_door::{Cgi, Fifo, Stdin};
 use crate::client::Request;
 use crate::gateway::{apps, binary};
-
-const APP: &str = "persistent:application";
-
-#[track_caller]
-fn body(output: &Output) -> String {
-    let response = output.response();
-    assert_eq!((output.code, response.status), (0, 200), "{output:#?}");
-    String::from_utf8(response.body).unwrap()
-}
 
 /// What an application sees of a request, and what comes back, is what one request a process has; but for what says that it is not.
 #[test]

@@ -181,11 +181,11 @@ impl Supply {
     }
 
     /// Whether one that answers in the workers' place has failed, too.
-    pub(super) fn has_no_fallback(&self) -> bool {
+    pub(super) fn fallback_has_failed(&self) -> bool {
         self.fallback_backoff.has_failed()
     }
 
-    /// The first start has failed: who comes is told the reason for a while.
+    /// The first start has failed: who comes is told so.
     pub(super) fn show_failure(
         &mut self,
         trouble: Option<&str>,
@@ -204,9 +204,7 @@ impl Supply {
         waits: bool,
         reaction: &mut Reaction,
     ) {
-        if !self.has_fallback() && waits {
-            self.make_fallback(trouble, reaction);
-        }
+        self.show_failure(trouble, waits, reaction);
         self.send_fallback_away(MasterMessage::Finish, reaction.after(FAREWELL), reaction);
     }
 
