@@ -37,13 +37,27 @@ pub enum UsageError {
         "nothing says where to listen: give --bind ADDR (standard input is no listening socket)"
     )]
     NoAddress,
+    /// No gateway answers.
+    #[error(
+        "no gateway of this user runs; a gateway that has another control socket is asked by its path"
+    )]
+    NoGateway,
+    /// A gateway that is not there.
+    #[error("no gateway is called '{0}': 'wsgi-gateway ps' shows them")]
+    NoSuchGateway(String),
+    /// A gateway is to be named.
+    #[error("several gateways run ({0}): name one of them")]
+    SeveralGateways(String),
+    /// A gateway is to be named by its socket.
+    #[error("several gateways are called '{0}': name one by the path of its control socket ({1})")]
+    SameName(String, String),
     /// `stop` of what is not there.
     #[error(
-        "no persistent application of this user has '{0}' in its name: 'wsgi-gateway ps' shows them"
+        "no gateway is called '{0}', and no persistent application of this user has that in its name: 'wsgi-gateway ps' shows them"
     )]
     NoSuchApplication(String),
     /// `stop` without a name, where one is needed.
-    #[error("several persistent applications run ({0}): name one of them, or say --all")]
+    #[error("several run ({0}): name one of them, or say --all for the persistent applications")]
     SeveralApplications(String),
 }
 

@@ -10,7 +10,8 @@
 //! | top | [`serve`] | the program: one function a door; becomes the Python that runs the application |
 //! | | `src/python` | the core, which that Python loads: a package of its own, one a version of Python, and the only one with PyO3 |
 //! | | [`cli`] | what the operator may say, and nothing of what it does |
-//! | middle | [`persistent`] | finds the responder that keeps an application of CGI alive, or starts it; passes requests on to it |
+//! | middle | [`control`] | the control socket of a gateway: who answers there without being one of its workers, and who asks |
+//! | | [`persistent`] | finds the responder that keeps an application of CGI alive, or starts it; passes requests on to it |
 //! | | [`worker`] | the threads of a process that serves FastCGI; knows Python by a trait |
 //! | | [`cgi`] | this process's environment and descriptors as one request |
 //! | | [`explain`] | answers a request with what the web server sent, in the application's place; needs no Python |
@@ -29,6 +30,7 @@
 pub mod cgi;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod exit;
 pub mod explain;
 pub mod fastcgi;

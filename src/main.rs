@@ -12,8 +12,7 @@ fn main() -> ExitCode {
     }
     let config = match cli::read() {
         Invocation::Serve(config) => config,
-        Invocation::Ps => return serve::list_persistent(),
-        Invocation::Stop { name, all } => return serve::stop_persistent(name.as_deref(), all),
+        Invocation::Operate(operation) => return serve::operate(&operation),
     };
     let started = serve::start_logging(&config);
     for warning in &config.warnings {

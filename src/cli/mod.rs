@@ -1,6 +1,7 @@
 //! What the operator may say, on the command line, in the environment and in a file: its names and its checking, and
 //! nothing of what it does.
 
+mod control;
 mod file;
 mod options;
 mod process;
@@ -142,7 +143,7 @@ impl Cli {
             Some(DoorCommand::Explain(options)) => &options.general,
             Some(DoorCommand::Fastcgi(options)) => &options.application.general,
             Some(DoorCommand::Check(options)) => &options.fastcgi.application.general,
-            Some(DoorCommand::Ps | DoorCommand::Stop(_)) => return Ok(()),
+            Some(_) => return Ok(()),
             None => &self.general,
         };
         if general.python.is_some() && general.venv.is_some() {
@@ -161,10 +162,10 @@ impl Cli {
     /// Whether the options of processes make sense together.
     fn check(&self) -> Result<(), String> {
         let process = match &self.door {
-            Some(DoorCommand::Explain(_) | DoorCommand::Ps | DoorCommand::Stop(_)) => return Ok(()),
             Some(DoorCommand::Cgi(options)) => &options.process,
             Some(DoorCommand::Fastcgi(options)) => &options.process,
             Some(DoorCommand::Check(options)) => &options.fastcgi.process,
+            Some(_) => return Ok(()),
             None => &self.process,
         };
         process.check(|key| self.origin(key))

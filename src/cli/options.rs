@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::control::{
+    ControlOptions, GatewayOptions, PsOptions, ResizeOptions, StacksOptions, StatusOptions,
+    StopOptions,
+};
 use super::process::ProcessOptions;
 use super::values::{duration, level, log_format, mode, number, size, switch};
 use crate::config::{ConfigFile, LogFormat, SettingInForce};
@@ -76,9 +80,20 @@ pub(super) enum DoorCommand {
     /// Answer one CGI request with what the web server sent, what becomes of it, and what is wrong with the set-up: in an
     /// application's place, without Python. Not for longer than it takes to look. For FastCGI: fastcgi --explain.
     Explain(Box<ExplainOptions>),
-    /// Show this user's persistent applications (--persistent).
-    Ps,
-    /// End persistent applications: what they are at is finished first.
+    /// Show the gateways that run and the persistent applications (--persistent) of this user, as root of everybody.
+    Ps(PsOptions),
+    /// Show how it stands with a gateway. Exit code 0: well; 1: not; 3: it does not run.
+    Status(StatusOptions),
+    /// Take up the application's new code, wait until it serves, or show why it does not. Exit code 3: it cannot be loaded, and the
+    /// old goes on serving.
+    Reload(GatewayOptions),
+    /// Show where each thread of each worker is, in Python.
+    Stacks(StacksOptions),
+    /// Change how many workers there are.
+    Resize(ResizeOptions),
+    /// Open the log files anew.
+    Reopen(GatewayOptions),
+    /// End a gateway or a persistent application: what it is at is finished first.
     Stop(StopOptions),
 }
 
@@ -92,18 +107,6 @@ pub(super) struct CheckOptions {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub fastcgi: FastcgiOptions,
-}
-
-/// What is to end.
-#[derive(Args, Clone, Debug)]
-pub(super) struct StopOptions {
-    /// The application, or a part of its name as `ps` shows it [default: the only one].
-    #[arg(value_name = "NAME", conflicts_with = "all")]
-    pub name: Option<String>,
-
-    /// All of this user's.
-    #[arg(long)]
-    pub all: bool,
 }
 
 /// Which application, and in which Python.
@@ -242,6 +245,10 @@ pub(super) struct FastcgiOptions {
     /// Connections that may wait to be taken.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = number::<i32>(1..=65535))]
     pub backlog: i32,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlOptions,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -1,12 +1,12 @@
 //! What the operator has said as what the program needs: from here on nobody sees a command line.
 
-use super::options::{
-    Cli, DoorCommand, DoorOptions, FastcgiOptions, ResponderOptions, StopOptions,
-};
+use super::control::{StopOptions, act};
+use super::options::{Cli, DoorCommand, DoorOptions, FastcgiOptions, ResponderOptions};
 use super::process::ProcessOptions;
 use crate::config::{
-    self, Config, Invocation, ListenSettings, LogSettings, MasterSettings, PythonSettings,
-    RecyclingSettings, ResponderSettings, SettingOrigins, TimeSettings, WorkerSettings,
+    self, Config, ControlChoice, ControlSettings, Invocation, ListenSettings, LogSettings,
+    MasterSettings, Operation, PythonSettings, RecyclingSettings, ResponderSettings,
+    SettingOrigins, TimeSettings, WorkerSettings,
 };
 
 /// The parts of one door, or those that a door does without as they are without a word.
@@ -19,15 +19,27 @@ struct Parts {
     explain: bool,
     persistent: bool,
     listen: ListenSettings,
+    control: ControlSettings,
 }
 
 /// Of what the command line, the environment and the file say.
 pub(super) fn invocation(cli: Cli) -> Invocation {
     match cli.door {
-        Some(DoorCommand::Ps) => Invocation::Ps,
-        Some(DoorCommand::Stop(StopOptions { name, all })) => Invocation::Stop { name, all },
+        Some(DoorCommand::Ps(options)) => operate(Operation::Ps { json: options.json }),
+        Some(DoorCommand::Status(options)) => operate(options.operation()),
+        Some(DoorCommand::Reload(which)) => operate(act(which, "reload")),
+        Some(DoorCommand::Stacks(options)) => operate(options.operation()),
+        Some(DoorCommand::Resize(options)) => operate(options.operation()),
+        Some(DoorCommand::Reopen(which)) => operate(act(which, "reopen")),
+        Some(DoorCommand::Stop(StopOptions { gateway, all })) => {
+            operate(Operation::Stop { gateway, all })
+        }
         _ => Invocation::Serve(Box::new(config(cli))),
     }
+}
+
+fn operate(operation: Operation) -> Invocation {
+    Invocation::Operate(operation)
 }
 
 fn config(cli: Cli) -> Config {
@@ -58,10 +70,13 @@ fn config(cli: Cli) -> Config {
         explain: false,
         persistent: persistence.persistent,
         listen: nowhere,
+        control: ControlSettings {
+            place: ControlChoice::Usual,
+            ..ControlSettings::off()
+        },
     };
     let parts = match door {
-        // The last two are none of these.
-        None | Some(DoorCommand::Ps | DoorCommand::Stop(_)) => unsaid,
+        None => unsaid,
         Some(DoorCommand::Cgi(options)) => Parts {
             door: config::Door::Cgi,
             app: Some(options.application.app),
@@ -84,12 +99,15 @@ fn config(cli: Cli) -> Config {
             persistent: options.persistence.persistent,
             ..fastcgi(config::Door::Check, options.fastcgi)
         },
+        // No doors.
+        Some(_) => unsaid,
     };
     let origins = SettingOrigins::of(&told);
     let worker = worker(&parts, origins);
     Config {
         door: parts.door,
         listen: parts.listen,
+        control: parts.control,
         persistent: parts.persistent,
         master: master(parts.process),
         worker,
@@ -108,6 +126,7 @@ fn fastcgi(door: config::Door, options: FastcgiOptions) -> Parts {
         responder: options.responder,
         explain: options.explain,
         persistent: false,
+        control: options.control.settings(),
         listen: ListenSettings {
             bind: options.bind,
             backlog: options.backlog,

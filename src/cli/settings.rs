@@ -28,7 +28,8 @@ pub(super) struct Known(BTreeMap<String, Arg>);
 
 impl Known {
     pub(super) fn of(command: &Command) -> Self {
-        let doors = std::iter::once(command).chain(command.get_subcommands());
+        let doors = command.get_subcommands().filter(|door| is_door(door));
+        let doors = std::iter::once(command).chain(doors);
         let options = doors.flat_map(Command::get_arguments);
         Self(
             options
@@ -51,6 +52,12 @@ impl Known {
         let nearest = keys.max_by(|a, b| near(a).total_cmp(&near(b)))?;
         (near(nearest) > NEAR).then_some(nearest)
     }
+}
+
+/// Whether a command serves or says what would be served. What environment and file say is for those alone.
+fn is_door(command: &Command) -> bool {
+    let mut options = command.get_arguments();
+    options.any(|option| option.get_long() == Some("config"))
 }
 
 /// The name of an option in a file.
@@ -104,7 +111,11 @@ impl Settings {
             return Ok(settings);
         };
         let door = seen.subcommand().map_or(&seen, |(_, door)| door);
-        let path = |id| door.get_one::<PathBuf>(id).map(PathBuf::as_path);
+        // What is no door has neither.
+        let path = |id| {
+            let found = door.try_get_one::<PathBuf>(id).ok().flatten();
+            found.map(PathBuf::as_path)
+        };
         if let Some(config) = path("config") {
             let config = path("chdir").unwrap_or(Path::new("")).join(config);
             let read = file::read(&config).map_err(wrong)?;
@@ -176,7 +187,10 @@ impl Settings {
         };
         command
             .mut_args(set)
-            .mut_subcommands(|door| door.mut_args(set))
+            .mut_subcommands(|door| match is_door(&door) {
+                true => door.mut_args(set),
+                false => door,
+            })
     }
 
     /// Where an option was told.

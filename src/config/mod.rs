@@ -2,6 +2,7 @@
 //! floor below it knows of command lines; what a worker has to know of them travels to its process as JSON.
 
 mod by_bytes;
+mod control;
 mod launch;
 mod origin;
 mod script;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use control::{ControlChoice, ControlSettings, Operation, StatusForm};
 pub use launch::{
     BUILD, CONTRACT, InterpreterChoice, Launch, LaunchError, ResponderLaunch, Transfer, Work,
     WorkerHandles,
@@ -44,15 +46,8 @@ pub enum Door {
 pub enum Invocation {
     /// To serve, or to look at what would be served.
     Serve(Box<Config>),
-    /// To show this user's persistent applications.
-    Ps,
-    /// To end some of them.
-    Stop {
-        /// Which: a part of the application's name; the only one without it.
-        name: Option<String>,
-        /// Whether all are meant.
-        all: bool,
-    },
+    /// To look at gateways that run, or to have them do something.
+    Operate(Operation),
 }
 
 /// All that the program was told.
@@ -62,6 +57,8 @@ pub struct Config {
     pub door: Door,
     /// Where to listen.
     pub listen: ListenSettings,
+    /// Where others may look at it.
+    pub control: ControlSettings,
     /// Which processes there are.
     pub master: MasterSettings,
     /// What each of them does.

@@ -110,6 +110,11 @@ impl FastcgiExchange {
         self.link.answer_instead(self.turn, page)
     }
 
+    /// The connection that the request has come on, for who wants to know who is at its other end.
+    pub fn connection(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+
     fn timeout(&self) -> Duration {
         self.link.state().rules.limits.io_timeout
     }

@@ -104,6 +104,14 @@ impl Handoff {
         Ok(Self::closed_in_children(to, from))
     }
 
+    /// Gives a connection, on which something to read has come, to a responder that waits on this channel.
+    ///
+    /// # Errors
+    /// When the channel is full.
+    pub fn pass(&self, connection: BorrowedFd<'_>) -> nix::Result<()> {
+        self.send(Some(connection), Note::READABLE)
+    }
+
     /// Has a worker that waits look at the listeners. A connection wakes only one of the workers that wait (see
     /// EPOLLEXCLUSIVE in epoll_ctl(2)); when that one dies before it came to take it, the others have to be told.
     pub fn wake_to_look(&self) {

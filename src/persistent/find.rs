@@ -17,11 +17,11 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Uid, geteuid};
 use thiserror::Error;
 
-use super::directory::PrivateDirectory;
 use super::environment;
 use super::listing::living_in;
 use super::name::InstanceName;
 use crate::process::{self, AccountFile};
+use crate::process::{NoDirectory, PrivateDirectory};
 
 /// How long others that start a responder at the same time may take for that: they only make a process.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,8 +61,8 @@ pub struct ResponderStart<'a> {
 #[derive(Debug, Error)]
 pub enum NotFound {
     /// There is no place for its socket.
-    #[error("there is no directory for a responder's socket: {0}")]
-    NoDirectory(String),
+    #[error(transparent)]
+    NoDirectory(#[from] NoDirectory),
     /// It cannot be started.
     #[error("the responder cannot be started: {0}")]
     CannotStart(#[from] io::Error),

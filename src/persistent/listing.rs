@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-use super::directory::PrivateDirectory;
 use super::name::InstanceName;
-use crate::process::Account;
+use crate::process::{Account, PrivateDirectory};
 
 /// A responder that lives.
 #[derive(Clone, Debug)]

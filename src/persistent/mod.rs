@@ -7,14 +7,12 @@
 //!
 //! What the responder is, the floor above says: here is only who finds it, starts it and speaks to it. Knows no Python.
 
-mod directory;
 mod environment;
 mod find;
 mod listing;
 mod name;
 mod relay;
 
-pub use directory::PrivateDirectory;
 pub use find::{NotFound, ResponderSocket, ResponderStart, clear_left, connect};
 pub use listing::{Living, living};
 pub use name::{InstanceName, Traits};

@@ -2,11 +2,12 @@
 //! (pidfd_open(2)), so that no number that anybody names, and none that was used again, leads to another.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use super::threads::StackSignals;
@@ -42,6 +43,19 @@ impl Child {
     /// Its number.
     pub(super) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Whether it has ended within this time, and was waited for.
+    pub(super) fn is_gone_within(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                found => return found != Ok(WaitStatus::StillAlive),
+            }
+        }
     }
 
     /// Sends it a signal. One that has ended takes no notice.

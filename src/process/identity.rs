@@ -15,6 +15,9 @@ use thiserror::Error;
 
 use crate::gateway::closed;
 
+/// The user and the group that own nothing (user_namespaces(7)).
+const NOBODY: u32 = 65534;
+
 /// User, group, file mode mask and limit of open files.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
@@ -24,6 +27,8 @@ pub struct Identity {
     /// The soft and the hard limit.
     open_files: Option<(u64, u64)>,
     no_new_privileges: bool,
+    /// Whether it is taken on as far as the kernel lets, and the rest left.
+    is_optional: bool,
 }
 
 /// Why a process cannot run as whom the operator says.
@@ -106,6 +111,20 @@ impl Identity {
         self
     }
 
+    /// Who has no rights at all: where root is who has it taken on, the user 65534 (nobody), which owns nothing.
+    pub(super) fn nobody() -> Self {
+        let uid = Uid::from_raw(NOBODY);
+        Self {
+            user: geteuid()
+                .is_root()
+                .then_some(UserAccount { uid, entry: None }),
+            group: geteuid().is_root().then_some(Gid::from_raw(NOBODY)),
+            no_new_privileges: true,
+            is_optional: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether what takes this on still runs as root.
     pub fn is_root(&self) -> bool {
         let uid = self.user.as_ref().map_or_else(geteuid, |user| user.uid);
@@ -131,6 +150,17 @@ impl Identity {
     /// # Errors
     /// What the kernel refused.
     pub fn take_on(&self) -> Result<(), IdentityError> {
+        match self.try_take_on() {
+            // As in a user namespace that has one user only.
+            Err(error) if self.is_optional => {
+                log::debug!("{error}");
+                Ok(())
+            }
+            taken => taken,
+        }
+    }
+
+    fn try_take_on(&self) -> Result<(), IdentityError> {
         let told = |what: &str| {
             let what = what.to_owned();
             move |error| IdentityError::Refused { what, error }
@@ -302,6 +332,12 @@ fn look_up(name: &str, option: &'static str) -> Result<UserAccount, IdentityErro
         (None, None) => Err(IdentityError::unknown("user", name, option)),
     }
 }
+/// The name of a user; the number where there is none.
+pub fn user_name(uid: u32) -> String {
+    let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    found.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
 /// The number of the user that this process acts as.
 pub fn own_user() -> u32 {
     geteuid().as_raw()

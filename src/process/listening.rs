@@ -5,10 +5,13 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::stat::fstat;
+
 use super::address::Address;
 use super::bind_error::BindError;
 use super::listener::{Bound, SocketFile, SocketOwner, bind, listens, start};
 use super::port::ignore_new;
+use super::snapshot::AddressSeen;
 
 /// How long an address that is taken is waited for: workers whose master was killed keep it for most of a second.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -94,6 +97,16 @@ impl Listening {
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.bound.iter().map(|bound| bound.name.as_str()).collect();
         names.join(", ")
+    }
+
+    /// What there is to show of them.
+    pub(super) fn seen(&self) -> Vec<AddressSeen> {
+        let seen = |bound: &Bound| AddressSeen {
+            name: bound.name.clone(),
+            inode: fstat(&bound.socket).map_or(0, |found| found.st_ino),
+            tcp: bound.tcp,
+        };
+        self.bound.iter().map(seen).collect()
     }
 
     /// The sockets, for a process that is not to look after their files: its own copies, so that closing them is all that

@@ -6,6 +6,7 @@
 
 mod children;
 mod files;
+mod observers;
 mod plan;
 mod reaction;
 mod rules;
@@ -27,22 +28,29 @@ use nix::unistd::Pid;
 
 use super::account::AccountFile;
 use super::child::Child;
+use super::desk::CommandOutcome;
 use super::forks::close_in_children;
+use super::listener::Bound;
 use super::listening::Listening;
 use super::messages::MasterMessage;
 use super::output::Output;
 use super::service::Service;
 use super::signals::{Catch, Signals};
+use super::snapshot::Snapshot;
 use children::{AT_ONCE, ChildProcess, tell};
 pub use plan::{Ending, Plan};
 
 use files::WatchedFiles;
+use observers::ObserverLink;
 use reaction::{Action, ChildId, Died, ListenersFound, MasterEvent};
 use state::MasterState;
 use systemd::Systemd;
 
 /// How long processes that were killed may take to be gone.
 const GONE: Duration = Duration::from_secs(2);
+
+/// How long the observer has for its last answers.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The most outputs of dead workers that are read on for children of theirs: each takes a descriptor.
 const MAX_ORPHAN_OUTPUTS: usize = 64;
@@ -61,6 +69,8 @@ pub struct Master<'a> {
     /// Outputs of workers that have died, still open in children of theirs.
     orphan_outputs: Vec<(ChildId, Output)>,
     files: WatchedFiles,
+    /// Where the observer answers, if there is one.
+    observer: Option<ObserverLink>,
     systemd: Systemd,
     /// What others read of it (`ps`).
     account: Option<AccountFile>,
@@ -98,6 +108,7 @@ impl<'a> Master<'a> {
             orphan_outputs: Vec::new(),
             files: WatchedFiles::default(),
             systemd: Systemd::new(),
+            observer: None,
             account: None,
             ended: None,
             reopen_log,
@@ -111,6 +122,12 @@ impl<'a> Master<'a> {
             account: Some(account),
             ..self
         }
+    }
+
+    /// Is observed at these sockets: the first is the control socket, the others are for figures alone.
+    pub fn observed_at(self, sockets: Vec<Bound>) -> Self {
+        let observer = (!sockets.is_empty()).then(|| ObserverLink::new(sockets));
+        Self { observer, ..self }
     }
 
     /// Serves until told to end.
@@ -128,6 +145,7 @@ impl<'a> Master<'a> {
             self.reap();
         };
         self.read_all();
+        self.end_observer();
         // Children of workers still have these.
         for (id, output) in &mut self.orphan_outputs {
             output.read_last(|line| tell(*id, line));
@@ -151,7 +169,7 @@ impl<'a> Master<'a> {
         let are_requests_asked = self.plan.request_timeout.is_some();
         let figures = self.children.iter().filter_map(|(id, child)| match id {
             ChildId::Worker(number) => Some((*number, child.figures(now, are_requests_asked))),
-            ChildId::Template(_) => None,
+            ChildId::Template(_) | ChildId::Observer => None,
         });
         let figures = figures.collect();
         let waits = self.is_anyone_waiting();
@@ -160,6 +178,40 @@ impl<'a> Master<'a> {
         let status = wants_status.then(|| self.state.describe());
         self.systemd.tell(now, status);
         self.account_for(now);
+        self.tell_observer(now);
+    }
+
+    /// Tells the observer what is new.
+    fn tell_observer(&mut self, now: Instant) {
+        let Some(link) = &mut self.observer else {
+            return;
+        };
+        let slots = self.children.iter().filter_map(|(id, child)| match id {
+            ChildId::Worker(number) => Some((*number, child.slot_to_read.as_ref()?.as_fd())),
+            ChildId::Template(_) | ChildId::Observer => None,
+        });
+        let (state, plan, service) = (&self.state, &self.plan, self.service);
+        let addresses = || self.listening.seen();
+        let snapshot = || Snapshot {
+            addresses: addresses(),
+            has_stale_settings: service.has_stale_settings(),
+            ..state.seen(plan, now)
+        };
+        link.tell(slots, state.revision(), snapshot, now);
+    }
+
+    /// Has the observer tell who waits for the end, and end.
+    fn end_observer(&mut self) {
+        let Some(link) = &mut self.observer else {
+            return;
+        };
+        link.end(Instant::now());
+        let observer = self.children.remove(&ChildId::Observer);
+        if let Some(process) = observer.and_then(|child| child.process) {
+            if !process.is_gone_within(FAREWELL) {
+                process.signal(Signal::SIGKILL);
+            }
+        }
     }
 
     /// Puts down what was served, where somebody may ask.
@@ -178,6 +230,7 @@ impl<'a> Master<'a> {
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
         fds.extend(self.signals.as_ref().map(|signals| signals.as_fd()));
         fds.extend(self.children.values().flat_map(ChildProcess::descriptors));
+        fds.extend(self.observer.as_ref().and_then(ObserverLink::descriptor));
         fds.extend(self.orphan_outputs.iter().map(|(_, output)| output.as_fd()));
         if self.state.watches_listeners(Instant::now()) {
             let sockets = self.listening.sockets();
@@ -189,7 +242,9 @@ impl<'a> Master<'a> {
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         let heard_again = self.children.values().filter_map(ChildProcess::deadline);
-        let due = heard_again.chain(self.systemd.next());
+        let link = self.observer.as_ref();
+        let observer = link.and_then(ObserverLink::deadline);
+        let due = heard_again.chain(self.systemd.next()).chain(observer);
         let due = due.fold(self.state.next_deadline(), Instant::min);
         let wait = due.saturating_duration_since(Instant::now());
         // Rounded up: a wait that ends early would be repeated until the time has come.
@@ -236,6 +291,7 @@ impl<'a> Master<'a> {
                 child.read_output(id);
             }
         }
+        self.hear_asks();
         for (id, output) in &mut self.orphan_outputs {
             output.read(|line| tell(*id, line));
         }
@@ -248,6 +304,30 @@ impl<'a> Master<'a> {
                      others have, too"
                 );
             }
+        }
+    }
+
+    /// Reads what is asked by the control socket.
+    fn hear_asks(&mut self) {
+        let Some(link) = &mut self.observer else {
+            return;
+        };
+        let (asks, is_broken) = link.hear();
+        for ask in asks {
+            if ask.is_allowed() {
+                self.note(MasterEvent::Asked(ask.id, ask.command));
+            } else if let Some(link) = &mut self.observer {
+                let text = "only root and the user that the gateway runs as may do that";
+                let refused = CommandOutcome {
+                    exit: 1,
+                    text: text.to_owned(),
+                };
+                link.answer(ask.id, refused, Instant::now());
+            }
+        }
+        if is_broken {
+            let what = "something that asks for nothing";
+            self.note(MasterEvent::Nonsense(ChildId::Observer, what));
         }
     }
 
@@ -299,6 +379,9 @@ impl<'a> Master<'a> {
         let Some(child) = self.children.remove(&id) else {
             return;
         };
+        if let (ChildId::Worker(number), Some(link)) = (id, &mut self.observer) {
+            link.forget_slot(number);
+        }
         let figures = child.figures(Instant::now(), true);
         let died = child.death(died);
         let output = child.read_last_output(id);
@@ -327,6 +410,15 @@ impl<'a> Master<'a> {
             Action::StartTemplate(generation) => {
                 let started = spawn::start_template(self);
                 return self.add(ChildId::Template(generation), started);
+            }
+            Action::StartObserver => {
+                let started = spawn::start_observer(self);
+                return self.add(ChildId::Observer, started);
+            }
+            Action::Answer(id, outcome) => {
+                if let Some(link) = &mut self.observer {
+                    link.answer(id, outcome, Instant::now());
+                }
             }
             Action::Adopt(number, pid) => return self.adopt(number, pid),
             Action::Tell(number, message, otherwise) => {
@@ -439,9 +531,10 @@ impl<'a> Master<'a> {
 
     fn kill_all(&mut self) {
         let processes = || {
-            self.children
-                .values()
-                .filter_map(|child| child.process.as_ref())
+            let children = self.children.iter();
+            // It has something to tell yet.
+            let children = children.filter(|(id, _)| **id != ChildId::Observer);
+            children.filter_map(|(_, child)| child.process.as_ref())
         };
         for process in processes() {
             process.signal(Signal::SIGKILL);
@@ -457,6 +550,6 @@ impl<'a> Master<'a> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        self.children.clear();
+        self.children.retain(|id, _| *id == ChildId::Observer);
     }
 }

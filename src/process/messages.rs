@@ -27,6 +27,8 @@ pub enum ChildMessage {
     CannotLoad(String),
     /// Files that the application consists of, one a line.
     Files(String),
+    /// Where the threads of a worker are, as it was asked.
+    Stacks(String),
     /// A process that the template has made is there: the first that is said on its channel, by itself, so that the kernel
     /// tells its number.
     Forked,
@@ -47,6 +49,8 @@ pub enum MasterMessage {
     Trouble(String),
     /// Take requests again, as there will be nobody after you for now.
     Resume,
+    /// Tell where all threads are.
+    Stacks,
     /// To the template: fork the worker of this number, with the descriptors that come with this.
     Fork(u32, Vec<OwnedFd>),
 }
@@ -64,6 +68,7 @@ impl ChildMessage {
             Self::Forked => 8,
             Self::Outgrown(_) => 15,
             Self::Begun => 17,
+            Self::Stacks(_) => 18,
         }
     }
 
@@ -84,6 +89,7 @@ impl ChildMessage {
             | Self::Leaving(text)
             | Self::Log(_, text)
             | Self::CannotLoad(text)
+            | Self::Stacks(text)
             | Self::Files(text) => text,
         }
     }
@@ -105,6 +111,7 @@ impl ChildMessage {
             8 => Self::Forked,
             15 => Self::Outgrown(text()),
             17 => Self::Begun,
+            18 => Self::Stacks(text()),
             _ => return None,
         })
     }
@@ -121,6 +128,7 @@ impl MasterMessage {
             Self::Trouble(text) => (13, text.into(), &[]),
             Self::Fork(number, fds) => (14, number.to_string().into(), fds),
             Self::Resume => (16, "".into(), &[]),
+            Self::Stacks => (19, "".into(), &[]),
         }
     }
 
@@ -135,6 +143,7 @@ impl MasterMessage {
             13 => Self::Trouble(text()),
             14 => Self::Fork(from_utf8(rest).ok()?.parse().ok()?, fds),
             16 => Self::Resume,
+            19 => Self::Stacks,
             _ => return None,
         })
     }

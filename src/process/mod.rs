@@ -9,6 +9,8 @@ mod address;
 mod bind_error;
 mod channel;
 mod child;
+mod desk;
+mod directory;
 mod exec;
 mod folder;
 mod forks;
@@ -26,6 +28,8 @@ mod port;
 mod scoreboard;
 mod service;
 mod signals;
+mod slot_view;
+mod snapshot;
 mod threads;
 mod title;
 
@@ -33,12 +37,14 @@ pub use account::{Account, AccountFile};
 pub use address::{Address, AddressError};
 pub use bind_error::BindError;
 pub use channel::{Channel, Received};
+pub use desk::{Command, CommandOutcome, Desk, DeskNotice};
+pub use directory::{NoDirectory, PrivateDirectory};
 pub use exec::{
     become_program, in_child, leave_open, may_execute, never_began, pipe, seal, start_detached,
     take_inherited, unseal,
 };
 pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
-pub use identity::{Identity, IdentityError, own_user};
+pub use identity::{Identity, IdentityError, own_user, user_name};
 pub use listener::{
     Bound, SocketFile, SocketOwner, bind, inherited, is_listening, is_tcp, raise_descriptor_limit,
 };
@@ -49,10 +55,16 @@ pub use messages::{ChildMessage, MasterMessage};
 pub use output::LineForm;
 pub use pid_file::{PidFile, PidFileError};
 pub use scoreboard::{Running, ThreadSlot, WorkerSlot};
-pub use service::{ForkError, ForkRequest, ForkRequests, Forked, Service, WorkerArgs};
+pub use service::{
+    ForkError, ForkRequest, ForkRequests, Forked, ObserverArgs, Service, WorkerArgs,
+};
 pub use signals::{
     Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, end_of_interrupts, insist,
     insist_on, let_pass,
+};
+pub use slot_view::SlotView;
+pub use snapshot::{
+    AddressSeen, GatewayStage, ReloadSeen, Reloads, Snapshot, WorkerSeen, WorkerStage, uptime,
 };
 pub use threads::{CpuLimit, ResidentMemory, StackPipe, StackSignals, wait_readable};
 pub use title::set_title;

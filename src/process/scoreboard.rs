@@ -133,8 +133,20 @@ impl WorkerSlot {
     /// # Errors
     /// When the kernel has no memory left.
     pub fn map(memory: impl AsFd, threads: usize) -> nix::Result<Self> {
-        let length = length(threads);
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        Self::map_with(memory, threads, access)
+    }
+
+    /// The same without the right to write to it: whoever tries is killed.
+    ///
+    /// # Errors
+    /// As [`WorkerSlot::map`].
+    pub(super) fn map_to_read(memory: impl AsFd, threads: usize) -> nix::Result<Self> {
+        Self::map_with(memory, threads, ProtFlags::PROT_READ)
+    }
+
+    fn map_with(memory: impl AsFd, threads: usize, access: ProtFlags) -> nix::Result<Self> {
+        let length = length(threads);
         // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
         let at = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, memory, 0) }?;
         Ok(Self {

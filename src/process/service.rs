@@ -13,6 +13,7 @@ use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getp
 use thiserror::Error;
 
 use super::channel::{Channel, Received};
+use super::desk::Desk;
 use super::forks;
 use super::identity::{Identity, IdentityError};
 use super::listener::Bound;
@@ -38,6 +39,12 @@ pub trait Service {
     /// as workers do. Gives its exit code.
     fn run_fallback(&self, args: WorkerArgs, trouble: Option<String>) -> i32;
 
+    /// Runs the observer, which answers at the control socket until the master has no more to tell. Gives its exit code.
+    fn run_observer(&self, args: ObserverArgs) -> i32;
+
+    /// Whether the settings have changed since they were read.
+    fn has_stale_settings(&self) -> bool;
+
     /// Runs the template: imports the application, then forks workers as requested until there are no more requests. Gives
     /// its exit code.
     fn run_template(&self, requests: ForkRequests) -> i32;
@@ -54,6 +61,19 @@ pub struct WorkerArgs {
     pub slot: OwnedFd,
     /// Where to listen.
     pub listeners: Vec<Bound>,
+}
+
+/// What the observer is given.
+#[derive(Debug)]
+pub struct ObserverArgs {
+    /// Where it answers: the control socket, and those that are for figures alone.
+    pub sockets: Vec<Bound>,
+    /// Its end of the desk.
+    pub desk: Desk,
+    /// Application threads of each worker.
+    pub threads: usize,
+    /// The user that the master runs as.
+    pub owner: u32,
 }
 
 /// What the template is given.

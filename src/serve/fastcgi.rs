@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::control;
 use super::folder::WorkingFolder;
 use super::launcher::Launcher;
 use crate::config::{Config, IDLE_TIMEOUT, ListenSettings, MasterSettings};
@@ -129,6 +130,7 @@ fn serve(
              FCGI_WEB_SERVER_ADDRS"
         );
     }
+    let control = control::listen(launcher.config())?;
     let lives_by_itself = settings.for_cgi.is_some();
     let _pid_file = write_pid_file(process)?;
     let (min, max) = launcher.sizes();
@@ -141,6 +143,7 @@ fn serve(
         startup_timeout: process.startup_timeout,
         graceful_timeout: settings.times.grace,
         request_timeout: settings.times.request,
+        has_control: !control.is_empty(),
         ends_when_idle: lives_by_itself,
         failure_shown: lives_by_itself.then_some(FAILURE_SHOWN),
         preload: process.preload && !settings.explain,
@@ -152,6 +155,7 @@ fn serve(
     let passed_on = launcher.passed_on()?;
     let mut master = Master::new(plan, launcher, listening, passed_on, &logging::reopen)
         .context("the master cannot start")?;
+    master = master.observed_at(control);
     if let Some(account) = account {
         master = master.accounting_in(account);
     }

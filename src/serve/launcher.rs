@@ -10,7 +10,8 @@ use crate::config::{Config, Work, WorkerHandles};
 use crate::fastcgi::Handoff;
 use crate::logging;
 use crate::process::{
-    self, Bound, Channel, ChildMessage, ForkRequests, Identity, PidFile, Service, WorkerArgs,
+    self, Bound, Channel, ChildMessage, ForkRequests, Identity, ObserverArgs, PidFile, Service,
+    WorkerArgs,
 };
 use crate::worker::{Failure, FastcgiService, Worker, report};
 
@@ -202,6 +203,15 @@ impl Service for Launcher<'_> {
         let worked =
             Worker::new(&self.service, args).and_then(|worker| worker.serve_fallback(trouble));
         report(&self.service, worked, None, None)
+    }
+
+    fn run_observer(&self, args: ObserverArgs) -> i32 {
+        super::control::run(self.config, args)
+    }
+
+    fn has_stale_settings(&self) -> bool {
+        let file = self.config.file.as_ref();
+        file.is_some_and(|file| file.has_changed())
     }
 
     fn run_template(&self, requests: ForkRequests) -> i32 {

@@ -2,11 +2,13 @@
 
 mod cgi;
 mod check;
+mod control;
 mod core;
 mod fastcgi;
 mod folder;
 mod interpreter;
 mod launcher;
+mod operate;
 mod persistent;
 
 use std::io::{self};
@@ -19,7 +21,8 @@ use crate::logging::{self, Destination};
 use crate::process;
 use crate::worker::Failure;
 
-pub use persistent::{list as list_persistent, respond, stop as stop_persistent};
+pub use operate::operate;
+pub use persistent::respond;
 
 /// What comes before everything, the log included: the process is to be the same whoever starts it.
 pub fn begin() {

@@ -5,22 +5,22 @@ use std::io::{self, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use super::core::Installation;
 use super::{fastcgi, interpreter};
 use crate::cgi::{self, BodyExtent, Stdio};
 use crate::config::{
-    Config, Door, ListenSettings, ResponderLaunch, Target, Transfer as _, WorkerSettings,
+    Config, ControlSettings, Door, ListenSettings, ResponderLaunch, Target, Transfer as _,
+    WorkerSettings,
 };
-use crate::exit::{Exit, UsageError};
+use crate::exit::Exit;
 use crate::gateway::Page;
 use crate::logging::{self, Destination};
 use crate::persistent::{
-    InstanceName, Living, NotFound, Outcome, PassedOn, PrivateDirectory, ResponderStart, Traits,
-    clear_left, connect, living, pass_on,
+    InstanceName, NotFound, Outcome, PassedOn, ResponderStart, Traits, connect, pass_on,
 };
-use crate::process::{self, AccountFile};
+use crate::process::{self, AccountFile, PrivateDirectory};
 use crate::worker::Failure;
 
 /// What the responder is started with: in front of the number of the descriptor in which it is told all else.
@@ -36,9 +36,6 @@ const LOG: u64 = 1 << 20;
 
 /// As many bytes as the kernel lets an environment have.
 const VARIABLES: u64 = 8 << 20;
-
-/// How long what `stop` ends may take for what it is at, if it is not told otherwise.
-const STOP: Duration = Duration::from_secs(40);
 
 /// Has the responder answer the request, which is found or started. Nothing where that cannot be done: the request is as it was
 /// then, and the reason was told.
@@ -200,6 +197,7 @@ pub fn respond() -> Option<ExitCode> {
             socket_group: None,
         },
         persistent: false,
+        control: ControlSettings::off(),
         master: launch.master,
         worker: launch.worker,
         in_force: Vec::new(),
@@ -249,124 +247,4 @@ fn full_name(settings: &WorkerSettings) -> String {
 
 fn read(told: OwnedFd) -> Option<ResponderLaunch> {
     ResponderLaunch::read(&process::unseal(told).ok()?).ok()
-}
-
-/// Shows this user's persistent applications.
-pub fn list() -> ExitCode {
-    let found = living();
-    if found.is_empty() {
-        println("no persistent application runs");
-        return Exit::Fine.into();
-    }
-    let head = [
-        "APPLICATION",
-        "PID",
-        "AGE",
-        "REQUESTS",
-        "PROCESSES",
-        "MEMORY",
-        "IDLE",
-    ];
-    let mut rows = vec![head.map(str::to_owned)];
-    rows.extend(found.iter().map(row));
-    for row in &rows {
-        let cells = row.iter().enumerate().map(|(column, cell)| {
-            let width = rows.iter().map(|row| row[column].chars().count()).max();
-            let width = width.unwrap_or(0);
-            match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            }
-        });
-        println(cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    Exit::Fine.into()
-}
-
-fn row(found: &Living) -> [String; 7] {
-    let account = &found.account;
-    let since = |time: SystemTime| shown(time.elapsed().unwrap_or_default());
-    let (processes, memory) = found.size();
-    [
-        account.application.clone(),
-        account.pid.to_string(),
-        since(account.since),
-        account.requests.to_string(),
-        processes.to_string(),
-        format!("{}M", memory.div_ceil(1 << 20)),
-        account.idle_since.map_or_else(|| "busy".to_owned(), since),
-    ]
-}
-
-/// A time in its two largest units.
-fn shown(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
-    }
-}
-
-/// Ends persistent applications, and waits until they have ended.
-pub fn stop(name: Option<&str>, all: bool) -> ExitCode {
-    match try_stop(name, all) {
-        Ok(()) => Exit::Fine.into(),
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "wsgi-gateway: error: {error:#}");
-            error.exit().into()
-        }
-    }
-}
-
-fn try_stop(name: Option<&str>, all: bool) -> Result<(), Failure> {
-    clear_left();
-    let mut found = living();
-    if let Some(name) = name {
-        found.retain(|it| it.account.application.contains(name));
-        if found.is_empty() {
-            return Err(UsageError::NoSuchApplication(name.to_owned()).into());
-        }
-    }
-    let mut names: Vec<&str> = found
-        .iter()
-        .map(|it| it.account.application.as_str())
-        .collect();
-    names.dedup();
-    match names.as_slice() {
-        [] => {
-            println("no persistent application runs");
-            return Ok(());
-        }
-        [_] => {}
-        _ if all => {}
-        several => return Err(UsageError::SeveralApplications(several.join(", ")).into()),
-    }
-    for one in &found {
-        one.end();
-    }
-    let until = Instant::now() + STOP;
-    for one in &found {
-        while one.is_there() {
-            if Instant::now() >= until {
-                return Err(Failure::StillBusy {
-                    application: one.account.application.clone(),
-                    pid: one.account.pid,
-                    seconds: STOP.as_secs(),
-                });
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        println(&format!(
-            "stopped {} (process {})",
-            one.account.application, one.account.pid
-        ));
-    }
-    Ok(())
-}
-
-fn println(line: &str) {
-    // Who does not read it does not want it.
-    let _ = writeln!(io::stdout(), "{line}");
 }

@@ -171,6 +171,10 @@ impl Controller {
                         responder.replace_listeners(listeners.collect());
                     }
                 }
+                Received::Message(MasterMessage::Stacks) => {
+                    let stacks = self.context.stacks(None, true);
+                    self.context.tell(&ChildMessage::Stacks(stacks));
+                }
                 Received::Message(MasterMessage::Resume) => self.context.resume(),
                 Received::Message(MasterMessage::Trouble(text)) => self.context.set_trouble(text),
                 Received::Message(_) => {}

@@ -11,7 +11,7 @@ use crate::imports::{Mention, Source, read};
 
 /// A floor, the floors that it may import, and those of the crates in `OWNED` that it may import.
 /// `lib` and `main` are the two crate roots.
-const FLOORS: [(&str, &[&str], &[&str]); 17] = [
+const FLOORS: [(&str, &[&str], &[&str]); 18] = [
     ("main", &["cli", "config", "exit", "serve"], &["anyhow"]),
     ("lib", &[], &[]),
     ("cli", &["config", "gateway"], &["clap"]),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, &[&str], &[&str]); 17] = [
         &[
             "config",
             "cgi",
+            "control",
             "exit",
             "explain",
             "fastcgi",
@@ -59,11 +60,16 @@ const FLOORS: [(&str, &[&str], &[&str]); 17] = [
         ],
         &["anyhow"],
     ),
+    (
+        "control",
+        &["fastcgi", "gateway", "process"],
+        &["nix", "serde"],
+    ),
     ("logging", &["config", "gateway", "process"], &[]),
     ("cgi", &["gateway"], &["nix"]),
     ("explain", &["gateway"], &[]),
     ("fastcgi", &["gateway"], &["nix"]),
-    ("process", &["gateway"], &["nix"]),
+    ("process", &["gateway"], &["nix", "serde"]),
     ("config", &["gateway"], &["serde"]),
     ("exit", &[], &[]),
     ("gateway", &[], &[]),

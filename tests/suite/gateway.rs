@@ -3,11 +3,12 @@
 //! What is started is the master; the application runs in its workers, of which there is one unless a test says otherwise.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -49,13 +50,13 @@ pub(crate) fn binary() -> PathBuf {
 /// Puts the binary there, by a link where both are on one disk, and the core where it looks for it.
 pub(crate) fn install(at: &Path) {
     let put = |from: &Path, to: &Path| {
-        std::fs::hard_link(from, to)
-            .or_else(|_| std::fs::copy(from, to).map(drop))
+        fs::hard_link(from, to)
+            .or_else(|_| fs::copy(from, to).map(drop))
             .unwrap();
     };
     let core = "deps/libwsgi_gateway_core.so";
     put(&binary(), at);
-    std::fs::create_dir_all(at.with_file_name("deps")).unwrap();
+    fs::create_dir_all(at.with_file_name("deps")).unwrap();
     if !at.with_file_name(core).exists() {
         put(&binary().with_file_name(core), &at.with_file_name(core));
     }
@@ -75,6 +76,14 @@ pub(crate) fn path() -> OsString {
         path.push(usual);
     }
     path
+}
+
+/// A folder for the control sockets of gateways that a test says nothing of, where every user may make one.
+fn control_folder() -> &'static Path {
+    let folder = Path::new("/tmp/wsgi.gateway.tests");
+    let _ = fs::create_dir(folder);
+    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o1777));
+    folder
 }
 
 /// The binary as a command with nothing in its environment that would change its mind: no trace of a
@@ -106,6 +115,8 @@ fn command(binary: &Path, shell: Option<&str>) -> Command {
         }
     }
     command.env("PATH", path());
+    // What the tests of one gateway start is none of another's business.
+    command.env("RUNTIME_DIRECTORY", control_folder());
     // The folder of the applications is part of the source tree: nothing is written there.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
@@ -259,7 +270,7 @@ impl Gateway {
         let deadline = Instant::now() + DEADLINE;
         // SigPnd and ShdPnd are the signals that have not been delivered, the first signal in bit 0.
         // No file, or a zombie: the process has ended already.
-        while let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", self.pid())) {
+        while let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.pid())) {
             if status.contains("\nState:\tZ") {
                 return;
             }
@@ -329,7 +340,7 @@ impl Gateway {
 
     /// Open file descriptors of the worker.
     pub(crate) fn fd_count(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.worker()))
+        fs::read_dir(format!("/proc/{}/fd", self.worker()))
             .unwrap()
             .count()
     }

@@ -8,6 +8,7 @@
 mod application_files;
 mod captures;
 mod client;
+mod control;
 mod costs;
 mod gateway;
 mod load;

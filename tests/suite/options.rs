@@ -141,6 +141,7 @@ fn every_option_of_every_door_is_also_a_variable_and_a_key() {
             (_, "LEVEL") => "warn".to_owned(),
             (_, "FORMAT") => "json".to_owned(),
             (_, "FORM") => "raw".to_owned(),
+            (_, "PATH|off") => "off".to_owned(),
             (_, "PREFIX") => "/shop".to_owned(),
             (_, "DIR") => ".".to_owned(),
             (_, "FILE") => inside(&key),

@@ -28,7 +28,23 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 }
 
 /// The processes whose parent this one is, those too that have ended and were not waited for.
+/// Without the one that answers at the control socket: it is no part of the serving.
 pub(crate) fn children(parent: u32) -> Vec<u32> {
+    let mut found = all_children(parent);
+    found.retain(|pid| !title(*pid).starts_with(OBSERVER));
+    found
+}
+
+/// What the title of the process begins with that answers at the control socket.
+const OBSERVER: &str = "wsgi-gateway: control socket";
+
+/// That process of a gateway, if it has one.
+pub(crate) fn observer(gateway: u32) -> Option<u32> {
+    let mut all = all_children(gateway).into_iter();
+    all.find(|pid| title(*pid).starts_with(OBSERVER))
+}
+
+fn all_children(parent: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap();
     let mut found: Vec<u32> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())

@@ -1,6 +1,6 @@
 //! What the master has of a child: its process, its end of the channel, its output, and its slot of the scoreboard.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use super::super::channel::{Channel, Heard};
@@ -22,6 +22,8 @@ pub(super) struct ChildProcess {
     pub(super) output: Output,
     /// A worker's.
     pub(super) slot: Option<WorkerSlot>,
+    /// The same, to be read by another process.
+    pub(super) slot_to_read: Option<OwnedFd>,
     /// Whether anything more is read of its channel.
     is_heard: bool,
     /// Whether it has said anything yet.
@@ -42,9 +44,18 @@ impl ChildProcess {
             channel,
             output,
             slot,
+            slot_to_read: None,
             is_heard: true,
             has_spoken: false,
             allowance: MessageAllowance::new(Instant::now()),
+        }
+    }
+
+    /// The same, whose slot others may read by this.
+    pub(super) fn with_slot_to_read(self, slot_to_read: Option<OwnedFd>) -> Self {
+        Self {
+            slot_to_read,
+            ..self
         }
     }
 
@@ -139,5 +150,6 @@ pub(super) fn tell(id: ChildId, line: &str) {
         ChildId::Worker(_) if line.is_empty() => {}
         ChildId::Worker(number) => log::info!("worker {number}: {line}"),
         ChildId::Template(_) => log::info!("template: {line}"),
+        ChildId::Observer => log::info!("control socket: {line}"),
     }
 }

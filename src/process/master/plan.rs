@@ -26,6 +26,8 @@ pub struct Plan {
     pub request_timeout: Option<Duration>,
     /// Whether the gateway ends when all workers have been without a request for so long, and when its socket's file is gone.
     pub ends_when_idle: bool,
+    /// Whether there is a control socket.
+    pub has_control: bool,
     /// Whether workers are forked from a template that has imported the application.
     pub preload: bool,
     /// Whether changes of the application's files are a reload.

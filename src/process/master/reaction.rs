@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use super::super::desk::{Command, CommandOutcome};
 use super::super::messages::{ChildMessage, MasterMessage};
 use super::super::scoreboard::Running;
 use super::super::signals;
@@ -20,6 +21,8 @@ pub(super) enum ChildId {
     Worker(u32),
     /// The template of the generation of this number.
     Template(u32),
+    /// The process that answers at the control socket.
+    Observer,
 }
 
 /// Something has happened.
@@ -67,6 +70,8 @@ pub(super) enum MasterEvent {
     NotPassed(Vec<u32>),
     /// This file of the application has changed.
     FileChanged(String),
+    /// Somebody who may has asked for something. Answered by [`Action::Answer`] with the same number.
+    Asked(u32, Command),
 }
 
 /// Something is to be done.
@@ -130,6 +135,10 @@ pub(super) enum Action {
     BeforeReload,
     /// A worker has died while others serve: they are to look for what it had not taken.
     WorkerDied,
+    /// Start the observer. Answered by [`MasterEvent::Started`] or [`MasterEvent::NotStarted`].
+    StartObserver,
+    /// Tell who has asked for something ([`MasterEvent::Asked`]) what came of it.
+    Answer(u32, CommandOutcome),
     /// The master ends.
     End(Ending),
 }

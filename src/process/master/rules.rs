@@ -14,6 +14,7 @@
 //! | Leaving    | -    | yes      | yes   | yes     | -         | -        | this worker has --graceful-timeout to end      |
 //! | Log        | yes  | yes      | yes   | yes     | yes       | yes      | a line under its name, of a level from 1 to 5  |
 //! | CannotLoad | -    | yes      | yes   | yes     | yes       | yes      | why a candidate has failed, when it has        |
+//! | Stacks     | -    | yes      | yes   | yes     | -         | -        | what `stacks` shows, where it was asked        |
 //! | Files      | -    | yes      | yes   | yes     | yes       | yes      | files to look at, with --reload only           |
 //!
 //! *Made*: a template was told to make the worker, and nobody knows its process yet. *Starting*, *ready*, *leaving*: a worker.
@@ -93,7 +94,7 @@ pub(super) fn judge(message: &ChildMessage, speaker: Speaker, watches: bool) -> 
         (ChildMessage::CannotLoad(_), _) => Ok(()),
         (ChildMessage::Files(_), _) if !watches => Err(Breach("names of files without --reload")),
         (ChildMessage::Files(_), _) => Ok(()),
-        (ChildMessage::Full, Worker(_)) => Ok(()),
+        (ChildMessage::Full | ChildMessage::Stacks(_), Worker(_)) => Ok(()),
         (
             ChildMessage::Retire(why) | ChildMessage::Outgrown(why) | ChildMessage::Leaving(why),
             Worker(_),
@@ -103,6 +104,7 @@ pub(super) fn judge(message: &ChildMessage, speaker: Speaker, watches: bool) -> 
         }
         (
             ChildMessage::Full
+            | ChildMessage::Stacks(_)
             | ChildMessage::Retire(_)
             | ChildMessage::Outgrown(_)
             | ChildMessage::Leaving(_),
@@ -125,16 +127,21 @@ pub(super) fn plausible_files(named: &str, watched: usize) -> String {
     files
 }
 
+/// A text without what a terminal would obey.
+pub(super) fn plain(text: String) -> String {
+    let is_odd = |letter: char| letter.is_control() && letter != '\n' && letter != '\t';
+    match text.contains(is_odd) {
+        true => text.replace(is_odd, "\u{fffd}"),
+        false => text,
+    }
+}
+
 /// The level that a number stands for, and the line without what a terminal would obey.
-pub(super) fn plain_line(level: u8, mut line: String) -> (log::Level, String) {
+pub(super) fn plain_line(level: u8, line: String) -> (log::Level, String) {
     let level = log::Level::iter()
         .find(|known| *known as usize == usize::from(level))
         .unwrap_or(log::Level::Error);
-    let is_odd = |letter: char| letter.is_control() && letter != '\n' && letter != '\t';
-    if line.contains(is_odd) {
-        line = line.replace(is_odd, "\u{fffd}");
-    }
-    (level, line)
+    (level, plain(line))
 }
 
 /// How much was heard of a process lately.
@@ -200,6 +207,7 @@ mod tests {
             ("Leaving", ChildMessage::Leaving(text("SIGTERM"))),
             ("Log", ChildMessage::Log(3, text("a\nb"))),
             ("CannotLoad", ChildMessage::CannotLoad(text("why"))),
+            ("Stacks", ChildMessage::Stacks(text("a\nb"))),
             ("Files", ChildMessage::Files(text("/a"))),
         ];
         let rows = include_str!("rules.rs").lines();

@@ -7,9 +7,13 @@
 //!
 //! `workers` knows who is there, `generations` which code serves and which is to follow, `supply` whether workers can be made
 //! and who answers where they cannot, `sizing` how many there are to be, `processes` what follows of their words and ends.
+//! `askers` knows who has asked for what by the control socket, `record` what has happened so far.
 
+mod askers;
 mod generations;
+mod observer;
 mod processes;
+mod record;
 mod sizing;
 mod start_failure;
 mod supply;
@@ -20,15 +24,20 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::super::messages::MasterMessage;
+use super::super::desk::Command;
+use super::super::messages::{ChildMessage, MasterMessage};
 use super::super::signals::Signal;
-use super::reaction::{Action, Figures, ListenersFound, MasterEvent, Notice, Reaction};
+use super::super::snapshot::{GatewayStage, Snapshot, uptime};
+use super::reaction::{Action, ChildId, Figures, ListenersFound, MasterEvent, Notice, Reaction};
 use super::rules::Breach;
 use super::{Ending, Plan};
+use askers::outcome;
+use observer::Observer;
 use processes::Processes;
-use worker::Overdue;
+use worker::{Overdue, WorkerRecord};
 
 /// How often the sockets' files are looked after.
 const LOOK: Duration = Duration::from_secs(3);
@@ -68,6 +77,10 @@ pub(super) struct MasterState {
     /// How long a failed first start is shown, and until when.
     failure_shown: Option<Duration>,
     failure_ends: Option<Instant>,
+    observer: Observer,
+    /// Changes with everything that others are to see.
+    revision: u64,
+    begun: Instant,
     request_timeout: Option<Duration>,
     watch_files: bool,
     /// When the last tick was.
@@ -93,6 +106,9 @@ impl MasterState {
             ends_when_idle: plan.ends_when_idle,
             failure_shown: plan.failure_shown,
             failure_ends: None,
+            observer: Observer::new(plan.has_control),
+            revision: 0,
+            begun: now,
             request_timeout: plan.request_timeout,
             watch_files: plan.watch_files,
             ticked: now,
@@ -107,19 +123,57 @@ impl MasterState {
     /// What is to be done about an event.
     pub(super) fn on(&mut self, event: MasterEvent, now: Instant) -> Vec<Action> {
         let mut reaction = Reaction::new(now);
+        let is_seen = !matches!(
+            event,
+            MasterEvent::Tick { .. }
+                | MasterEvent::Heard {
+                    message: ChildMessage::Log(..) | ChildMessage::Full | ChildMessage::Files(_),
+                    ..
+                }
+        );
         self.react(event, &mut reaction);
+        for result in self.processes.generations.take_results() {
+            let serving = self.processes.generations.serving();
+            self.processes.record.note_reload(&result, now);
+            let askers = &mut self.processes.askers;
+            askers.note_reload(&result, serving, &mut reaction);
+        }
         if self.processes.suspects_sockets() {
             self.next_look = now;
         }
         self.see_failed_start(&mut reaction);
-        reaction.into_actions()
+        let actions = reaction.into_actions();
+        let is_log = |action: &Action| matches!(action, Action::Log(..));
+        if is_seen || !actions.iter().all(is_log) {
+            self.revision += 1;
+        }
+        actions
     }
 
     fn react(&mut self, event: MasterEvent, reaction: &mut Reaction) {
         // Whatever it is, the next tick compares what there is then with what is wanted.
         self.is_stale = !matches!(event, MasterEvent::Tick { .. } | MasterEvent::Started(..));
+        let is_serving = self.stage == Stage::Serving;
         let processes = &mut self.processes;
         match event {
+            MasterEvent::Started(ChildId::Observer, pid) => self.observer.started(pid),
+            MasterEvent::NotStarted(ChildId::Observer, error) => {
+                self.observer.not_started(&error, reaction);
+            }
+            MasterEvent::Heard {
+                from: ChildId::Observer,
+                message,
+                sender,
+                ..
+            } => self.observer.hear(message, sender, reaction),
+            MasterEvent::Nonsense(ChildId::Observer, what) => {
+                self.observer.expel(Breach(what), reaction);
+            }
+            MasterEvent::Exited(ChildId::Observer, died, _) => {
+                processes.askers.forget();
+                self.observer.exited(died, is_serving, reaction);
+            }
+            MasterEvent::Asked(id, command) => self.answer(id, command, reaction),
             MasterEvent::Begin => processes.generations.begin(&mut processes.supply, reaction),
             MasterEvent::Tick { figures, waits } => self.tick(figures, waits, reaction),
             MasterEvent::Signal(signal) => self.obey(signal, reaction),
@@ -138,7 +192,7 @@ impl MasterState {
                 processes.exited(child, died, figures, reaction);
             }
             MasterEvent::Stopped(child, is_stopped) => {
-                processes.stopped(child, is_stopped, reaction)
+                processes.stopped(child, is_stopped, reaction);
             }
             MasterEvent::Listeners(found) => self.note_listeners(found, reaction),
             MasterEvent::NotPassed(numbers) => processes.supply.workers.note_not_passed(&numbers),
@@ -208,7 +262,11 @@ impl MasterState {
             Stage::Ending => {}
         }
         self.enforce_deadlines(reaction);
+        self.observer.keep(reaction);
+        self.processes.askers.enforce_deadlines(reaction);
         if self.stage == Stage::Ending && self.processes.supply.workers.count() == 0 {
+            let is_cut = self.ending != Ending::Finished;
+            self.processes.askers.note_end(is_cut, reaction);
             reaction.add(Action::End(self.ending));
         }
     }
@@ -258,6 +316,8 @@ impl MasterState {
         let mut next = now + Duration::from_secs(3600);
         let mut by = |instant: Option<Instant>| next = instant.map_or(next, |at| next.min(at));
         by(self.is_stale.then_some(now));
+        by(self.observer.next_deadline(now));
+        by(self.processes.askers.next_deadline());
         let workers = &self.processes.supply.workers;
         for worker in workers.iter() {
             by(worker.deadline(self.processes.supply.startup()));
@@ -287,6 +347,96 @@ impl MasterState {
     /// How much was served, and since when nothing is.
     pub(super) fn tally(&self) -> Tally {
         self.processes.tally()
+    }
+
+    /// A number that changes with everything that [`MasterState::seen`] tells, ages apart.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What there is to show.
+    pub(super) fn seen(&self, plan: &Plan, now: Instant) -> Snapshot {
+        let processes = &self.processes;
+        let generations = &processes.generations;
+        let (min, max) = processes.sizing.pool();
+        let workers = processes.supply.workers.iter();
+        Snapshot {
+            taken: uptime(),
+            age: now.saturating_duration_since(self.begun),
+            pid: std::process::id(),
+            stage: match self.stage {
+                Stage::Serving if generations.serving().is_none() => GatewayStage::Starting,
+                Stage::Serving => GatewayStage::Serving,
+                Stage::Failed => GatewayStage::Failed,
+                Stage::Ending => GatewayStage::Ending,
+            },
+            generation: generations.serving(),
+            candidate: generations.candidate(),
+            min,
+            max,
+            threads: plan.threads,
+            reloads: processes.record.reloads(now),
+            workers: workers.map(|worker| worker.seen(now)).collect(),
+            ended: processes.record.ended(),
+            requests_of_gone: processes.requests_of_gone(),
+            addresses: Vec::new(),
+            has_stale_settings: false,
+        }
+    }
+
+    /// Does what somebody has asked for by the control socket, and tells what came of it, now or later.
+    fn answer(&mut self, id: u32, command: Command, reaction: &mut Reaction) {
+        let processes = &mut self.processes;
+        match command {
+            Command::Stop => {
+                processes.askers.wait_for_end(id);
+                self.end("told to end by 'stop'", reaction);
+            }
+            Command::Reopen => {
+                reaction.add(Action::ReopenLog);
+                reaction.add(Action::Answer(id, outcome(0, "log files opened anew")));
+            }
+            _ if self.stage != Stage::Serving => {
+                let text = "the gateway is about to end";
+                reaction.add(Action::Answer(id, outcome(1, text)));
+            }
+            Command::Reload => {
+                reaction.add(Action::BeforeReload);
+                let before = processes.generations.count();
+                processes
+                    .generations
+                    .reload("asked for", &mut processes.supply, reaction);
+                let begun = processes.generations.count();
+                // One that was begun before has read code that may be older than this wish.
+                let of = if begun > before { begun } else { begun + 1 };
+                processes.askers.wait_for_reload(id, of);
+            }
+            Command::Resize(most) => {
+                let workers = &processes.supply.workers;
+                processes.sizing.resize(most as usize, workers, reaction);
+                let bounds = processes.sizing.bounds();
+                reaction.add(Action::Answer(id, outcome(0, format!("workers: {bounds}"))));
+            }
+            Command::Stacks(wanted) => {
+                let workers = processes.supply.workers.iter();
+                let numbers: BTreeSet<u32> = workers
+                    .filter(|worker| worker.pid().is_some() && !worker.is_fallback())
+                    .map(WorkerRecord::number)
+                    .filter(|number| wanted.is_none_or(|wanted| wanted == *number))
+                    .collect();
+                if numbers.is_empty() {
+                    let text = match wanted {
+                        Some(number) => format!("there is no worker {number}"),
+                        None => "there is no worker".to_owned(),
+                    };
+                    return reaction.add(Action::Answer(id, outcome(1, text)));
+                }
+                for number in &numbers {
+                    reaction.add(Action::Tell(*number, MasterMessage::Stacks, None));
+                }
+                processes.askers.wait_for_stacks(id, numbers, reaction);
+            }
+        }
     }
 
     /// One line on how things are.
@@ -323,6 +473,7 @@ impl MasterState {
         }
         reaction.info(format!("{why}: finishing what is in flight"));
         reaction.add(Action::Notify(Notice::Stopping));
+        self.processes.askers.note_ending(reaction);
         self.change_stage(Stage::Ending);
         // First, so that nobody connects to a socket that is about to be closed.
         reaction.add(Action::RefuseNew);

@@ -283,7 +283,7 @@ fn they_are_shown_and_ended_by_name() {
     let output = home.command(&["ps"]);
     assert_eq!(
         (output.code, &*output.text()),
-        (0, "no persistent application runs\n")
+        (0, "no gateway and no persistent application runs\n")
     );
     for _ in 0..3 {
         body(&home.get(APP, "/").run());

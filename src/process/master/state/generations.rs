@@ -11,6 +11,7 @@ use super::super::super::messages::MasterMessage;
 use super::super::reaction::{Action, ChildId, Died, Notice, Reaction};
 use super::super::rules::{WorkerState, plausible_files};
 use super::super::{Ending, Plan};
+use super::record::ReloadResult;
 use super::start_failure::StartFailure;
 use super::supply::Supply;
 use super::template::Template;
@@ -40,6 +41,8 @@ pub(super) struct Generations {
     trouble: Option<String>,
     /// Why the gateway ends, where the first start has failed.
     failed_start: Option<Ending>,
+    /// What came of reloads since this was asked.
+    results: Vec<ReloadResult>,
     /// Files of the application that are watched.
     files: BTreeSet<String>,
     /// Whether workers are forked from a template.
@@ -60,6 +63,7 @@ impl Generations {
             reload_again: false,
             trouble: None,
             failed_start: None,
+            results: Vec::new(),
             files: BTreeSet::new(),
             preload: plan.preload,
             is_on_demand: plan.min == 0,
@@ -76,6 +80,16 @@ impl Generations {
     /// The number of the one that is to follow.
     pub(super) fn candidate(&self) -> Option<u32> {
         self.candidate.as_ref().map(|candidate| candidate.number)
+    }
+
+    /// How many were begun.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// What came of reloads since this was asked.
+    pub(super) fn take_results(&mut self) -> Vec<ReloadResult> {
+        std::mem::take(&mut self.results)
     }
 
     /// Whether there is any.
@@ -239,6 +253,10 @@ impl Generations {
             None => reaction.add(Action::TellReady),
             Some(before) => {
                 before.discard(reaction);
+                self.results.push(ReloadResult {
+                    generation: number,
+                    failure: None,
+                });
                 reaction.info(format!("reload: done, generation {number} serves"));
             }
         }
@@ -261,7 +279,7 @@ impl Generations {
             }
         }
         let trouble = candidate.trouble.take();
-        let begun = candidate.begun;
+        let (number, begun) = (candidate.number, candidate.begun);
         candidate.discard(reaction);
         // A template that lives has the code as it was, and so will workers that are made now.
         let can_go_on = self.current.is_some() && self.preload && self.can_make_workers();
@@ -269,10 +287,14 @@ impl Generations {
             supply.note_failure(begun, reaction);
         }
         if self.show_trouble || (self.shows_failed_start && self.current.is_none()) {
-            self.trouble = Some(trouble.unwrap_or_else(|| reason.to_string()));
+            self.trouble = Some(trouble.clone().unwrap_or_else(|| reason.to_string()));
             self.tell_trouble(supply, reaction);
         }
         if self.current.is_some() {
+            self.results.push(ReloadResult {
+                generation: number,
+                failure: Some(trouble.unwrap_or_else(|| reason.to_string())),
+            });
             let serves = match can_go_on || supply.workers.serving() > 0 {
                 true => "the application as it was goes on serving",
                 false => {

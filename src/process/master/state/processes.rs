@@ -8,9 +8,11 @@ use super::super::super::messages::ChildMessage;
 use super::super::super::pool::Pool;
 use super::super::Plan;
 use super::super::reaction::{Action, ChildId, Died, Figures, Reaction};
-use super::super::rules::{Breach, WorkerState, judge, plain_line};
+use super::super::rules::{Breach, WorkerState, judge, plain, plain_line};
 use super::Tally;
+use super::askers::Askers;
 use super::generations::Generations;
+use super::record::GatewayRecord;
 use super::sizing::Sizing;
 use super::start_failure::StartFailure;
 use super::supply::Supply;
@@ -31,6 +33,8 @@ pub(super) struct Processes {
     suspects_sockets: bool,
     /// Requests of workers that are gone.
     requests: u64,
+    pub(super) askers: Askers,
+    pub(super) record: GatewayRecord,
 }
 
 impl Processes {
@@ -49,6 +53,8 @@ impl Processes {
             watch_files: plan.watch_files,
             suspects_sockets: false,
             requests: 0,
+            askers: Askers::default(),
+            record: GatewayRecord::default(),
         }
     }
 
@@ -116,6 +122,11 @@ impl Processes {
         }
     }
 
+    /// Requests that were begun by workers that are gone.
+    pub(super) fn requests_of_gone(&self) -> u64 {
+        self.requests
+    }
+
     /// One line on how things are.
     pub(super) fn describe(&self) -> String {
         let ready = self.supply.workers.iter().filter(|worker| worker.serves());
@@ -143,6 +154,7 @@ impl Processes {
                     template.note_started(pid);
                 }
             }
+            ChildId::Observer => {}
         }
     }
 
@@ -154,6 +166,7 @@ impl Processes {
                 generations.note_not_started(Some(error), supply, reaction);
             }
             ChildId::Template(_) => generations.note_no_template(error, supply, reaction),
+            ChildId::Observer => {}
             ChildId::Worker(number) => {
                 let Some(worker) = supply.workers.remove(number) else {
                     return;
@@ -189,6 +202,7 @@ impl Processes {
                 let template = template.filter(|template| !template.is_deaf());
                 template.map(|template| (template.pid(), template.speaker()))
             }
+            ChildId::Observer => None,
         };
         let Some((pid, speaker)) = found else { return };
         let judged = match pid {
@@ -200,6 +214,7 @@ impl Processes {
                 self.hear_worker(number, message, sender, requests, reaction);
             }
             (Ok(()), ChildId::Template(number)) => self.hear_template(number, message, reaction),
+            (Ok(()), ChildId::Observer) => {}
             (Err(breach), _) => self.expel(from, breach, reaction),
         }
     }
@@ -254,6 +269,7 @@ impl Processes {
                 self.generations.note_trouble(generation, text);
             }
             ChildMessage::Files(files) => self.generations.note_files(&files, reaction),
+            ChildMessage::Stacks(text) => self.askers.note_stacks(number, &plain(text), reaction),
         }
     }
 
@@ -305,6 +321,7 @@ impl Processes {
                 }
                 return;
             }
+            ChildId::Observer => return,
         };
         let worker = self.supply.workers.get_mut(number);
         let Some(worker) = worker.filter(|worker| !worker.is_deaf()) else {
@@ -387,6 +404,7 @@ impl Processes {
                 self.generations
                     .note_template_dead(number, died, supply, reaction);
             }
+            ChildId::Observer => {}
         }
     }
 
@@ -402,12 +420,14 @@ impl Processes {
         };
         self.requests = self.requests.saturating_add(figures.requests);
         worker.note_figures(figures);
+        self.askers.note_stacks(number, "it has ended", reaction);
         let supply = &mut self.supply;
         if worker.is_fallback() {
             return supply.note_fallback_dead(&worker, died, reaction);
         }
         let is_expected = worker.state() == WorkerState::Leaving || !self.is_serving;
         worker.tell_end(died, is_expected, reaction);
+        self.record.note_end(died, worker.ending());
         if !self.is_serving {
             return;
         }

@@ -68,9 +68,26 @@ impl Sizing {
         let most = (workers.capacity() / 2).max(1);
         self.pool.change(by, most);
         reaction.info(format!(
-            "told to change the number of workers: at least {}, at most {}",
-            self.pool.min, self.pool.max
+            "told to change the number of workers: {}",
+            self.bounds()
         ));
+    }
+
+    /// At most so many workers, on the operator's word.
+    pub(super) fn resize(&mut self, most: usize, workers: &Workers, reaction: &mut Reaction) {
+        let by = isize::try_from(most).unwrap_or(isize::MAX);
+        let by = by.saturating_sub_unsigned(self.pool.max);
+        self.change(by, workers, reaction);
+    }
+
+    /// The least and the most number of workers.
+    pub(super) fn pool(&self) -> (usize, usize) {
+        (self.pool.min, self.pool.max)
+    }
+
+    /// The same in words.
+    pub(super) fn bounds(&self) -> String {
+        format!("at least {}, at most {}", self.pool.min, self.pool.max)
     }
 
     fn is_told(&self, now: Instant) -> bool {

@@ -1,5 +1,6 @@
 //! The state, driven by a clock that stands still until told: lives of a master, act by act.
 
+mod askers;
 mod hostile;
 mod random;
 mod reloads;

@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 
 use super::super::super::messages::MasterMessage;
 use super::super::super::scoreboard::Running;
+use super::super::super::snapshot::{WorkerSeen, WorkerStage};
 use super::super::reaction::{Action, ChildId, Died, Figures, Reaction};
 use super::super::rules::{Breach, Speaker, WorkerState};
 use super::start_failure::StartFailure;
@@ -136,6 +137,11 @@ impl WorkerRecord {
         self.retires.as_deref()
     }
 
+    /// Why it is to end, where it is.
+    pub(super) fn ending(&self) -> Option<&str> {
+        self.reason.as_deref().or(self.retires.as_deref())
+    }
+
     pub(super) fn is_outgrown(&self) -> bool {
         self.outgrown.is_some()
     }
@@ -181,6 +187,25 @@ impl WorkerRecord {
             Some(pid) if self.is_fallback() => format!("the fallback (pid {pid})"),
             Some(pid) => format!("worker {} (pid {pid})", self.number),
             None => format!("worker {}", self.number),
+        }
+    }
+
+    /// What there is to show of it.
+    pub(super) fn seen(&self, now: Instant) -> WorkerSeen {
+        WorkerSeen {
+            number: self.number,
+            pid: self.pid.map(Pid::as_raw),
+            generation: (!self.is_fallback()).then_some(self.generation),
+            stage: match self.state {
+                WorkerState::Starting => WorkerStage::Starting,
+                WorkerState::Ready => WorkerStage::Ready,
+                WorkerState::Leaving => WorkerStage::Draining,
+            },
+            age: now.saturating_duration_since(self.spawned_at),
+            start: self.ready.map(|ready| ready - self.spawned_at),
+            reason: self.ending().map(str::to_owned),
+            limit: self.limit.map(|(at, _)| at.saturating_duration_since(now)),
+            is_stopped: self.stopped.is_some(),
         }
     }
 
@@ -379,8 +404,9 @@ impl WorkerRecord {
         if self.has_breached {
             reaction.info(format!("{name} ended: {died} after {age:.1?}{serving}"));
         } else if is_expected && died == Died::Exited(0) {
-            let reason = self.reason.as_deref().or(self.retires.as_deref());
-            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            let reason = self
+                .ending()
+                .map_or(String::new(), |reason| format!(": {reason}"));
             let requests = self.figures.requests;
             reaction.info(format!(
                 "{name} ended after {age:.1?} and {requests} requests{reason}"

@@ -99,6 +99,7 @@ fn everything_in_every_state_touches_nobody_else() {
                 ChildId::Template(number) => {
                     processes.generations.template(number).unwrap().speaker()
                 }
+                ChildId::Observer => unreachable!("it has no state here"),
             };
             let may = judge(&message, speaker, false).is_ok();
             let sender = world.alive[&id].unwrap_or_else(|| Pid::from_raw(77));

@@ -59,6 +59,7 @@ pub(super) struct World {
 /// What the operator wants: so many workers.
 pub(super) fn plan(min: usize, max: usize) -> Plan {
     Plan {
+        has_control: false,
         name: "app".to_owned(),
         min,
         max,
@@ -152,6 +153,14 @@ impl World {
                 self.done.push(format!("start {what} {number}"));
                 return Some(self.start(ChildId::Worker(number)));
             }
+            Action::StartObserver => {
+                self.done.push("start observer".to_owned());
+                return Some(self.start(ChildId::Observer));
+            }
+            Action::Answer(id, outcome) => {
+                self.done
+                    .push(format!("answer {id}: {} {}", outcome.exit, outcome.text));
+            }
             Action::StartTemplate(generation) => {
                 self.done.push(format!("start template {generation}"));
                 return Some(self.start(ChildId::Template(generation)));
@@ -192,6 +201,7 @@ impl World {
                 self.done.push(match id {
                     ChildId::Worker(number) => format!("kill {number}"),
                     ChildId::Template(number) => format!("kill template {number}"),
+                    ChildId::Observer => "kill observer".to_owned(),
                 });
                 self.dying.insert(id, Died::Killed(signal));
             }
@@ -263,7 +273,7 @@ impl World {
     pub(super) fn tick(&mut self) {
         let workers = self.alive.keys().filter_map(|id| match id {
             ChildId::Worker(number) => Some(*number),
-            ChildId::Template(_) => None,
+            ChildId::Template(_) | ChildId::Observer => None,
         });
         let figures = workers.map(|number| (number, self.figures[&number].clone()));
         let figures = figures.collect();
@@ -306,7 +316,7 @@ impl World {
         };
         let figures = match id {
             ChildId::Worker(number) => self.figures[&number].clone(),
-            ChildId::Template(_) => Figures::new(self.now),
+            ChildId::Template(_) | ChildId::Observer => Figures::new(self.now),
         };
         match pid {
             Some(_) => self.on(MasterEvent::Exited(id, died, figures)),
@@ -338,7 +348,7 @@ impl World {
     pub(super) fn hear(&mut self, from: ChildId, message: ChildMessage, sender: Pid) {
         let requests = match from {
             ChildId::Worker(number) => self.figures[&number].requests,
-            ChildId::Template(_) => 0,
+            ChildId::Template(_) | ChildId::Observer => 0,
         };
         self.on(MasterEvent::Heard {
             from,
@@ -370,6 +380,7 @@ impl World {
                 let template = processes.generations.template(number);
                 template.is_some_and(|template| !template.is_ready())
             }
+            ChildId::Observer => false,
         };
         if is_importing {
             self.say(id, ChildMessage::Ready);
@@ -414,7 +425,7 @@ impl World {
     pub(super) fn numbers(&self) -> Vec<u32> {
         let workers = self.alive.keys().filter_map(|id| match id {
             ChildId::Worker(number) => Some(*number),
-            ChildId::Template(_) => None,
+            ChildId::Template(_) | ChildId::Observer => None,
         });
         workers.collect()
     }

@@ -10,7 +10,12 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{Uid, User, geteuid};
 
-use super::find::NotFound;
+use thiserror::Error;
+
+/// That none of the usual places can be used, and why.
+#[derive(Debug, Error)]
+#[error("there is no directory for sockets that is this user's alone: {0}")]
+pub struct NoDirectory(String);
 
 /// A directory that is this user's alone, held open.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ impl PrivateDirectory {
     ///
     /// # Errors
     /// Why each of them cannot.
-    pub fn find() -> Result<Self, NotFound> {
+    pub fn find() -> Result<Self, NoDirectory> {
         let mut reasons = Vec::new();
         for place in places() {
             match Self::at(&place, true) {
@@ -32,7 +37,7 @@ impl PrivateDirectory {
                 Err(reason) => reasons.push(format!("{}: {reason}", place.display())),
             }
         }
-        Err(NotFound::NoDirectory(reasons.join("; ")))
+        Err(NoDirectory(reasons.join("; ")))
     }
 
     /// All of them that are there, for who looks for what others have started: environments differ.
@@ -88,7 +93,7 @@ impl PrivateDirectory {
     }
 
     /// A path for what is in it, of which a socket's is not too long.
-    pub(super) fn short(&self, name: &str) -> PathBuf {
+    pub fn short(&self, name: &str) -> PathBuf {
         /// What `sun_path` holds beside its end (unix(7)).
         const MOST: usize = 107;
         let path = self.path.join(name);
@@ -100,7 +105,7 @@ impl PrivateDirectory {
     }
 
     /// The names in it.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.collect()

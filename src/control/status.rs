@@ -1,0 +1,158 @@
+//! How it stands with a gateway, as `status --json` tells it: what the other forms are made of, and what a client reads.
+//!
+//! Nothing of a name here is taken back: who reads this by a program is not to find another word in the next version.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How it stands with a gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// How it is called.
+    pub name: String,
+    /// The application, as it was named.
+    pub application: String,
+    /// Of the gateway.
+    pub version: String,
+    /// The master's process id.
+    pub pid: u32,
+    /// The user id that the master runs as.
+    pub uid: u32,
+    /// Seconds since it began.
+    pub uptime_seconds: f64,
+    /// `starting`, `serving`, `failed` or `ending`.
+    pub state: String,
+    /// Whether nothing is wrong.
+    pub ok: bool,
+    /// What is wrong, a sentence each.
+    pub problems: Vec<String>,
+    /// The generation of the application's code that serves.
+    pub generation: Option<u32>,
+    /// The one that is being started to follow it.
+    pub candidate: Option<u32>,
+    /// Whether the settings have changed since they were read.
+    pub settings_stale: bool,
+    /// What came of reloads.
+    pub reloads: ReloadStatus,
+    /// How many workers there are of each kind.
+    pub workers: WorkerCounts,
+    /// Application threads, of the workers that serve.
+    pub threads: u64,
+    /// How many of them are in a request.
+    pub threads_busy: u64,
+    /// Who waits, by address.
+    pub waiting: Vec<WaitingAt>,
+    /// Seconds that the oldest request has run.
+    pub oldest_request_seconds: Option<f64>,
+    /// Requests that were begun.
+    pub requests: u64,
+    /// How many workers have ended, by reason.
+    pub worker_exits: BTreeMap<String, u64>,
+    /// Processors of the machine that it may use.
+    pub cpus: u64,
+    /// Seconds of processor time of the processes that there are.
+    pub cpu_seconds: f64,
+    /// Bytes of resident memory of the processes that there are.
+    pub resident_bytes: u64,
+    /// Each worker.
+    pub worker_list: Vec<WorkerStatus>,
+}
+
+impl Status {
+    /// As JSON, in one line.
+    pub fn write(&self) -> String {
+        // Of numbers and texts alone: that does not fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What was written so, by this version or another.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+/// What came of reloads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// How many have brought a new generation.
+    pub succeeded: u64,
+    /// How many have not.
+    pub failed: u64,
+    /// Seconds since the last one.
+    pub last_seconds_ago: Option<f64>,
+    /// Why the last one has failed, if it has.
+    pub last_failure: Option<String>,
+    /// Why the last has failed of those that have, where that was not the last one.
+    pub failure_before: Option<String>,
+}
+
+/// How many workers there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerCounts {
+    /// The least number that is kept.
+    pub min: u64,
+    /// The most.
+    pub max: u64,
+    /// Those that import the application.
+    pub starting: u64,
+    /// Those that serve, and have no request.
+    pub idle: u64,
+    /// Those that serve, and have.
+    pub busy: u64,
+    /// Those that finish what they have.
+    pub draining: u64,
+}
+
+/// Who waits at a listening socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingAt {
+    /// The address.
+    pub address: String,
+    /// Connections that nobody has taken yet; nothing where the kernel does not say.
+    pub connections: Option<u64>,
+    /// How many may wait.
+    pub room: Option<u64>,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number.
+    pub number: u32,
+    /// Its process; nothing while it is made.
+    pub pid: Option<i32>,
+    /// Of its code.
+    pub generation: Option<u32>,
+    /// `starting`, `idle`, `busy`, `draining`, `stopped` (by a signal) or `fallback` (which answers in the place of workers).
+    pub state: String,
+    /// Why it is to end, where it is.
+    pub reason: Option<String>,
+    /// Seconds that it has for that.
+    pub limit_seconds: Option<f64>,
+    /// Its application threads.
+    pub threads: u64,
+    /// Those that are in a request.
+    pub threads_busy: u64,
+    /// Requests that it has begun.
+    pub requests: u64,
+    /// Seconds since it began.
+    pub uptime_seconds: f64,
+    /// Seconds from there until it was ready.
+    pub start_seconds: Option<f64>,
+    /// Bytes of resident memory.
+    pub resident_bytes: u64,
+    /// Seconds of processor time.
+    pub cpu_seconds: f64,
+    /// What it serves now, the oldest first.
+    pub now: Vec<RequestStatus>,
+}
+
+/// A request that is being served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestStatus {
+    /// Seconds that it has run.
+    pub seconds: f64,
+    /// Method and path; the query only for the gateway's own user.
+    pub request: String,
+}

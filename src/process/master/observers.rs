@@ -1,0 +1,160 @@
+//! What the master has for its observer: the sockets that it answers at, its end of the desk, and what was told there.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use super::super::desk::{Ask, CommandOutcome, Desk, DeskNotice};
+use super::super::exec::seal;
+use super::super::listener::Bound;
+use super::super::snapshot::Snapshot;
+
+/// How long after a notice that found no room the next is tried.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Asks that are read before others have their turn.
+const AT_ONCE: usize = 16;
+
+/// The most outcomes that wait for room: those above it are of an observer that reads nothing.
+const MAX_OUTCOMES: usize = 256;
+
+/// The control sockets, and the way to who answers there.
+#[derive(Debug)]
+pub(super) struct ObserverLink {
+    sockets: Vec<Bound>,
+    desk: Option<Desk>,
+    /// Of which revision the observer knows.
+    told: Option<u64>,
+    /// Whose slots it has.
+    slots: BTreeSet<u32>,
+    /// What could not be told yet.
+    outcomes: Vec<(u32, CommandOutcome)>,
+    /// When it is tried again.
+    again: Option<Instant>,
+}
+
+impl ObserverLink {
+    pub(super) fn new(sockets: Vec<Bound>) -> Self {
+        Self {
+            sockets,
+            desk: None,
+            told: None,
+            slots: BTreeSet::new(),
+            outcomes: Vec::new(),
+            again: None,
+        }
+    }
+
+    /// The sockets, for the observer itself.
+    pub(super) fn into_sockets(self) -> Vec<Bound> {
+        self.sockets
+    }
+
+    /// A desk for a new observer: gives the end that is its.
+    pub(super) fn begin(&mut self) -> io::Result<Desk> {
+        let (ours, theirs) = Desk::pair()?;
+        self.desk = Some(ours);
+        self.told = None;
+        self.slots.clear();
+        self.outcomes.clear();
+        Ok(theirs)
+    }
+
+    /// What wakes the master.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.desk.as_ref().map(AsFd::as_fd)
+    }
+
+    /// When something is to be tried again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.again.filter(|_| self.desk.is_some())
+    }
+
+    /// What was asked, and whether anything came that is no ask.
+    pub(super) fn hear(&mut self) -> (Vec<Ask>, bool) {
+        let mut asks = Vec::new();
+        let desk = self.desk.as_ref();
+        for _ in 0..AT_ONCE {
+            match desk.and_then(Desk::hear) {
+                Some(Some(ask)) => asks.push(ask),
+                Some(None) => return (asks, true),
+                None => break,
+            }
+        }
+        (asks, false)
+    }
+
+    /// Has what came of an ask told.
+    pub(super) fn answer(&mut self, id: u32, outcome: CommandOutcome, now: Instant) {
+        if self.outcomes.len() < MAX_OUTCOMES {
+            self.outcomes.push((id, outcome));
+        }
+        self.tell_outcomes(now);
+    }
+
+    fn tell_outcomes(&mut self, now: Instant) {
+        let Some(desk) = &self.desk else {
+            return self.outcomes.clear();
+        };
+        let tell = |(id, outcome): &(u32, CommandOutcome)| -> io::Result<()> {
+            let text = seal(outcome.text.as_bytes())?;
+            desk.tell(&DeskNotice::Outcome(*id, outcome.exit, text))
+        };
+        while let Some(next) = self.outcomes.first() {
+            if tell(next).is_err() {
+                self.again = Some(now + AGAIN);
+                return;
+            }
+            self.outcomes.remove(0);
+        }
+    }
+
+    /// Tells what is new: of the slots that there are by worker, and of the state if it is of another revision than the
+    /// observer knows of.
+    pub(super) fn tell<'a>(
+        &mut self,
+        slots: impl Iterator<Item = (u32, BorrowedFd<'a>)>,
+        revision: u64,
+        snapshot: impl FnOnce() -> Snapshot,
+        now: Instant,
+    ) {
+        self.again = None;
+        self.tell_outcomes(now);
+        if self.told == Some(revision) {
+            return;
+        }
+        let Some(desk) = &self.desk else { return };
+        let told = (|| -> io::Result<()> {
+            for (number, slot) in slots {
+                if !self.slots.contains(&number) {
+                    desk.tell(&DeskNotice::Slot(number, slot.try_clone_to_owned()?))?;
+                    self.slots.insert(number);
+                }
+            }
+            let text = serde_json::to_vec(&snapshot()).map_err(io::Error::other)?;
+            desk.tell(&DeskNotice::Snapshot(seal(&text)?))
+        })();
+        match told {
+            Ok(()) => self.told = Some(revision),
+            Err(_) => self.again = Some(now + AGAIN),
+        }
+    }
+
+    /// A worker is gone: another may have its number.
+    pub(super) fn forget_slot(&mut self, number: u32) {
+        self.slots.remove(&number);
+    }
+
+    /// This is a child of the master, which tells nobody anything.
+    pub(super) fn leave(&mut self) {
+        self.desk = None;
+    }
+
+    /// Nothing more is told, which is how the observer learns that it is to end; and nobody finds the sockets any more.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.tell_outcomes(now);
+        self.desk = None;
+        self.sockets.clear();
+    }
+}

@@ -1,0 +1,104 @@
+//! The control socket of a gateway: where it is, and the process that answers there.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::config::{Config, ControlChoice};
+use crate::control::{About, ControlPlace, observe};
+use crate::process::{self, Address, BindError, Bound, ObserverArgs, SocketOwner};
+use crate::worker::Failure;
+
+/// Connections that may wait to be taken.
+const BACKLOG: i32 = 64;
+
+/// The gateway's name: of its own, of its file of options, of its socket, or of the application.
+pub(super) fn name(config: &Config) -> String {
+    let stem = |path: &Path| {
+        path.file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+    };
+    let file = || config.file.as_ref().and_then(|file| stem(file.path()));
+    let socket = || {
+        let bind = config.listen.bind.first()?;
+        match bind.parse() {
+            Ok(Address::Unix(path)) => stem(&path),
+            _ => None,
+        }
+    };
+    let application = || {
+        let name = config.worker.name();
+        stem(Path::new(OsStr::new(&name))).unwrap_or(name)
+    };
+    let told = config.control.name.clone();
+    told.or_else(file)
+        .or_else(socket)
+        .unwrap_or_else(application)
+}
+
+/// Makes the control socket, and the sockets for figures alone. One that nobody has named is done without where it cannot be made.
+///
+/// # Errors
+/// Why one cannot be made that was named.
+pub(super) fn listen(config: &Config) -> Result<Vec<Bound>, Failure> {
+    let control = &config.control;
+    let place = match &control.place {
+        ControlChoice::Off => ControlPlace::Off,
+        ControlChoice::At(path) => ControlPlace::At(path.clone()),
+        ControlChoice::Usual => ControlPlace::Usual(name(config)),
+    };
+    let owner = SocketOwner {
+        mode: if control.group.is_some() {
+            0o660
+        } else {
+            0o600
+        },
+        user: None,
+        group: control.group.clone(),
+    };
+    let mut sockets = match (control_socket(&place, &owner), &place) {
+        (Ok(sockets), _) => sockets,
+        (Err(error), ControlPlace::Usual(_)) if control.group.is_none() => {
+            log::warn!(
+                "there is no control socket, so that 'wsgi-gateway status' and the others cannot ask: {error}; name a place with \
+                 --control, or say --control off"
+            );
+            Vec::new()
+        }
+        (Err(error), _) => return Err(error),
+    };
+    for address in &control.metrics {
+        sockets.extend(process::bind(&address.parse()?, BACKLOG, &owner)?);
+    }
+    Ok(sockets)
+}
+
+fn control_socket(place: &ControlPlace, owner: &SocketOwner) -> Result<Vec<Bound>, Failure> {
+    let paths = place.paths().map_err(anyhow::Error::from)?;
+    let mut taken = Vec::new();
+    for path in paths {
+        match process::bind(&Address::Unix(path), BACKLOG, owner) {
+            Err(error @ BindError::Taken { .. }) => taken.push(error),
+            bound => return Ok(bound?),
+        }
+    }
+    match taken.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Answers there. Gives the process's exit code.
+pub(super) fn run(config: &Config, args: ObserverArgs) -> i32 {
+    let about = About {
+        name: name(config),
+        application: config.worker.name(),
+        uid: args.owner,
+    };
+    match observe(args, about) {
+        Ok(()) => 0,
+        Err(error) => {
+            log::error!("{error}");
+            1
+        }
+    }
+}
