@@ -30,7 +30,7 @@ use reception::Reception;
 pub use phase::Answered;
 pub(super) use phase::{Awaits, Filled, Step};
 
-use crate::gateway::{Head, Page, Portion, ResponseProgress, Variables};
+use crate::gateway::{Head, Page, Portion, Refusal, ResponseProgress, Variables};
 
 /// Bytes of the body that are taken in from what was read at once, so that small records are not gone through again and
 /// again.
@@ -133,6 +133,7 @@ impl Connection {
             Phase::Between(_) | Phase::Closing(_) | Phase::Lost => Phase::Lost,
             Phase::Head(_, request) | Phase::Body(_, request) => {
                 log::debug!("the web server closed the connection in the middle of a request");
+                self.reception.rules.tally.was_left();
                 self.reception.rules.close_request(request);
                 Phase::Lost
             }
@@ -143,6 +144,9 @@ impl Connection {
     pub(super) fn lose(&mut self) {
         self.ahead = Vec::new();
         self.reception.unsent = Unsent::default();
+        if matches!(self.phase, Phase::Sending(..)) {
+            self.reception.rules.tally.was_left();
+        }
         self.phase.lose();
     }
 
@@ -164,10 +168,18 @@ impl Connection {
     /// The time for what it waits for is over: a begun request gets a page, and the connection ends. `ending`: so does this
     /// process.
     pub(super) fn expire(&mut self, ending: bool) {
-        let phase = std::mem::replace(&mut self.phase, Phase::Lost);
-        if let Phase::Head(_, request) | Phase::Body(_, request) = phase {
-            self.phase = self.reception.expire(request, ending);
-        }
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Lost) {
+            Phase::Head(_, request) => {
+                self.reception
+                    .expire(request, Refusal::HeaderTimeout, ending)
+            }
+            Phase::Body(_, request) => self.reception.expire(request, Refusal::IoTimeout, ending),
+            Phase::Sending(..) => {
+                self.reception.rules.tally.refused(Refusal::IoTimeout);
+                Phase::Lost
+            }
+            _ => Phase::Lost,
+        };
     }
 
     // ---- The request that the application has ----------------------------------------------------------------------
@@ -197,6 +209,12 @@ impl Connection {
                 "the request has ended",
             )),
         }
+    }
+
+    /// Bytes of its body that have come, and whether that is all.
+    pub(super) fn received(&mut self, turn: u64) -> Option<(u64, bool)> {
+        let request = self.request(turn).ok()?;
+        Some((request.body.come(), request.body.is_whole()))
     }
 
     /// Whether the application has a request.

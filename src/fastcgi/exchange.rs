@@ -2,6 +2,7 @@
 //! does not.
 
 mod body;
+mod figures;
 mod writer;
 
 use std::fmt;
@@ -16,7 +17,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::connection::{Answered, Connection};
 use super::link::{Flushed, Got, Link};
-use crate::gateway::{Exchange, Page, Portion, Pushed, ResponseProgress, Variables, interrupted};
+use crate::gateway::{
+    Exchange, Page, Portion, Pushed, RequestFigures, ResponseProgress, Variables, interrupted,
+};
+use figures::ExchangeFigures;
 
 /// Bytes that may wait for the sender; above it the application waits for the web server. Those of one block that the web
 /// server was slow to take are not counted.
@@ -41,6 +45,7 @@ pub struct FastcgiExchange {
     /// Which of the connection's requests it is.
     turn: u64,
     variables: Variables,
+    figures: ExchangeFigures,
     /// Application threads that wait for the body: they read what comes.
     readers: AtomicUsize,
     writing: Mutex<Writing>,
@@ -58,13 +63,17 @@ struct Writing {
 }
 
 impl FastcgiExchange {
-    /// The request that is ready on a connection.
-    pub(super) fn begin(link: &Arc<Link>) -> Option<Arc<Self>> {
-        let (variables, turn) = link.lock().begin()?;
+    /// The request that is ready on a connection, and begins now, after `waited`: both in nanoseconds, of the monotonic clock.
+    pub(super) fn begin(link: &Arc<Link>, now: u64, waited: u64) -> Option<Arc<Self>> {
+        let mut connection = link.lock();
+        let (variables, turn) = connection.begin()?;
+        let received = connection.received(turn).filter(|(_, is_whole)| *is_whole);
+        drop(connection);
         Some(Arc::new(Self {
             link: Arc::clone(link),
             turn,
             variables,
+            figures: ExchangeFigures::new(now, waited, received.map(|(come, _)| come)),
             readers: AtomicUsize::new(0),
             writing: Mutex::new(Writing {
                 last_block: None,
@@ -91,6 +100,33 @@ impl FastcgiExchange {
         (method, uri)
     }
 
+    /// When it was given to a thread, in nanoseconds of the monotonic clock.
+    pub fn begun(&self) -> u64 {
+        self.figures.begun
+    }
+
+    /// What came of it, for who keeps count, when the application is done with it.
+    pub fn figures(&self) -> RequestFigures {
+        let received = self.figures.received.or_else(|| {
+            let come = self.link.lock().received(self.turn);
+            come.map(|(come, _)| come)
+        });
+        self.figures.read(received.unwrap_or(0))
+    }
+
+    /// The status code of the answer, for who counts it: once.
+    pub fn take_status(&self) -> Option<u16> {
+        self.figures.take_status()
+    }
+
+    /// Reads or sends, and notes what the application is told of that where it fails.
+    fn noted<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        work().inspect_err(|error| {
+            let tally = &*self.link.state().rules.tally;
+            self.figures.note_error(error, tally);
+        })
+    }
+
     /// The request for messages, in characters that cannot end a line of the log.
     fn subject(&self) -> String {
         let (method, uri) = self.request_line();
@@ -107,7 +143,11 @@ impl FastcgiExchange {
     /// Answers in the application's place, if nothing of its answer has left: whoever comes first answers, and the other
     /// never after it. Never waits.
     pub fn answer_instead(&self, page: &Page) -> Answered {
-        self.link.answer_instead(self.turn, page)
+        let answered = self.link.answer_instead(self.turn, page);
+        if answered != Answered::TooLate {
+            self.figures.note_answer(page.code());
+        }
+        answered
     }
 
     fn timeout(&self) -> Duration {
@@ -277,17 +317,20 @@ impl FastcgiExchange {
         admit: impl FnOnce(&mut ResponseProgress) -> io::Result<Portion>,
         put: impl FnOnce(&mut Connection, u16, &Portion),
     ) -> io::Result<Pushed> {
-        let mut writing = self.writing();
-        self.note_block(&mut writing, total, last)?;
-        let mut connection = self.link.lock();
-        let portion = connection.admit(self.turn, admit)?;
-        let id = connection.put_head(portion.head.as_ref());
-        put(&mut connection, id, &portion);
-        if portion.ends {
-            connection.put_end();
-        }
-        self.leave(connection, portion.ends)?;
-        portion.result()
+        self.noted(|| {
+            let mut writing = self.writing();
+            self.note_block(&mut writing, total, last)?;
+            let mut connection = self.link.lock();
+            let portion = connection.admit(self.turn, admit)?;
+            self.figures.note_piece(&portion);
+            let id = connection.put_head(portion.head.as_ref());
+            put(&mut connection, id, &portion);
+            if portion.ends {
+                connection.put_end();
+            }
+            self.leave(connection, portion.ends)?;
+            portion.result()
+        })
     }
 
     /// A block of so many bytes comes.

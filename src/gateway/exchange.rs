@@ -11,7 +11,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::{Head, Page, ResponseProgress, StartError, Variables};
+use super::{FailureKind, Head, Page, ResponseProgress, StartError, Variables};
 
 /// A part of an open file, to be sent by the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +115,9 @@ pub trait ResponseWriter: Send + Sync {
 
     /// Notes what a CGI program that has answered so would exit with. To be called before the response ends.
     fn note_exit(&self, _status: u8) {}
+
+    /// Notes how the application has failed, for who keeps count of that.
+    fn note_failure(&self, _kind: FailureKind) {}
 
     /// Reports text to whoever reads the application's errors (`wsgi.errors`). A failure to do so is no concern of the
     /// application's and is not told.

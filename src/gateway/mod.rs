@@ -15,6 +15,7 @@ mod path_rule;
 mod path_variables;
 mod paths;
 mod progress;
+mod tally;
 mod url;
 mod variables;
 
@@ -26,4 +27,5 @@ pub use mount::{Mount, MountError};
 pub use page::Page;
 pub use path_rule::PathRule;
 pub use progress::{Portion, ResponseProgress, StartError};
+pub use tally::{FailureKind, Refusal, RequestFigures, Tally};
 pub use variables::Variables;

@@ -9,6 +9,7 @@ mod address;
 mod bind_error;
 mod channel;
 mod child;
+mod counters;
 mod exec;
 mod folder;
 mod forks;
@@ -28,6 +29,7 @@ mod service;
 mod signals;
 mod threads;
 mod title;
+mod totals;
 
 pub use account::{Account, AccountFile};
 pub use address::{Address, AddressError};
@@ -56,3 +58,4 @@ pub use signals::{
 };
 pub use threads::{CpuLimit, ResidentMemory, StackPipe, StackSignals, wait_readable};
 pub use title::set_title;
+pub use totals::{FailureTotals, Histogram, RefusalTotals, Totals};

@@ -17,7 +17,10 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{ftruncate, gettid};
 
+use super::counters::{ThreadCounters, WorkerCounters};
 use super::memory;
+use super::totals::Totals;
+use crate::gateway::{Refusal, RequestFigures, Tally};
 
 /// Bytes of a request's method and URI that are kept.
 const SHOWN: usize = 512;
@@ -35,6 +38,7 @@ struct Thread {
     tid: AtomicI32,
     length: AtomicU32,
     request: [AtomicU64; WORDS],
+    counters: ThreadCounters,
 }
 
 /// The slot of one worker, before those of its threads.
@@ -47,6 +51,7 @@ struct WorkerFigures {
     /// Threads that are in a request.
     busy: AtomicU32,
     pad: u32,
+    counters: WorkerCounters,
 }
 
 /// The shared memory.
@@ -103,10 +108,9 @@ fn length(threads: usize) -> NonZeroUsize {
     NonZeroUsize::MIN.saturating_add(threads.saturating_add(size_of::<WorkerFigures>()) - 1)
 }
 
-/// Nanoseconds of the monotonic clock, which all processes share; never 0. As of the kernel's last tick, milliseconds ago at
-/// the most: with every request it is read twice, and reading the hardware's clock costs five times as much.
+/// Nanoseconds of the monotonic clock, which all processes share; never 0.
 fn now() -> u64 {
-    let clock = ClockId::CLOCK_MONOTONIC_COARSE;
+    let clock = ClockId::CLOCK_MONOTONIC;
     let now = clock_gettime(clock).map_or(Duration::ZERO, Duration::from);
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1)
 }
@@ -181,6 +185,27 @@ impl WorkerSlot {
         self.worker().requests.load(Ordering::Relaxed)
     }
 
+    /// What the worker has done since it began.
+    pub fn totals(&self) -> Totals {
+        let worker = self.worker();
+        let mut totals = worker.counters.read();
+        totals.requests = worker.requests.load(Ordering::Relaxed);
+        for thread in self.threads() {
+            thread.counters.add_to(&mut totals);
+        }
+        totals
+    }
+
+    /// A request ran longer than `--slow-log`.
+    pub fn count_slow(&self) {
+        WorkerCounters::count(&self.worker().counters.slow);
+    }
+
+    /// A request ran longer than `--request-timeout`.
+    pub fn count_timeout(&self) {
+        WorkerCounters::count(&self.worker().counters.timeouts);
+    }
+
     /// Whether all of the worker's threads are in requests.
     pub fn is_full(&self) -> bool {
         self.worker().busy.load(Ordering::Relaxed) as usize >= self.memory.threads
@@ -212,6 +237,28 @@ impl WorkerSlot {
             .enumerate()
             .filter_map(running)
             .collect()
+    }
+}
+
+impl Tally for WorkerSlot {
+    fn opened(&self) {
+        WorkerCounters::count(&self.worker().counters.opened);
+    }
+
+    fn closed(&self) {
+        WorkerCounters::count(&self.worker().counters.closed);
+    }
+
+    fn refused(&self, reason: Refusal) {
+        self.worker().counters.count_refusal(reason);
+    }
+
+    fn answered(&self, status: u16) {
+        self.worker().counters.count_answer(status);
+    }
+
+    fn was_left(&self) {
+        self.worker().counters.count_left();
     }
 }
 
@@ -261,8 +308,8 @@ impl ThreadSlot {
         self.thread
     }
 
-    /// A request begins. Gives when, which is [`Running::begun`].
-    pub fn begin(&self, method: &[u8], uri: [&[u8]; 2]) -> u64 {
+    /// A request begins, now: `begun` is that in nanoseconds of the monotonic clock, and [`Running::begun`].
+    pub fn begin(&self, begun: u64, method: &[u8], uri: [&[u8]; 2]) {
         let thread = self.thread();
         let parts = [method, b" ", uri[0], uri[1]];
         let length: usize = parts.iter().map(|part| part.len()).sum();
@@ -275,19 +322,17 @@ impl ThreadSlot {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         thread.length.store(length, Ordering::Relaxed);
         let worker = self.slot.worker();
-        let number = worker.requests.fetch_add(1, Ordering::Relaxed);
-        // No two that the worker serves between two ticks of the clock have the same.
-        let begun = now() + number % 1_000_000;
+        worker.requests.fetch_add(1, Ordering::Relaxed);
         thread.begun.store(begun, Ordering::Release);
         worker.busy.fetch_add(1, Ordering::Relaxed);
-        begun
     }
 
-    /// The request has ended. Gives how many the worker has begun.
-    pub fn end(&self) -> u64 {
-        self.thread().begun.store(0, Ordering::Release);
-        let worker = self.slot.worker();
-        worker.last.store(now(), Ordering::Relaxed);
+    /// The request that began then has ended, and this came of it. Gives how many the worker has begun.
+    pub fn end(&self, begun: u64, request: &RequestFigures) -> u64 {
+        let (thread, worker, now) = (self.thread(), self.slot.worker(), now());
+        thread.begun.store(0, Ordering::Release);
+        thread.counters.count(now.saturating_sub(begun), request);
+        worker.last.store(now, Ordering::Relaxed);
         worker.busy.fetch_sub(1, Ordering::Relaxed);
         worker.requests.load(Ordering::Relaxed)
     }
@@ -295,8 +340,9 @@ impl ThreadSlot {
 
 #[cfg(test)]
 mod tests {
-    use super::WorkerSlot;
-    use std::sync::atomic::Ordering;
+    use super::{WorkerSlot, now};
+    use crate::gateway::{FailureKind, Refusal, RequestFigures, Tally as _};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn a_slot_tells_what_runs() {
@@ -305,7 +351,7 @@ mod tests {
         let worker = WorkerSlot::map(&memory, 2).unwrap();
         let threads = [worker.thread_slot(0), worker.thread_slot(1)];
         threads[0].take();
-        threads[1].begin(b"GET", [b"/a\n", b""]);
+        threads[1].begin(now(), b"GET", [b"/a\n", b""]);
         let running = slot.running();
         assert_eq!(running.len(), 1);
         assert_eq!(
@@ -313,12 +359,53 @@ mod tests {
             (1, "GET /a\\n")
         );
         assert!(slot.idle().is_none());
-        threads[0].begin(b"POST", [&[b'x'; 600], b""]);
+        threads[0].begin(now(), b"POST", [&[b'x'; 600], b""]);
         assert!(slot.is_full());
         assert!(slot.running()[0].request.ends_with("xxx..."));
-        assert_eq!(threads[0].end(), 2);
-        threads[1].end();
+        assert_eq!(threads[0].end(now(), &RequestFigures::default()), 2);
+        threads[1].end(now(), &RequestFigures::default());
         assert!(slot.running().is_empty() && slot.idle().is_some());
+    }
+
+    #[test]
+    fn a_slot_adds_up_what_its_threads_have_counted() {
+        let (slot, memory) = WorkerSlot::new(2).unwrap();
+        let worker = WorkerSlot::map(&memory, 2).unwrap();
+        let request = RequestFigures {
+            waited: 3_000_000,
+            status: Some(404),
+            received: 7,
+            sent: 5,
+            failure: Some(FailureKind::Protocol),
+            was_left: true,
+        };
+        for thread in 0..2 {
+            let thread = worker.thread_slot(thread);
+            let begun = now() - 2_000_000_000;
+            thread.begin(begun, b"GET", [b"/", b""]);
+            thread.end(begun, &request);
+        }
+        worker.refused(Refusal::IoTimeout);
+        worker.answered(503);
+        worker.opened();
+        worker.opened();
+        worker.closed();
+        worker.was_left();
+        worker.count_slow();
+        worker.count_timeout();
+        let totals = slot.totals();
+        assert_eq!(totals.requests, 2);
+        assert_eq!(totals.answers, [0, 0, 0, 2, 1]);
+        assert_eq!((totals.received, totals.sent), (14, 10));
+        assert_eq!(
+            (totals.duration.count(), totals.duration.counts[10]),
+            (2, 2)
+        );
+        assert!(totals.duration.sum >= 4_000_000, "{totals:?}");
+        assert_eq!((totals.waited.counts[2], totals.waited.sum), (2, 6_000));
+        assert_eq!((totals.failures.protocol, totals.client_aborts), (2, 3));
+        assert_eq!((totals.refused.io_timeout, totals.connections), (1, 1));
+        assert_eq!((totals.slow, totals.timeouts), (1, 1));
     }
 
     /// Else reading the slot would end the master.
@@ -335,18 +422,13 @@ mod tests {
         let (slot, _memory) = WorkerSlot::new(1).unwrap();
         for small in [0, 1, u32::MAX / 2, u32::MAX] {
             let value = u64::from(small) << 32 | u64::from(small);
-            let worker = slot.worker();
-            worker.requests.store(value, Ordering::Relaxed);
-            worker.last.store(value, Ordering::Relaxed);
-            worker.busy.store(small, Ordering::Relaxed);
-            let thread = &slot.threads()[0];
-            thread.begun.store(value, Ordering::Relaxed);
-            thread.tid.store(small as i32, Ordering::Relaxed);
-            thread.length.store(small, Ordering::Relaxed);
-            for word in &thread.request {
-                word.store(value, Ordering::Relaxed);
+            let all = slot.memory.at.cast::<AtomicU64>();
+            for word in 0..slot.memory.length.get() / size_of::<AtomicU64>() {
+                // SAFETY: so many words are mapped, and whatever lies there is atomic and any bits are valid for it.
+                unsafe { all.add(word).as_ref() }.store(value, Ordering::Relaxed);
             }
             let _ = (slot.idle(), slot.is_full(), slot.requests());
+            let _ = (slot.totals(), slot.totals().duration.quantile(0.5));
             assert!(slot.running().iter().all(|it| it.request.len() < 4096));
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::context::WorkerContext;
 use crate::fastcgi::{Answered, Idle, Listener};
-use crate::gateway::Page;
+use crate::gateway::{Page, Tally as _};
 use crate::logging;
 use crate::process::{self, ChildMessage, MasterMessage, Received, Running, Signal, Signals};
 
@@ -225,6 +225,7 @@ impl Controller {
                 && !self.is_told(&request)
             {
                 self.slow.insert(request.thread, request.begun);
+                self.context.slot.count_slow();
                 let stack = self.context.stacks(Some(request.tid), false);
                 log::warn!(
                     "slow: {} runs for {:.3?} (--slow-log)\n{stack}",
@@ -239,6 +240,7 @@ impl Controller {
     fn give_up(&mut self, request: &Running) {
         let is_first = self.stuck.is_empty();
         self.stuck.push((request.thread, request.begun));
+        self.context.slot.count_timeout();
         let answered = self.answer(request);
         // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
@@ -263,7 +265,12 @@ impl Controller {
         let text = "The application did not answer in time.";
         let page = Page::new("504 Gateway Timeout", text);
         let watched = self.context.watched(request.thread, request.begun);
-        match watched.map(|exchange| exchange.answer_instead(&page)) {
+        let answered = watched.as_ref().map(|it| it.answer_instead(&page));
+        // The thread may never come to count it.
+        if let Some(status) = watched.and_then(|exchange| exchange.take_status()) {
+            self.context.slot.answered(status);
+        }
+        match answered {
             Some(Answered::Whole) => "answered with 504",
             Some(Answered::Cut) => "cut, the web server takes nothing",
             Some(Answered::TooLate) | None => "its response has begun and is cut",

@@ -141,6 +141,7 @@ impl<'a> Worker<'a> {
             self.service.allow(),
             self.service.threads(),
             self.python.is_none_or(PythonRuntime::is_parallel),
+            Arc::new(self.slot.clone()),
         )
         .map_err(|error| Failure::Responder(error.into()))?;
         let context = Arc::clone(&self.context);
@@ -227,7 +228,8 @@ impl<'a> Worker<'a> {
         recycle_limits: &RecycleLimits,
     ) {
         let (method, uri) = exchange.request_line();
-        let begun = thread_slot.begin(method, uri);
+        let begun = exchange.begun();
+        thread_slot.begin(begun, method, uri);
         self.context.watch(thread_slot.number(), begun, exchange);
         match (self.context.trouble(), caller) {
             (Some(trouble), None) if self.service.is_for_cgi() => {
@@ -240,7 +242,7 @@ impl<'a> Worker<'a> {
             (None, None) => explain::answer(&**exchange, self.service.gateway()),
         }
         self.context.unwatch(thread_slot.number());
-        let served = thread_slot.end();
+        let served = thread_slot.end(begun, &exchange.figures());
         recycle_limits.check(served, &self.context);
         self.tell_new_files();
     }

@@ -63,7 +63,7 @@ const FLOORS: [(&str, &[&str], &[&str]); 17] = [
     ("cgi", &["gateway"], &["nix"]),
     ("explain", &["gateway"], &[]),
     ("fastcgi", &["gateway"], &["nix"]),
-    ("process", &["gateway"], &["nix"]),
+    ("process", &["gateway"], &["nix", "serde"]),
     ("config", &["gateway"], &["serde"]),
     ("exit", &[], &[]),
     ("gateway", &[], &[]),

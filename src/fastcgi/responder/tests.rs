@@ -166,6 +166,7 @@ fn who_shuts_the_doors_tells_the_others_of_those_who_wait() {
             AllowList::default(),
             1,
             false,
+            std::sync::Arc::new(()),
         );
         let responder = responder.unwrap();
         let _client = connects.then(|| socket.connect());

@@ -108,7 +108,10 @@ impl Caller {
         // the thread lives.
         let run = AssertUnwindSafe(|| Python::attach(|py| self.run(py, &open)));
         let rest = catch_unwind(run);
-        self.failed |= rest.is_err();
+        if rest.is_err() {
+            self.failed = true;
+            open.note_exception(false);
+        }
         if let Ok(Rest::Small) = rest {
             open.conclude(open.push(&[&self.body], true));
         }
@@ -247,11 +250,14 @@ impl Caller {
     fn fail(&self, py: Python<'_>, open: &OpenRequest, error: &PyErr) {
         let text = traceback(py, error);
         let is_abort = error.is_instance_of::<PyOSError>(py);
+        // Nothing of Python's was running where this program raised it itself.
+        let is_ours = error.traceback(py).is_none();
         py.detach(|| {
             let subject = open.subject();
             if open.is_gone() && is_abort {
                 log::debug!("{subject}: the web server has gone: {}", text.trim_end());
             } else {
+                open.note_exception(is_ours);
                 open.exchange
                     .report(format!("{subject}: the application failed\n{text}").as_bytes());
             }

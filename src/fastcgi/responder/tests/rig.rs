@@ -148,8 +148,16 @@ impl ServedWorker {
         };
         let handoff = plan.handoff.map(|handoff| handoff.try_clone().unwrap());
         let allow = AllowList::default();
-        let responder =
-            Responder::new(plan.listeners, handoff, limits, allow, plan.threads, false).unwrap();
+        let responder = Responder::new(
+            plan.listeners,
+            handoff,
+            limits,
+            allow,
+            plan.threads,
+            false,
+            Arc::new(()),
+        )
+        .unwrap();
         let responder = Arc::new(responder);
         let (gate, served) = (Arc::<Gate>::default(), Arc::<Mutex<Vec<String>>>::default());
         let full = Arc::<AtomicUsize>::default();
