@@ -1,5 +1,6 @@
 //! Responders that share a channel, as the workers of one service do, but in one process.
 
+mod figures;
 mod passing;
 mod rig;
 
