@@ -30,7 +30,7 @@ use reception::Reception;
 pub use phase::Answered;
 pub(super) use phase::{Awaits, Filled, Step};
 
-use crate::gateway::{Head, Page, Portion, Refusal, ResponseProgress, Variables};
+use crate::gateway::{Head, Page, Portion, ResponseProgress, Variables};
 
 /// Bytes of the body that are taken in from what was read at once, so that small records are not gone through again and
 /// again.
@@ -168,18 +168,8 @@ impl Connection {
     /// The time for what it waits for is over: a begun request gets a page, and the connection ends. `ending`: so does this
     /// process.
     pub(super) fn expire(&mut self, ending: bool) {
-        self.phase = match std::mem::replace(&mut self.phase, Phase::Lost) {
-            Phase::Head(_, request) => {
-                self.reception
-                    .expire(request, Refusal::HeaderTimeout, ending)
-            }
-            Phase::Body(_, request) => self.reception.expire(request, Refusal::IoTimeout, ending),
-            Phase::Sending(..) => {
-                self.reception.rules.tally.refused(Refusal::IoTimeout);
-                Phase::Lost
-            }
-            _ => Phase::Lost,
-        };
+        let phase = std::mem::replace(&mut self.phase, Phase::Lost);
+        self.phase = self.reception.expire(phase, ending);
     }
 
     // ---- The request that the application has ----------------------------------------------------------------------
@@ -209,12 +199,6 @@ impl Connection {
                 "the request has ended",
             )),
         }
-    }
-
-    /// Bytes of its body that have come, and whether that is all.
-    pub(super) fn received(&mut self, turn: u64) -> Option<(u64, bool)> {
-        let request = self.request(turn).ok()?;
-        Some((request.body.come(), request.body.is_whole()))
     }
 
     /// Whether the application has a request.

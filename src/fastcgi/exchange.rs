@@ -18,7 +18,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::connection::{Answered, Connection};
 use super::link::{Flushed, Got, Link};
 use crate::gateway::{
-    Exchange, Page, Portion, Pushed, RequestFigures, ResponseProgress, Variables, interrupted,
+    Exchange, MadeId, Page, Portion, Pushed, RequestFigures, ResponseProgress, Variables,
+    interrupted, sent_id,
 };
 use figures::ExchangeFigures;
 
@@ -46,6 +47,8 @@ pub struct FastcgiExchange {
     turn: u64,
     variables: Variables,
     figures: ExchangeFigures,
+    /// Where the web server has sent none.
+    made_id: Option<MadeId>,
     /// Application threads that wait for the body: they read what comes.
     readers: AtomicUsize,
     writing: Mutex<Writing>,
@@ -67,13 +70,16 @@ impl FastcgiExchange {
     pub(super) fn begin(link: &Arc<Link>, now: u64, waited: u64) -> Option<Arc<Self>> {
         let mut connection = link.lock();
         let (variables, turn) = connection.begin()?;
-        let received = connection.received(turn).filter(|(_, is_whole)| *is_whole);
+        let body = &connection.request(turn).ok()?.body;
+        let received = body.is_whole().then(|| body.come());
         drop(connection);
+        let made_id = sent_id(&variables).is_none().then(MadeId::next);
         Some(Arc::new(Self {
             link: Arc::clone(link),
             turn,
             variables,
-            figures: ExchangeFigures::new(now, waited, received.map(|(come, _)| come)),
+            made_id,
+            figures: ExchangeFigures::new(now, waited, received),
             readers: AtomicUsize::new(0),
             writing: Mutex::new(Writing {
                 last_block: None,
@@ -108,8 +114,9 @@ impl FastcgiExchange {
     /// What came of it, for who keeps count, when the application is done with it.
     pub fn figures(&self) -> RequestFigures {
         let received = self.figures.received.or_else(|| {
-            let come = self.link.lock().received(self.turn);
-            come.map(|(come, _)| come)
+            let mut connection = self.link.lock();
+            let request = connection.request(self.turn).ok();
+            request.map(|request| request.body.come())
         });
         self.figures.read(received.unwrap_or(0))
     }
@@ -368,6 +375,12 @@ impl Exchange for FastcgiExchange {
 
     fn marks_end_of_body(&self) -> bool {
         true
+    }
+
+    fn id(&self) -> &str {
+        let made = self.made_id.as_ref().map(MadeId::as_str);
+        made.or_else(|| sent_id(&self.variables))
+            .unwrap_or_default()
     }
 }
 

@@ -136,6 +136,9 @@ pub trait Exchange: RequestBody + ResponseWriter {
     /// (FastCGI section 6.2: an empty STDIN record; a CGI server that closes the pipe).
     fn marks_end_of_body(&self) -> bool;
 
+    /// The id by which the request is found in every log: [`sent_id`](super::sent_id), else one that was made.
+    fn id(&self) -> &str;
+
     /// Begins this response in place of whatever was begun, if the head has not left.
     ///
     /// # Errors

@@ -32,6 +32,12 @@ impl Page {
         Self::new("500 Internal Server Error", text.trim_end())
     }
 
+    /// The page with the id of the request that it answers, for who is asked what has happened.
+    pub fn with_id(mut self, id: &str) -> Self {
+        self.text = format!("{}\n\nRequest id: {id}", self.text.trim_end());
+        self
+    }
+
     /// The status code.
     pub fn code(&self) -> u16 {
         let digits = self.status.get(..3);

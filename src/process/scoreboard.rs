@@ -26,6 +26,9 @@ use crate::gateway::{Refusal, RequestFigures, Tally};
 const SHOWN: usize = 512;
 const WORDS: usize = SHOWN / 8;
 
+/// Bytes of a request's id that are kept, which is all of one that was made here.
+const ID: usize = 24;
+
 /// Bytes of most of them.
 const SHORT: usize = 128;
 
@@ -38,6 +41,8 @@ struct Thread {
     tid: AtomicI32,
     length: AtomicU32,
     request: [AtomicU64; WORDS],
+    /// Ends in zeroes where it is shorter.
+    id: [AtomicU64; ID / 8],
     counters: ThreadCounters,
 }
 
@@ -87,6 +92,8 @@ pub struct Running {
     pub age: Duration,
     /// Its method and URI, cut where it is long.
     pub request: String,
+    /// Its id, likewise.
+    pub id: String,
 }
 
 /// The slot of one worker.
@@ -230,6 +237,7 @@ impl WorkerSlot {
                 begun,
                 age: Duration::from_nanos(now.saturating_sub(begun)),
                 request: thread.request(),
+                id: thread.id(),
             })
         };
         self.threads()
@@ -238,6 +246,19 @@ impl WorkerSlot {
             .filter_map(running)
             .collect()
     }
+}
+
+/// Writes whole words.
+fn store(words: &[AtomicU64], bytes: &[u8]) {
+    for (word, bytes) in words.iter().zip(bytes.chunks_exact(8)) {
+        let bytes = <[u8; 8]>::try_from(bytes).unwrap_or_default();
+        word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+    }
+}
+
+fn load(words: &[AtomicU64]) -> impl Iterator<Item = u8> {
+    let words = words.iter();
+    words.flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
 }
 
 impl Tally for WorkerSlot {
@@ -271,21 +292,24 @@ impl Thread {
             bytes[at..at + fits].copy_from_slice(&part[..fits]);
             at += fits;
         }
-        let used = bytes[..at.next_multiple_of(8)].chunks_exact(8);
-        for (word, bytes) in self.request.iter().zip(used) {
-            let bytes = <[u8; 8]>::try_from(bytes).unwrap_or_default();
-            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
-        }
+        store(&self.request, &bytes[..at.next_multiple_of(8)]);
+    }
+
+    fn show_id(&self, id: &[u8]) {
+        let mut bytes = [0; ID];
+        let fits = id.len().min(ID);
+        bytes[..fits].copy_from_slice(&id[..fits]);
+        store(&self.id, &bytes);
+    }
+
+    fn id(&self) -> String {
+        let bytes: Vec<u8> = load(&self.id).take_while(|byte| *byte != 0).collect();
+        bytes.escape_ascii().to_string()
     }
 
     fn request(&self) -> String {
         let length = self.length.load(Ordering::Relaxed) as usize;
-        let bytes: Vec<u8> = self
-            .request
-            .iter()
-            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
-            .take(length)
-            .collect();
+        let bytes: Vec<u8> = load(&self.request).take(length).collect();
         let shown = bytes.escape_ascii().to_string();
         if length > SHOWN { shown + "..." } else { shown }
     }
@@ -309,8 +333,9 @@ impl ThreadSlot {
     }
 
     /// A request begins, now: `begun` is that in nanoseconds of the monotonic clock, and [`Running::begun`].
-    pub fn begin(&self, begun: u64, method: &[u8], uri: [&[u8]; 2]) {
+    pub fn begin(&self, begun: u64, method: &[u8], uri: [&[u8]; 2], id: &str) {
         let thread = self.thread();
+        thread.show_id(id.as_bytes());
         let parts = [method, b" ", uri[0], uri[1]];
         let length: usize = parts.iter().map(|part| part.len()).sum();
         // Most are short, and room for the longest would have to be cleared first.
@@ -351,17 +376,18 @@ mod tests {
         let worker = WorkerSlot::map(&memory, 2).unwrap();
         let threads = [worker.thread_slot(0), worker.thread_slot(1)];
         threads[0].take();
-        threads[1].begin(now(), b"GET", [b"/a\n", b""]);
+        threads[1].begin(now(), b"GET", [b"/a\n", b""], "7f3a");
         let running = slot.running();
         assert_eq!(running.len(), 1);
         assert_eq!(
-            (running[0].thread, running[0].request.as_str()),
-            (1, "GET /a\\n")
+            (running[0].request.as_str(), running[0].id.as_str()),
+            ("GET /a\\n", "7f3a")
         );
         assert!(slot.idle().is_none());
-        threads[0].begin(now(), b"POST", [&[b'x'; 600], b""]);
+        threads[0].begin(now(), b"POST", [&[b'x'; 600], b""], &"y".repeat(30));
         assert!(slot.is_full());
         assert!(slot.running()[0].request.ends_with("xxx..."));
+        assert_eq!(slot.running()[0].id, "y".repeat(24));
         assert_eq!(threads[0].end(now(), &RequestFigures::default()), 2);
         threads[1].end(now(), &RequestFigures::default());
         assert!(slot.running().is_empty() && slot.idle().is_some());
@@ -382,7 +408,7 @@ mod tests {
         for thread in 0..2 {
             let thread = worker.thread_slot(thread);
             let begun = now() - 2_000_000_000;
-            thread.begin(begun, b"GET", [b"/", b""]);
+            thread.begin(begun, b"GET", [b"/", b""], "");
             thread.end(begun, &request);
         }
         worker.refused(Refusal::IoTimeout);

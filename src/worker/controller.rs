@@ -228,9 +228,10 @@ impl Controller {
                 self.context.slot.count_slow();
                 let stack = self.context.stacks(Some(request.tid), false);
                 log::warn!(
-                    "slow: {} runs for {:.3?} (--slow-log)\n{stack}",
+                    "slow: {} runs for {:.3?} (--slow-log, request {})\n{stack}",
                     request.request,
-                    request.age
+                    request.age,
+                    request.id
                 );
             }
         }
@@ -263,7 +264,7 @@ impl Controller {
     /// Answers in the application's place, which is not to be waited for; says how that went.
     fn answer(&self, request: &Running) -> &'static str {
         let text = "The application did not answer in time.";
-        let page = Page::new("504 Gateway Timeout", text);
+        let page = Page::new("504 Gateway Timeout", text).with_id(&request.id);
         let watched = self.context.watched(request.thread, request.begun);
         let answered = watched.as_ref().map(|it| it.answer_instead(&page));
         // The thread may never come to count it.

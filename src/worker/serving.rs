@@ -229,7 +229,7 @@ impl<'a> Worker<'a> {
     ) {
         let (method, uri) = exchange.request_line();
         let begun = exchange.begun();
-        thread_slot.begin(begun, method, uri);
+        thread_slot.begin(begun, method, uri, exchange.id());
         self.context.watch(thread_slot.number(), begun, exchange);
         match (self.context.trouble(), caller) {
             (Some(trouble), None) if self.service.is_for_cgi() => {

@@ -399,13 +399,21 @@ impl Reception {
         }
     }
 
+    /// The time for what a connection waits for is over.
+    pub(super) fn expire(&mut self, phase: Phase, ending: bool) -> Phase {
+        match phase {
+            Phase::Head(_, request) => self.time_out(request, Refusal::HeaderTimeout, ending),
+            Phase::Body(_, request) => self.time_out(request, Refusal::IoTimeout, ending),
+            Phase::Sending(..) => {
+                self.rules.tally.refused(Refusal::IoTimeout);
+                Phase::Lost
+            }
+            _ => Phase::Lost,
+        }
+    }
+
     /// The time for what a request lacks is over, and it gets a page. `ending`: this process is about to end.
-    pub(super) fn expire(
-        &mut self,
-        request: Box<BegunRequest>,
-        reason: Refusal,
-        ending: bool,
-    ) -> Phase {
+    fn time_out(&mut self, request: Box<BegunRequest>, reason: Refusal, ending: bool) -> Phase {
         if ending {
             let text = "The application server is about to end. Try again in a moment.";
             let mut page = Page::new("503 Service Unavailable", text);

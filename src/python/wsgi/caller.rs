@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::body::{BodyEnd, Closer, SMALL, keep, must_have_started, respond_blocks, respond_file};
-use super::environ::{Environ, Made, Mode};
+use super::environ::{Environ, Made, Mode, native};
 use super::errors::{Errors, traceback};
 use super::exchange::{FAILED, OpenRequest, RequestSlot, failed_page};
 use super::file_wrapper::as_block;
@@ -139,6 +139,9 @@ impl Caller {
                 intern!(py, "wsgi.errors"),
                 Py::new(py, Errors::of(Arc::clone(&self.request)))?,
             )?;
+            // An ASCII string: latin-1 is what costs the least to make one of.
+            let id = native(py, open.exchange.id().as_bytes());
+            environ.set_item(intern!(py, "wsgi_gateway.request_id"), id)?;
             let start_response = Py::new(py, StartResponse::new(Arc::clone(&self.request)))?;
             let result = self.application.bind(py).call1((environ, start_response))?;
             if forked::is_child() {
@@ -258,8 +261,9 @@ impl Caller {
                 log::debug!("{subject}: the web server has gone: {}", text.trim_end());
             } else {
                 open.note_exception(is_ours);
-                open.exchange
-                    .report(format!("{subject}: the application failed\n{text}").as_bytes());
+                let id = open.exchange.id();
+                let heading = format!("{subject}: the application failed (request {id})\n");
+                open.exchange.report(format!("{heading}{text}").as_bytes());
             }
             open.exchange.note_exit(FAILED);
             if open.exchange.has_begun() {
@@ -272,6 +276,7 @@ impl Caller {
                     failed_page()
                 }
             });
+            let page = page.with_id(open.exchange.id());
             open.conclude(open.exchange.answer_page(&page));
         });
     }

@@ -199,7 +199,10 @@ impl OpenRequest {
         self.exchange.note_exit(FAILED);
         self.exchange
             .report(format!("{subject}: {error}; answered with 500\n").as_bytes());
-        if let Err(error) = self.exchange.answer_page(&failed_page()) {
+        if let Err(error) = self
+            .exchange
+            .answer_page(&failed_page().with_id(self.exchange.id()))
+        {
             log::debug!("{subject}: the web server has gone: {error}");
         }
     }
