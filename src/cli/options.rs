@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::access_log::AccessLogOptions;
 use super::process::ProcessOptions;
 use super::values::{duration, level, log_format, mode, number, size, switch};
 use crate::config::{ConfigFile, LogFormat, SettingInForce};
@@ -298,6 +299,10 @@ pub(super) struct ResponderOptions {
     /// Hosts or networks that may connect over TCP, with commas.
     #[arg(long, value_name = "ADDR,...")]
     pub allow: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub access_log: AccessLogOptions,
 }
 
 #[cfg(test)]

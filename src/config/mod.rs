@@ -1,6 +1,7 @@
 //! What the operator has decided, read and checked: plain values, whoever said them and where. `cli` makes them, and no
 //! floor below it knows of command lines; what a worker has to know of them travels to its process as JSON.
 
+mod access_log;
 mod by_bytes;
 mod launch;
 mod origin;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use access_log::{
+    AccessFormat, AccessLogSettings, AccessPart, LineTarget, Span, TimeForm, TimeUnit,
+};
 pub use launch::{
     BUILD, CONTRACT, InterpreterChoice, Launch, LaunchError, ResponderLaunch, Transfer, Work,
     WorkerHandles,
@@ -145,6 +149,8 @@ pub struct WorkerSettings {
     pub debug: bool,
     /// What is logged.
     pub log: LogSettings,
+    /// What is told of each request.
+    pub access_log: AccessLogSettings,
     /// Application threads.
     pub threads: usize,
     /// What a responder bears.

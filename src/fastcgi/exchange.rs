@@ -121,6 +121,16 @@ impl FastcgiExchange {
         self.figures.read(received.unwrap_or(0))
     }
 
+    /// When its head left, where that was before the end of its response, in nanoseconds of the monotonic clock.
+    pub fn first(&self) -> Option<u64> {
+        self.figures.first()
+    }
+
+    /// Whether nobody has told of it yet, which who asks does then.
+    pub fn is_to_be_told(&self) -> bool {
+        self.figures.is_to_be_told()
+    }
+
     /// The status code of the answer, for who counts it: once.
     pub fn take_status(&self) -> Option<u16> {
         self.figures.take_status()

@@ -33,8 +33,10 @@ pub enum FailureKind {
 pub struct RequestFigures {
     /// Nanoseconds that it is known to have waited for a thread.
     pub waited: u64,
-    /// The status code of the answer, where one was given and was not counted yet.
+    /// The status code of the answer, where one was given.
     pub status: Option<u16>,
+    /// Whether that was counted already.
+    pub is_counted: bool,
     /// Bytes of its body that came.
     pub received: u64,
     /// Bytes of the response's body that were sent or are to be.

@@ -77,7 +77,7 @@ impl ThreadCounters {
     pub(super) fn count(&self, duration: u64, request: &RequestFigures) {
         self.duration.count(duration);
         self.waited.count(request.waited);
-        if let Some(status) = request.status {
+        if let Some(status) = request.status.filter(|_| !request.is_counted) {
             add_own(&self.answers[class(status)], 1);
         }
         add_own(&self.sent, request.sent);

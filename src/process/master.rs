@@ -28,6 +28,7 @@ use nix::unistd::Pid;
 use super::account::AccountFile;
 use super::child::Child;
 use super::forks::close_in_children;
+use super::lines::LineWriter;
 use super::listening::Listening;
 use super::messages::MasterMessage;
 use super::output::Output;
@@ -62,6 +63,8 @@ pub struct Master<'a> {
     orphan_outputs: Vec<(ChildId, Output)>,
     files: WatchedFiles,
     systemd: Systemd,
+    /// Writes what workers tell of requests, where that is wanted. None in a child.
+    lines: Option<LineWriter>,
     /// What others read of it (`ps`).
     account: Option<AccountFile>,
     /// How it has ended, when it has.
@@ -98,6 +101,7 @@ impl<'a> Master<'a> {
             orphan_outputs: Vec::new(),
             files: WatchedFiles::default(),
             systemd: Systemd::new(),
+            lines: None,
             account: None,
             ended: None,
             reopen_log,
@@ -113,11 +117,17 @@ impl<'a> Master<'a> {
         }
     }
 
+    /// Has this write what workers tell of requests.
+    pub fn writing_lines_by(self, lines: Option<LineWriter>) -> Self {
+        Self { lines, ..self }
+    }
+
     /// Serves until told to end.
     pub fn run(mut self) -> Ending {
         super::title::set_title(&format!("wsgi-gateway: master {}", self.plan.name));
         self.note(MasterEvent::Begin);
         let ending = loop {
+            self.start_line_writer();
             self.tick();
             if let Some(ending) = self.ended {
                 break ending;
@@ -128,6 +138,7 @@ impl<'a> Master<'a> {
             self.reap();
         };
         self.read_all();
+        self.lines.iter_mut().for_each(LineWriter::finish);
         // Children of workers still have these.
         for (id, output) in &mut self.orphan_outputs {
             output.read_last(|line| tell(*id, line));
@@ -162,6 +173,13 @@ impl<'a> Master<'a> {
         self.account_for(now);
     }
 
+    fn start_line_writer(&mut self) {
+        if let Some(lines) = &mut self.lines {
+            let title = format!("wsgi-gateway: log lines {}", self.plan.name);
+            lines.start_when_due(&title, self.service.log_descriptor(), self.reopen_log);
+        }
+    }
+
     /// Puts down what was served, where somebody may ask.
     fn account_for(&mut self, now: Instant) {
         if let Some(account) = &mut self.account {
@@ -189,7 +207,8 @@ impl<'a> Master<'a> {
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         let heard_again = self.children.values().filter_map(ChildProcess::deadline);
-        let due = heard_again.chain(self.systemd.next());
+        let writer = self.lines.as_ref().and_then(LineWriter::due);
+        let due = heard_again.chain(self.systemd.next()).chain(writer);
         let due = due.fold(self.state.next_deadline(), Instant::min);
         let wait = due.saturating_duration_since(Instant::now());
         // Rounded up: a wait that ends early would be repeated until the time has come.
@@ -280,6 +299,7 @@ impl<'a> Master<'a> {
                 (Some(id), Err((_, is_stopped))) => {
                     self.note(MasterEvent::Stopped(id, is_stopped));
                 }
+                (None, Ok((pid, _))) if self.lines.as_mut().is_some_and(|it| it.note_end(pid)) => {}
                 (None, Ok(_)) => log::debug!("reaped process {pid}, left behind by a worker"),
                 (None, Err(_)) => {}
             }
@@ -364,7 +384,10 @@ impl<'a> Master<'a> {
             Action::CloseListeners => self.listening = Listening::default(),
             Action::WatchFiles(paths) => self.files.add(paths),
             Action::LookAtFiles => return self.files.changed().map(MasterEvent::FileChanged),
-            Action::ReopenLog => (self.reopen_log)(),
+            Action::ReopenLog => {
+                (self.reopen_log)();
+                self.lines.iter().for_each(LineWriter::reopen);
+            }
             Action::BeforeReload => self.service.before_reload(),
             Action::WorkerDied => self.service.worker_died(),
             Action::End(ending) => self.ended = Some(ending),

@@ -14,6 +14,7 @@ mod exec;
 mod folder;
 mod forks;
 mod identity;
+mod lines;
 mod listener;
 mod listening;
 mod log_output;
@@ -41,6 +42,7 @@ pub use exec::{
 };
 pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
 pub use identity::{Identity, IdentityError, own_user};
+pub use lines::{LineFileError, LineFiles, LineKind, LineSink, LineWriter, LineWriterError};
 pub use listener::{
     Bound, SocketFile, SocketOwner, bind, inherited, is_listening, is_tcp, raise_descriptor_limit,
 };
@@ -50,12 +52,14 @@ pub use master::{Ending, Master, Plan};
 pub use messages::{ChildMessage, MasterMessage};
 pub use output::LineForm;
 pub use pid_file::{PidFile, PidFileError};
-pub use scoreboard::{Running, ThreadSlot, WorkerSlot};
+pub use scoreboard::{Running, ThreadSlot, WorkerSlot, monotonic_now};
 pub use service::{ForkError, ForkRequest, ForkRequests, Forked, Service, WorkerArgs};
 pub use signals::{
     Catch, Signal, Signals, clear_inherited, die_of_faults, end_at_once, end_of_interrupts, insist,
     insist_on, let_pass,
 };
-pub use threads::{CpuLimit, ResidentMemory, StackPipe, StackSignals, wait_readable};
+pub use threads::{
+    CpuLimit, ResidentMemory, StackPipe, StackSignals, peak_memory, thread_cpu_time, wait_readable,
+};
 pub use title::set_title;
 pub use totals::{FailureTotals, Histogram, RefusalTotals, Totals};

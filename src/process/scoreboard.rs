@@ -116,7 +116,7 @@ fn length(threads: usize) -> NonZeroUsize {
 }
 
 /// Nanoseconds of the monotonic clock, which all processes share; never 0.
-fn now() -> u64 {
+pub fn monotonic_now() -> u64 {
     let clock = ClockId::CLOCK_MONOTONIC;
     let now = clock_gettime(clock).map_or(Duration::ZERO, Duration::from);
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1)
@@ -172,7 +172,7 @@ impl WorkerSlot {
 
     /// The time without a request is counted from now.
     pub fn begin_idling(&self) {
-        self.worker().last.store(now(), Ordering::Relaxed);
+        self.worker().last.store(monotonic_now(), Ordering::Relaxed);
     }
 
     /// The slot of one of the worker's threads, from 0.
@@ -213,6 +213,17 @@ impl WorkerSlot {
         WorkerCounters::count(&self.worker().counters.timeouts);
     }
 
+    /// So many lines of the access log were dropped.
+    pub(super) fn count_dropped(&self, lines: u64) {
+        let dropped = &self.worker().counters.log_dropped;
+        dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// How many were.
+    pub(super) fn dropped(&self) -> u64 {
+        self.worker().counters.log_dropped.load(Ordering::Relaxed)
+    }
+
     /// Whether all of the worker's threads are in requests.
     pub fn is_full(&self) -> bool {
         self.worker().busy.load(Ordering::Relaxed) as usize >= self.memory.threads
@@ -223,12 +234,12 @@ impl WorkerSlot {
         let worker = self.worker();
         let last = worker.last.load(Ordering::Relaxed);
         let idle = worker.busy.load(Ordering::Relaxed) == 0;
-        idle.then(|| Duration::from_nanos(now().saturating_sub(last)))
+        idle.then(|| Duration::from_nanos(monotonic_now().saturating_sub(last)))
     }
 
     /// The requests that the worker is serving, or was when it died.
     pub fn running(&self) -> Vec<Running> {
-        let now = now();
+        let now = monotonic_now();
         let running = |(number, thread): (usize, &Thread)| {
             let begun = thread.begun.load(Ordering::Acquire);
             (begun != 0).then(|| Running {
@@ -352,20 +363,22 @@ impl ThreadSlot {
         worker.busy.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The request that began then has ended, and this came of it. Gives how many the worker has begun.
-    pub fn end(&self, begun: u64, request: &RequestFigures) -> u64 {
-        let (thread, worker, now) = (self.thread(), self.slot.worker(), now());
+    /// The request that began then has ended, and this came of it. Gives how many the worker has begun, and the nanoseconds that
+    /// this one took.
+    pub fn end(&self, begun: u64, request: &RequestFigures) -> (u64, u64) {
+        let (thread, worker, now) = (self.thread(), self.slot.worker(), monotonic_now());
         thread.begun.store(0, Ordering::Release);
-        thread.counters.count(now.saturating_sub(begun), request);
+        let duration = now.saturating_sub(begun);
+        thread.counters.count(duration, request);
         worker.last.store(now, Ordering::Relaxed);
         worker.busy.fetch_sub(1, Ordering::Relaxed);
-        worker.requests.load(Ordering::Relaxed)
+        (worker.requests.load(Ordering::Relaxed), duration)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{WorkerSlot, now};
+    use super::{WorkerSlot, monotonic_now as now};
     use crate::gateway::{FailureKind, Refusal, RequestFigures, Tally as _};
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -388,7 +401,7 @@ mod tests {
         assert!(slot.is_full());
         assert!(slot.running()[0].request.ends_with("xxx..."));
         assert_eq!(slot.running()[0].id, "y".repeat(24));
-        assert_eq!(threads[0].end(now(), &RequestFigures::default()), 2);
+        assert_eq!(threads[0].end(now(), &RequestFigures::default()).0, 2);
         threads[1].end(now(), &RequestFigures::default());
         assert!(slot.running().is_empty() && slot.idle().is_some());
     }
@@ -400,6 +413,7 @@ mod tests {
         let request = RequestFigures {
             waited: 3_000_000,
             status: Some(404),
+            is_counted: false,
             received: 7,
             sent: 5,
             failure: Some(FailureKind::Protocol),

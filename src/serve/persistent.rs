@@ -11,7 +11,8 @@ use super::core::Installation;
 use super::{fastcgi, interpreter};
 use crate::cgi::{self, BodyExtent, Stdio};
 use crate::config::{
-    Config, Door, ListenSettings, ResponderLaunch, Target, Transfer as _, WorkerSettings,
+    Config, Door, LineTarget, ListenSettings, ResponderLaunch, Target, Transfer as _,
+    WorkerSettings,
 };
 use crate::exit::{Exit, UsageError};
 use crate::gateway::Page;
@@ -167,6 +168,11 @@ fn blank(config: &Config) -> ResponderLaunch {
     worker.chdir = worker.chdir.and(here);
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     worker.log.file = worker.log.file.map(absolute);
+    let access = &mut worker.access_log;
+    access.slow = access.slow.take().map(absolute);
+    if let Some(LineTarget::File(file)) = &mut access.to {
+        *file = absolute(std::mem::take(file));
+    }
     ResponderLaunch {
         directory: PathBuf::new(),
         socket: String::new(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::access_log::AccessLog;
 use super::context::WorkerContext;
 use crate::fastcgi::{Answered, Idle, Listener};
 use crate::gateway::{Page, Tally as _};
@@ -147,7 +148,10 @@ impl Controller {
                 self.end_by = Some(Instant::now() + self.context.limits.grace);
             }
             Signal::Interrupt => process::end_at_once(0),
-            Signal::ReopenLog => logging::reopen(),
+            Signal::ReopenLog => {
+                logging::reopen();
+                self.context.access_log.iter().for_each(AccessLog::reopen);
+            }
             Signal::Reload | Signal::More | Signal::Fewer | Signal::Child => {}
         }
     }
@@ -198,6 +202,7 @@ impl Controller {
         let kept = self.kept_lock();
         let stacks = self.context.stacks(None, true);
         log::error!("ending at once: {reason}{kept}\n{stacks}");
+        self.context.flush_lines();
         process::end_at_once(1)
     }
 
@@ -227,12 +232,14 @@ impl Controller {
                 self.slow.insert(request.thread, request.begun);
                 self.context.slot.count_slow();
                 let stack = self.context.stacks(Some(request.tid), false);
-                log::warn!(
+                let text = format!(
                     "slow: {} runs for {:.3?} (--slow-log, request {})\n{stack}",
-                    request.request,
-                    request.age,
-                    request.id
+                    request.request, request.age, request.id
                 );
+                match self.context.access_log.as_ref() {
+                    Some(log) if log.has_slow_log() => log.tell_slow(&text),
+                    _ => log::warn!("{text}"),
+                }
             }
         }
     }
@@ -268,8 +275,15 @@ impl Controller {
         let watched = self.context.watched(request.thread, request.begun);
         let answered = watched.as_ref().map(|it| it.answer_instead(&page));
         // The thread may never come to count it.
-        if let Some(status) = watched.and_then(|exchange| exchange.take_status()) {
-            self.context.slot.answered(status);
+        if let Some(exchange) = watched.filter(|_| answered != Some(Answered::TooLate)) {
+            exchange
+                .take_status()
+                .into_iter()
+                .for_each(|status| self.context.slot.answered(status));
+            if let Some(log) = &self.context.access_log {
+                let duration = u64::try_from(request.age.as_nanos()).unwrap_or(u64::MAX);
+                log.tell_timed_out(&exchange, request.thread, duration);
+            }
         }
         match answered {
             Some(Answered::Whole) => "answered with 504",
@@ -306,11 +320,13 @@ impl Controller {
                 .is_some_and(|responder| responder.has_work());
             // A thread that came back after all ends the worker in the usual way.
             if !running.is_empty() && !others && !waiting {
+                self.context.flush_lines();
                 process::end_at_once(0);
             }
         }
         if self.end_by.is_some_and(|end| Instant::now() >= end) {
             if self.was_orphaned || !self.stuck.is_empty() {
+                self.context.flush_lines();
                 process::end_at_once(0);
             }
             let reason = format!(

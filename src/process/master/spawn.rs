@@ -128,6 +128,7 @@ fn leave_master(master: &mut Master<'_>) {
     master.children.clear();
     master.orphan_outputs.clear();
     master.signals = None;
+    master.lines = None;
     master.account = None;
 }
 
