@@ -50,7 +50,7 @@ pub use limits::Limits;
 pub use listener::Listener;
 pub use responder::{Idle, Responder};
 
-use crate::gateway::{Page, Refusal, Tally};
+use crate::gateway::{Bookkeeper, Page, Refusal};
 use budget::Budget;
 use record::Role;
 use request::BegunRequest;
@@ -74,7 +74,7 @@ struct ResponderState {
 }
 
 impl ResponderState {
-    fn new(mut limits: Limits, open_files: u64, tally: Arc<dyn Tally>) -> Self {
+    fn new(mut limits: Limits, open_files: u64, tally: Arc<dyn Bookkeeper>) -> Self {
         limits.fit(open_files);
         Self {
             turned_away: limits.turned_away(open_files),
@@ -112,14 +112,14 @@ impl ResponderState {
 #[derive(Debug)]
 struct Rules {
     limits: Limits,
-    tally: Arc<dyn Tally>,
+    tally: Arc<dyn Bookkeeper>,
     /// Requests that ended, for the memory of those that begin. In boxes, as connections have them.
     #[allow(clippy::vec_box)]
     spare: Mutex<Vec<Box<BegunRequest>>>,
 }
 
 impl Rules {
-    fn new(limits: Limits, tally: Arc<dyn Tally>) -> Self {
+    fn new(limits: Limits, tally: Arc<dyn Bookkeeper>) -> Self {
         Self {
             limits,
             tally,

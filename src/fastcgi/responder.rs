@@ -49,7 +49,7 @@ use super::exchange::FastcgiExchange;
 use super::leader::Leadership;
 use super::listener::Listener;
 use super::{AllowList, Handoff, Limits, ResponderState, clock, standard};
-use crate::gateway::Tally;
+use crate::gateway::Bookkeeper;
 use acceptor::Acceptor;
 use patience::Patience;
 use peer::Peer;
@@ -151,7 +151,7 @@ impl Responder {
         allow: AllowList,
         threads: usize,
         parallel: bool,
-        tally: Arc<dyn Tally>,
+        tally: Arc<dyn Bookkeeper>,
     ) -> nix::Result<Self> {
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         standard::fill();

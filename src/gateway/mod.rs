@@ -29,5 +29,5 @@ pub use page::Page;
 pub use path_rule::PathRule;
 pub use progress::{Portion, ResponseProgress, StartError};
 pub use request_id::{MadeId, sent_id};
-pub use tally::{FailureKind, Refusal, RequestFigures, Tally};
+pub use tally::{Bookkeeper, FailureKind, Refusal, RequestFigures};
 pub use variables::Variables;

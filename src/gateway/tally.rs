@@ -48,7 +48,7 @@ pub struct RequestFigures {
 }
 
 /// Who keeps count of what needs no application. Called from any thread; must not block.
-pub trait Tally: Debug + Send + Sync {
+pub trait Bookkeeper: Debug + Send + Sync {
     /// A connection was opened.
     fn opened(&self) {}
 
@@ -66,4 +66,4 @@ pub trait Tally: Debug + Send + Sync {
 }
 
 /// Nobody keeps count.
-impl Tally for () {}
+impl Bookkeeper for () {}

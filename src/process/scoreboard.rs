@@ -20,7 +20,7 @@ use nix::unistd::{ftruncate, gettid};
 use super::counters::{ThreadCounters, WorkerCounters};
 use super::memory;
 use super::totals::Totals;
-use crate::gateway::{Refusal, RequestFigures, Tally};
+use crate::gateway::{Bookkeeper, Refusal, RequestFigures};
 
 /// Bytes of a request's method and URI that are kept.
 const SHOWN: usize = 512;
@@ -272,7 +272,7 @@ fn load(words: &[AtomicU64]) -> impl Iterator<Item = u8> {
     words.flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
 }
 
-impl Tally for WorkerSlot {
+impl Bookkeeper for WorkerSlot {
     fn opened(&self) {
         WorkerCounters::count(&self.worker().counters.opened);
     }
@@ -379,7 +379,7 @@ impl ThreadSlot {
 #[cfg(test)]
 mod tests {
     use super::{WorkerSlot, monotonic_now as now};
-    use crate::gateway::{FailureKind, Refusal, RequestFigures, Tally as _};
+    use crate::gateway::{Bookkeeper as _, FailureKind, Refusal, RequestFigures};
     use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::access_log::AccessLog;
 use super::context::WorkerContext;
 use crate::fastcgi::{Answered, Idle, Listener};
-use crate::gateway::{Page, Tally as _};
+use crate::gateway::{Bookkeeper as _, Page};
 use crate::logging;
 use crate::process::{self, ChildMessage, MasterMessage, Received, Running, Signal, Signals};
 

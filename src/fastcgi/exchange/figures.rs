@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use super::super::clock::now;
-use crate::gateway::{FailureKind, Portion, Refusal, RequestFigures, Tally};
+use crate::gateway::{Bookkeeper, FailureKind, Portion, Refusal, RequestFigures};
 
 /// What came of a request so far.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl ExchangeFigures {
     }
 
     /// What the application was told of reading or sending.
-    pub(super) fn note_error(&self, error: &io::Error, tally: &dyn Tally) {
+    pub(super) fn note_error(&self, error: &io::Error, tally: &dyn Bookkeeper) {
         match error.kind() {
             io::ErrorKind::FileTooLarge if self.set(fate::TOO_LARGE) => {
                 tally.refused(Refusal::Body);

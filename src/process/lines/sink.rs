@@ -29,7 +29,7 @@ const TOLD: Duration = Duration::from_secs(10);
 /// Where a worker's lines go.
 #[derive(Debug)]
 pub struct LineSink {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingLines>,
     /// There are lines, or there is something else to do.
     come: Condvar,
     /// What there was has been sent.
@@ -38,7 +38,7 @@ pub struct LineSink {
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingLines {
     access: Vec<u8>,
     slow: Vec<u8>,
     /// Whether the thread waits for lines, and not only for more of them.
@@ -92,7 +92,7 @@ impl LineSink {
         Ok(sink)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, WaitingLines> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,7 +138,7 @@ impl LineSink {
         waiting.sleeps = false;
         self.come.notify_one();
         let is_left =
-            |waiting: &mut Waiting| !waiting.is_empty() || waiting.reopens || waiting.sends;
+            |waiting: &mut WaitingLines| !waiting.is_empty() || waiting.reopens || waiting.sends;
         let waited = self.sent.wait_timeout_while(waiting, LAST, is_left);
         drop(waited);
     }
@@ -182,7 +182,7 @@ impl LineSink {
             let woken = self.come.wait(waiting);
             waiting = woken.unwrap_or_else(PoisonError::into_inner);
         }
-        let gathers = |waiting: &mut Waiting| !waiting.hurries;
+        let gathers = |waiting: &mut WaitingLines| !waiting.hurries;
         let gathered = self.come.wait_timeout_while(waiting, GATHER, gathers);
         let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut waiting.access, &mut lines[0]);
@@ -194,7 +194,7 @@ impl LineSink {
     }
 }
 
-impl Waiting {
+impl WaitingLines {
     fn of(&mut self, kind: LineKind) -> &mut Vec<u8> {
         match kind {
             LineKind::Access => &mut self.access,

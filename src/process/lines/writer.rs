@@ -81,12 +81,12 @@ impl LineWriter {
         self.slot.totals()
     }
 
-    /// When it is to be started, if it is not there.
+    /// When it is to be started again, if it is not there.
     pub(in crate::process) fn due(&self) -> Option<Instant> {
         match (&self.child, self.started) {
             (Some(_), _) => None,
             (None, Some(started)) => Some(started + AGAIN),
-            (None, None) => Some(Instant::now()),
+            (None, None) => None,
         }
     }
 
@@ -98,7 +98,7 @@ impl LineWriter {
         reopen_log: &dyn Fn(),
     ) {
         let now = Instant::now();
-        if self.due().is_none_or(|due| due > now) {
+        if self.child.is_some() || self.due().is_some_and(|due| due > now) {
             return;
         }
         self.started = Some(now);

@@ -28,6 +28,8 @@ pub(super) fn alone(
     pid: Option<&Path>,
 ) -> Result<i32, Failure> {
     let _pid_file = pid.map(|path| PidFile::written(path.to_owned()));
+    // Among those that the program has kept back until now is the one that opens log files anew.
+    process::let_pass();
     let service = FastcgiService::new(launch.settings.clone(), None)?;
     let listeners = bound(listeners)?;
     let worked = Worker::alone(&service, listeners)

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::fastcgi::pairs::write_pair;
 use crate::fastcgi::record::{HEADER_LENGTH, Header, RecordType, write_record};
 use crate::fastcgi::{AllowList, FastcgiExchange, Handoff, Idle, Limits, Listener, Responder};
-use crate::gateway::{Exchange as _, Head, Refusal, RequestFigures, Tally};
+use crate::gateway::{Bookkeeper, Exchange as _, Head, Refusal, RequestFigures};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -111,7 +111,7 @@ pub(super) struct TestTally {
     pub(super) refused: Mutex<Vec<(Refusal, u16)>>,
 }
 
-impl Tally for TestTally {
+impl Bookkeeper for TestTally {
     fn opened(&self) {
         self.open.fetch_add(1, Ordering::SeqCst);
     }
