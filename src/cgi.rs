@@ -20,8 +20,8 @@ use nix::sys::uio::pread;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use crate::gateway::{
-    Exchange, FileSpan, KeptBytes, Portion, Pushed, Request, RequestBody, ResponseProgress,
-    ResponseWriter, Variables, interrupted,
+    Exchange, FileSpan, KeptBytes, MadeId, Portion, Pushed, Request, RequestBody, ResponseProgress,
+    ResponseWriter, Variables, interrupted, sent_id,
 };
 
 /// The process's standard input and output, moved to where the application does not find them.
@@ -145,6 +145,8 @@ pub struct CgiExchange {
     stdout: Mutex<Option<File>>,
     /// Whether the body is read to the end of the input, since nothing announces its length.
     to_the_end: bool,
+    /// Its id, where the web server has sent none.
+    made_id: Option<MadeId>,
     body: Mutex<StdinBody>,
     progress: Mutex<ResponseProgress>,
     /// The request has ended, for whoever still waits for its body.
@@ -171,6 +173,7 @@ impl CgiExchange {
     /// The request that this process was started for; to be made while there is one thread.
     pub fn new(stdio: Stdio) -> Arc<Self> {
         let variables = request_variables();
+        let made_id = sent_id(&variables).is_none().then(MadeId::next);
         let extent = BodyExtent::of(&variables);
         let to_the_end = extent == BodyExtent::ToTheEnd;
         let unread = extent.most();
@@ -180,6 +183,7 @@ impl CgiExchange {
             stdin: stdio.input,
             stdout: Mutex::new(Some(stdio.output)),
             to_the_end,
+            made_id,
             body: Mutex::new(StdinBody {
                 buffer: Vec::new(),
                 used: 0,
@@ -355,6 +359,12 @@ impl Exchange for CgiExchange {
 
     fn marks_end_of_body(&self) -> bool {
         self.to_the_end
+    }
+
+    fn id(&self) -> &str {
+        let made = self.made_id.as_ref().map(MadeId::as_str);
+        made.or_else(|| sent_id(&self.variables))
+            .unwrap_or_default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the operator may say, on the command line, in the environment and in a file: its names and its checking, and
 //! nothing of what it does.
 
+mod access_log;
 mod control;
 mod file;
 mod options;

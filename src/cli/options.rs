@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::access_log::AccessLogOptions;
 use super::control::{
     ControlOptions, GatewayOptions, PsOptions, ResizeOptions, StacksOptions, StatusOptions,
     StopOptions,
@@ -305,6 +306,10 @@ pub(super) struct ResponderOptions {
     /// Hosts or networks that may connect over TCP, with commas.
     #[arg(long, value_name = "ADDR,...")]
     pub allow: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub access_log: AccessLogOptions,
 }
 
 #[cfg(test)]

@@ -183,6 +183,7 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
             file: general.log_file.clone(),
             limit: None,
         },
+        access_log: responder.access_log.settings(),
         threads: usize::from(responder.threads),
         responder: ResponderSettings {
             buffer: responder.buffer,

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::config::{LogFormat, WorkerOutput};
+use crate::config::{AccessFormat, LineTarget, LogFormat, WorkerOutput};
 
 /// Reads `10s`, `300ms`, `1.5s`, `2m`, `1h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -112,6 +112,26 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
+/// Reads what stands in a line of the access log.
+pub(super) fn access_format(text: &str) -> Result<AccessFormat, String> {
+    AccessFormat::parse(text)
+}
+
+/// Reads where lines go.
+pub(super) fn line_target(text: &str) -> Result<LineTarget, String> {
+    match text.split_once(':') {
+        _ if text == "-" => Ok(LineTarget::StandardOutput),
+        Some(("syslog", "")) => Ok(LineTarget::Syslog("/dev/log".into())),
+        Some(("syslog", socket)) if socket.starts_with('/') => {
+            Ok(LineTarget::Syslog(socket.into()))
+        }
+        Some(("syslog", _)) => Err(format!(
+            "'{text}' is no syslog that can be reached: give syslog: for /dev/log, or syslog:/path of a Unix socket"
+        )),
+        _ => Ok(LineTarget::File(text.into())),
+    }
+}
+
 /// Reads what becomes of what workers write.
 pub(super) fn worker_output(text: &str) -> Result<WorkerOutput, String> {
     match text {
@@ -131,7 +151,10 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, level, limit, mode, number, size, size_limit, switch, time_limit};
+    use super::{
+        duration, level, limit, line_target, mode, number, size, size_limit, switch, time_limit,
+    };
+    use crate::config::LineTarget;
 
     #[test]
     fn values_are_read_with_their_units() {
@@ -184,6 +207,17 @@ mod tests {
             );
         }
         assert!(limit("-1").is_err() && limit("1s").is_err() && time_limit("1").is_err());
+    }
+
+    #[test]
+    fn lines_go_to_a_file_a_socket_or_standard_output() {
+        assert_eq!(line_target("-"), Ok(LineTarget::StandardOutput));
+        assert_eq!(line_target("a-b"), Ok(LineTarget::File("a-b".into())));
+        let syslog = |path: &str| Ok(LineTarget::Syslog(path.into()));
+        assert_eq!(line_target("syslog:"), syslog("/dev/log"));
+        assert_eq!(line_target("syslog:/run/x"), syslog("/run/x"));
+        let error = line_target("syslog:loghost:514").unwrap_err();
+        assert!(error.contains("'syslog:loghost:514'"), "{error}");
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub enum Work {
         channel: RawFd,
         /// Between workers.
         handoff: (RawFd, RawFd),
+        /// To who writes lines of requests.
+        lines: Option<RawFd>,
     },
 }
 
@@ -97,6 +99,8 @@ pub struct WorkerHandles {
     pub listeners: Vec<RawFd>,
     /// The two ends of the channel between workers.
     pub handoff: (RawFd, RawFd),
+    /// The socket on which lines of requests are sent to who writes them.
+    pub lines: Option<RawFd>,
 }
 
 /// What was to be read is no launch.
@@ -132,8 +136,8 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     use super::super::{
-        LogFormat, LogSettings, PythonSettings, RecyclingSettings, ResponderSettings,
-        SettingOrigins, TimeSettings, WorkerSettings,
+        AccessFormat, AccessLogSettings, LineTarget, LogFormat, LogSettings, PythonSettings,
+        RecyclingSettings, ResponderSettings, SettingOrigins, TimeSettings, WorkerSettings,
     };
     use super::{InterpreterChoice, Launch, Transfer as _, Work};
     use crate::gateway::Mount;
@@ -165,6 +169,12 @@ mod tests {
                     format: LogFormat::Json,
                     file: Some(odd.into()),
                     limit: Some(1),
+                },
+                access_log: AccessLogSettings {
+                    to: Some(LineTarget::File(odd.into())),
+                    format: AccessFormat::parse("%h %{x}e").unwrap(),
+                    skip: vec!["/ping".to_owned()],
+                    slow: Some(odd.into()),
                 },
                 threads: 1,
                 responder: ResponderSettings {

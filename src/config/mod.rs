@@ -1,6 +1,7 @@
 //! What the operator has decided, read and checked: plain values, whoever said them and where. `cli` makes them, and no
 //! floor below it knows of command lines; what a worker has to know of them travels to its process as JSON.
 
+mod access_log;
 mod by_bytes;
 mod control;
 mod launch;
@@ -14,6 +15,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use access_log::{
+    AccessFormat, AccessLogSettings, AccessPart, LineTarget, Span, TimeForm, TimeUnit,
+};
 pub use control::{ControlChoice, ControlSettings, Operation, StatusForm};
 pub use launch::{
     BUILD, CONTRACT, InterpreterChoice, Launch, LaunchError, ResponderLaunch, Transfer, Work,
@@ -142,6 +146,8 @@ pub struct WorkerSettings {
     pub debug: bool,
     /// What is logged.
     pub log: LogSettings,
+    /// What is told of each request.
+    pub access_log: AccessLogSettings,
     /// Application threads.
     pub threads: usize,
     /// What a responder bears.

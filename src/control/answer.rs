@@ -1,7 +1,7 @@
 //! Who asks for what, and what is shown.
 
 use super::knowledge::Knowledge;
-use super::text;
+use super::{metrics, text};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,7 @@ impl Question<'_> {
                 None => Answer::new("200 OK", TEXT, "pong\n"),
                 Some(why) => Answer::new("503 Service Unavailable", TEXT, format!("{why}\n")),
             },
+            b"metrics" => self.metrics(knowledge),
             b"status" | b"" => self.status(knowledge),
             _ => Answer::new(
                 "404 Not Found",
@@ -64,6 +65,14 @@ impl Question<'_> {
                 "There is /status (?json, ?full), /metrics and /ping.\n",
             ),
         }
+    }
+
+    fn metrics(&self, knowledge: &mut Knowledge) -> Answer {
+        Answer::new(
+            "200 OK",
+            metrics::KIND,
+            metrics::write(knowledge.status(false)),
+        )
     }
 
     fn status(&self, knowledge: &mut Knowledge) -> Answer {

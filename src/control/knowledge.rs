@@ -10,9 +10,11 @@ use std::time::Duration;
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::queue::{Queue, Queues};
-use super::status::{ReloadStatus, RequestStatus, Status, WaitingAt, WorkerCounts, WorkerStatus};
+use super::status::{
+    ReloadStatus, RequestStatus, Status, TimesStatus, WaitingAt, WorkerCounts, WorkerStatus,
+};
 use crate::process::{
-    DeskNotice, GatewayStage, SlotView, Snapshot, WorkerSeen, WorkerStage, unseal, uptime,
+    DeskNotice, GatewayStage, SlotView, Snapshot, Totals, WorkerSeen, WorkerStage, unseal, uptime,
 };
 
 /// What does not change.
@@ -115,7 +117,7 @@ impl Knowledge {
             reloads: Default::default(),
             workers: Vec::new(),
             ended: BTreeMap::new(),
-            requests_of_gone: 0,
+            gone: Totals::default(),
             addresses: Vec::new(),
             has_stale_settings: false,
         };
@@ -144,7 +146,19 @@ impl Knowledge {
             threads_busy: 0,
             waiting: Vec::new(),
             oldest_request_seconds: None,
-            requests: snapshot.requests_of_gone,
+            requests: 0,
+            connections: 0,
+            answers: BTreeMap::new(),
+            duration: TimesStatus::default(),
+            queue_duration: TimesStatus::default(),
+            request_bytes: 0,
+            response_bytes: 0,
+            application_errors: BTreeMap::new(),
+            client_aborts: 0,
+            slow_requests: 0,
+            request_timeouts: 0,
+            refused: BTreeMap::new(),
+            log_lines_dropped: 0,
             worker_exits: snapshot.ended.clone(),
             cpus: std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64),
             cpu_seconds: 0.0,
@@ -159,14 +173,22 @@ impl Knowledge {
         for pid in [master, std::process::id().try_into().unwrap_or(0)] {
             add_use(&mut status, Use::of(pid, ticks, page));
         }
+        let mut totals = snapshot.gone.clone();
         for worker in &snapshot.workers {
             let slot = self.slots.get(&worker.number);
             let used = worker.pid.map(|pid| Use::of(pid, ticks, page));
             let used = used.unwrap_or_default();
-            let shown = shown(worker, slot, self.threads, since, used, shows_query);
+            let own = slot.map(SlotView::totals).unwrap_or_default();
+            totals.add(&own);
+            let shown = WorkerStatus {
+                requests: own.requests,
+                duration: TimesStatus::of(&own.duration),
+                ..shown(worker, slot, self.threads, since, used, shows_query)
+            };
             add_use(&mut status, used);
             add_worker(&mut status, shown);
         }
+        put_totals(&mut status, &totals);
         let queues = self.queues.look(&snapshot.addresses);
         status.waiting = snapshot
             .addresses
@@ -202,13 +224,48 @@ fn add_worker(status: &mut Status, worker: WorkerStatus) {
         status.threads += worker.threads;
         status.threads_busy += worker.threads_busy;
     }
-    status.requests = status.requests.saturating_add(worker.requests);
     let oldest = worker.now.first().map(|request| request.seconds);
     status.oldest_request_seconds = match (status.oldest_request_seconds, oldest) {
         (Some(one), Some(other)) => Some(one.max(other)),
         (one, other) => one.or(other),
     };
     status.worker_list.push(worker);
+}
+
+fn put_totals(status: &mut Status, totals: &Totals) {
+    let named = |pairs: &[(&str, u64)]| -> BTreeMap<String, u64> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, count)| ((*name).to_owned(), *count))
+            .collect()
+    };
+    status.requests = totals.requests;
+    status.connections = totals.connections;
+    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    let answers: Vec<(&str, u64)> = classes.into_iter().zip(totals.answers).collect();
+    status.answers = named(&answers);
+    status.duration = TimesStatus::of(&totals.duration);
+    status.queue_duration = TimesStatus::of(&totals.waited);
+    status.request_bytes = totals.received;
+    status.response_bytes = totals.sent;
+    let failures = &totals.failures;
+    status.application_errors = named(&[
+        ("exception", failures.exception),
+        ("protocol", failures.protocol),
+        ("after_head", failures.after_head),
+    ]);
+    status.client_aborts = totals.client_aborts;
+    status.slow_requests = totals.slow;
+    status.request_timeouts = totals.timeouts;
+    let refused = &totals.refused;
+    status.refused = named(&[
+        ("connections", refused.connections),
+        ("body", refused.body),
+        ("params", refused.params),
+        ("header_timeout", refused.header_timeout),
+        ("io_timeout", refused.io_timeout),
+    ]);
+    status.log_lines_dropped = totals.log_dropped;
 }
 
 /// What is wrong, a sentence each.
@@ -288,7 +345,8 @@ fn shown(
             .map(|limit| seconds(limit.saturating_sub(since))),
         threads: threads as u64,
         threads_busy: running.len() as u64,
-        requests: slot.map_or(0, SlotView::requests),
+        requests: 0,
+        duration: TimesStatus::default(),
         uptime_seconds: seconds(worker.age + since),
         start_seconds: worker.start.map(seconds),
         resident_bytes: used.resident,

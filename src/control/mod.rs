@@ -17,6 +17,7 @@ mod answer;
 mod client;
 mod intake;
 mod knowledge;
+mod metrics;
 mod observer;
 mod place;
 mod queue;
@@ -27,7 +28,9 @@ pub use client::{ClientError, ControlReply, ask, ask_command};
 pub use knowledge::About;
 pub use observer::observe;
 pub use place::{ControlPlace, Found, PlaceError, found_sockets};
-pub use status::{ReloadStatus, RequestStatus, Status, WaitingAt, WorkerCounts, WorkerStatus};
+pub use status::{
+    ReloadStatus, RequestStatus, Status, TimesStatus, WaitingAt, WorkerCounts, WorkerStatus,
+};
 pub use text::{age, table};
 
 /// The variable of FastCGI that says what is to be done: no client can have a web server send one of this name, since headers

@@ -17,7 +17,7 @@ use super::answer::{Answer, Question};
 use super::intake::Intake;
 use super::knowledge::{About, Knowledge};
 use crate::fastcgi::{AllowList, FastcgiExchange, Handoff, Limits, Responder};
-use crate::gateway::{Exchange as _, Head, ResponseWriter as _};
+use crate::gateway::{Bookkeeper, Exchange as _, Head, ResponseWriter as _};
 use crate::process::{Command, CommandOutcome, Desk, DeskNotice, ObserverArgs, unseal};
 
 /// Threads that answer by FastCGI, and how many of them may wait for what comes of a command.
@@ -33,6 +33,12 @@ pub(super) struct ObserverProcess {
     next: AtomicU32,
     waiting: AtomicUsize,
 }
+
+/// Nobody counts who looks.
+#[derive(Debug)]
+struct NoBooks;
+
+impl Bookkeeper for NoBooks {}
 
 /// Answers at these sockets until the master has no more to tell, or has died.
 ///
@@ -67,6 +73,7 @@ pub fn observe(args: ObserverArgs, about: About) -> io::Result<()> {
         AllowList::default(),
         THREADS,
         true,
+        Arc::new(NoBooks),
     )?;
     let responder = Arc::new(responder);
     let watched = Arc::clone(&responder);

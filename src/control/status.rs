@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::process::Histogram;
+
 /// How it stands with a gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -45,8 +47,32 @@ pub struct Status {
     pub waiting: Vec<WaitingAt>,
     /// Seconds that the oldest request has run.
     pub oldest_request_seconds: Option<f64>,
-    /// Requests that were begun.
+    /// Requests that the application was given.
     pub requests: u64,
+    /// Connections that are open.
+    pub connections: u64,
+    /// Answers by class, `1xx` to `5xx`; those of the gateway's own too.
+    pub answers: BTreeMap<String, u64>,
+    /// Seconds in the application, of all requests so far.
+    pub duration: TimesStatus,
+    /// Seconds that requests waited for a thread, as far as workers have seen it.
+    pub queue_duration: TimesStatus,
+    /// Bytes of requests' bodies that came.
+    pub request_bytes: u64,
+    /// Bytes of responses' bodies that were sent.
+    pub response_bytes: u64,
+    /// How often the application has failed, by kind: `exception`, `protocol`, `after_head`.
+    pub application_errors: BTreeMap<String, u64>,
+    /// Requests whose client, or web server, had gone.
+    pub client_aborts: u64,
+    /// Requests that ran longer than `--slow-log`.
+    pub slow_requests: u64,
+    /// Requests that ran longer than `--request-timeout`.
+    pub request_timeouts: u64,
+    /// Requests that were not served as they were sent, by reason: `connections`, `body`, `params`, `header_timeout`, `io_timeout`.
+    pub refused: BTreeMap<String, u64>,
+    /// Lines of the access log that were dropped, as nobody took them.
+    pub log_lines_dropped: u64,
     /// How many workers have ended, by reason.
     pub worker_exits: BTreeMap<String, u64>,
     /// Processors of the machine that it may use.
@@ -69,6 +95,50 @@ impl Status {
     /// What was written so, by this version or another.
     pub fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
+    }
+}
+
+/// How long things took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TimesStatus {
+    /// How many took at most so many seconds, and longer than the bound before; the last is of those above all bounds, of which
+    /// there is one less.
+    pub counts: Vec<u64>,
+    /// The bounds of these.
+    pub bounds_seconds: Vec<f64>,
+    /// The sum of all.
+    pub sum_seconds: f64,
+    /// Half of them took no longer; nothing where there were none.
+    pub median_seconds: Option<f64>,
+    /// 95 % took no longer.
+    pub p95_seconds: Option<f64>,
+    /// 99 % took no longer.
+    pub p99_seconds: Option<f64>,
+}
+
+impl TimesStatus {
+    pub(super) fn of(times: &Histogram) -> Self {
+        let at = |part| times.quantile(part).map(|time| time.as_secs_f64());
+        // Microseconds of what a machine can have served.
+        let seconds = |micros: u64| micros as f64 / 1e6;
+        Self {
+            counts: times.counts.to_vec(),
+            bounds_seconds: Histogram::BOUNDS.map(seconds).to_vec(),
+            sum_seconds: seconds(times.sum),
+            median_seconds: at(0.5),
+            p95_seconds: at(0.95),
+            p99_seconds: at(0.99),
+        }
+    }
+
+    /// As the scoreboard has it; nothing where it is of another version.
+    pub(super) fn histogram(&self) -> Option<Histogram> {
+        Some(Histogram {
+            counts: self.counts.as_slice().try_into().ok()?,
+            // What is no number is none.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            sum: (self.sum_seconds * 1e6) as u64,
+        })
     }
 }
 
@@ -136,6 +206,8 @@ pub struct WorkerStatus {
     pub threads_busy: u64,
     /// Requests that it has begun.
     pub requests: u64,
+    /// Seconds of them in the application.
+    pub duration: TimesStatus,
     /// Seconds since it began.
     pub uptime_seconds: f64,
     /// Seconds from there until it was ready.

@@ -133,6 +133,7 @@ impl Connection {
             Phase::Between(_) | Phase::Closing(_) | Phase::Lost => Phase::Lost,
             Phase::Head(_, request) | Phase::Body(_, request) => {
                 log::debug!("the web server closed the connection in the middle of a request");
+                self.reception.rules.tally.was_left();
                 self.reception.rules.close_request(request);
                 Phase::Lost
             }
@@ -143,6 +144,9 @@ impl Connection {
     pub(super) fn lose(&mut self) {
         self.ahead = Vec::new();
         self.reception.unsent = Unsent::default();
+        if matches!(self.phase, Phase::Sending(..)) {
+            self.reception.rules.tally.was_left();
+        }
         self.phase.lose();
     }
 
@@ -165,9 +169,7 @@ impl Connection {
     /// process.
     pub(super) fn expire(&mut self, ending: bool) {
         let phase = std::mem::replace(&mut self.phase, Phase::Lost);
-        if let Phase::Head(_, request) | Phase::Body(_, request) = phase {
-            self.phase = self.reception.expire(request, ending);
-        }
+        self.phase = self.reception.expire(phase, ending);
     }
 
     // ---- The request that the application has ----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 //! does not.
 
 mod body;
+mod figures;
 mod writer;
 
 use std::fmt;
@@ -16,7 +17,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::connection::{Answered, Connection};
 use super::link::{Flushed, Got, Link};
-use crate::gateway::{Exchange, Page, Portion, Pushed, ResponseProgress, Variables, interrupted};
+use crate::gateway::{
+    Exchange, MadeId, Page, Portion, Pushed, RequestFigures, ResponseProgress, Variables,
+    interrupted, sent_id,
+};
+use figures::ExchangeFigures;
 
 /// Bytes that may wait for the sender; above it the application waits for the web server. Those of one block that the web
 /// server was slow to take are not counted.
@@ -41,6 +46,9 @@ pub struct FastcgiExchange {
     /// Which of the connection's requests it is.
     turn: u64,
     variables: Variables,
+    figures: ExchangeFigures,
+    /// Where the web server has sent none.
+    made_id: Option<MadeId>,
     /// Application threads that wait for the body: they read what comes.
     readers: AtomicUsize,
     writing: Mutex<Writing>,
@@ -58,13 +66,20 @@ struct Writing {
 }
 
 impl FastcgiExchange {
-    /// The request that is ready on a connection.
-    pub(super) fn begin(link: &Arc<Link>) -> Option<Arc<Self>> {
-        let (variables, turn) = link.lock().begin()?;
+    /// The request that is ready on a connection, and begins now, after `waited`: both in nanoseconds, of the monotonic clock.
+    pub(super) fn begin(link: &Arc<Link>, now: u64, waited: u64) -> Option<Arc<Self>> {
+        let mut connection = link.lock();
+        let (variables, turn) = connection.begin()?;
+        let body = &connection.request(turn).ok()?.body;
+        let received = body.is_whole().then(|| body.come());
+        drop(connection);
+        let made_id = sent_id(&variables).is_none().then(MadeId::next);
         Some(Arc::new(Self {
             link: Arc::clone(link),
             turn,
             variables,
+            made_id,
+            figures: ExchangeFigures::new(now, waited, received),
             readers: AtomicUsize::new(0),
             writing: Mutex::new(Writing {
                 last_block: None,
@@ -91,6 +106,44 @@ impl FastcgiExchange {
         (method, uri)
     }
 
+    /// When it was given to a thread, in nanoseconds of the monotonic clock.
+    pub fn begun(&self) -> u64 {
+        self.figures.begun
+    }
+
+    /// What came of it, for who keeps count, when the application is done with it.
+    pub fn figures(&self) -> RequestFigures {
+        let received = self.figures.received.or_else(|| {
+            let mut connection = self.link.lock();
+            let request = connection.request(self.turn).ok();
+            request.map(|request| request.body.come())
+        });
+        self.figures.read(received.unwrap_or(0))
+    }
+
+    /// When its head left, where that was before the end of its response, in nanoseconds of the monotonic clock.
+    pub fn first(&self) -> Option<u64> {
+        self.figures.first()
+    }
+
+    /// Whether nobody has told of it yet, which who asks does then.
+    pub fn is_to_be_told(&self) -> bool {
+        self.figures.is_to_be_told()
+    }
+
+    /// The status code of the answer, for who counts it: once.
+    pub fn take_status(&self) -> Option<u16> {
+        self.figures.take_status()
+    }
+
+    /// Reads or sends, and notes what the application is told of that where it fails.
+    fn noted<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        work().inspect_err(|error| {
+            let tally = &*self.link.state().rules.tally;
+            self.figures.note_error(error, tally);
+        })
+    }
+
     /// The request for messages, in characters that cannot end a line of the log.
     fn subject(&self) -> String {
         let (method, uri) = self.request_line();
@@ -107,7 +160,11 @@ impl FastcgiExchange {
     /// Answers in the application's place, if nothing of its answer has left: whoever comes first answers, and the other
     /// never after it. Never waits.
     pub fn answer_instead(&self, page: &Page) -> Answered {
-        self.link.answer_instead(self.turn, page)
+        let answered = self.link.answer_instead(self.turn, page);
+        if answered != Answered::TooLate {
+            self.figures.note_answer(page.code());
+        }
+        answered
     }
 
     /// The connection that the request has come on, for who wants to know who is at its other end.
@@ -282,17 +339,20 @@ impl FastcgiExchange {
         admit: impl FnOnce(&mut ResponseProgress) -> io::Result<Portion>,
         put: impl FnOnce(&mut Connection, u16, &Portion),
     ) -> io::Result<Pushed> {
-        let mut writing = self.writing();
-        self.note_block(&mut writing, total, last)?;
-        let mut connection = self.link.lock();
-        let portion = connection.admit(self.turn, admit)?;
-        let id = connection.put_head(portion.head.as_ref());
-        put(&mut connection, id, &portion);
-        if portion.ends {
-            connection.put_end();
-        }
-        self.leave(connection, portion.ends)?;
-        portion.result()
+        self.noted(|| {
+            let mut writing = self.writing();
+            self.note_block(&mut writing, total, last)?;
+            let mut connection = self.link.lock();
+            let portion = connection.admit(self.turn, admit)?;
+            self.figures.note_piece(&portion);
+            let id = connection.put_head(portion.head.as_ref());
+            put(&mut connection, id, &portion);
+            if portion.ends {
+                connection.put_end();
+            }
+            self.leave(connection, portion.ends)?;
+            portion.result()
+        })
     }
 
     /// A block of so many bytes comes.
@@ -330,6 +390,12 @@ impl Exchange for FastcgiExchange {
 
     fn marks_end_of_body(&self) -> bool {
         true
+    }
+
+    fn id(&self) -> &str {
+        let made = self.made_id.as_ref().map(MadeId::as_str);
+        made.or_else(|| sent_id(&self.variables))
+            .unwrap_or_default()
     }
 }
 

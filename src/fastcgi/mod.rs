@@ -35,7 +35,7 @@ mod standard;
 mod unsent;
 mod waits;
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 #[cfg(fuzzing)]
@@ -50,7 +50,7 @@ pub use limits::Limits;
 pub use listener::Listener;
 pub use responder::{Idle, Responder};
 
-use crate::gateway::Page;
+use crate::gateway::{Bookkeeper, Page, Refusal};
 use budget::Budget;
 use record::Role;
 use request::BegunRequest;
@@ -74,16 +74,27 @@ struct ResponderState {
 }
 
 impl ResponderState {
-    fn new(mut limits: Limits, open_files: u64) -> Self {
+    fn new(mut limits: Limits, open_files: u64, tally: Arc<dyn Bookkeeper>) -> Self {
         limits.fit(open_files);
         Self {
             turned_away: limits.turned_away(open_files),
             unsent: Budget::new(limits.unsent),
-            rules: Arc::new(Rules::new(limits)),
+            rules: Arc::new(Rules::new(limits, tally)),
             open: AtomicUsize::new(0),
             sender: OnceLock::new(),
             spiller: OnceLock::new(),
         }
+    }
+
+    /// A connection more is open. Gives how many there are.
+    fn count_opened(&self) -> usize {
+        self.rules.tally.opened();
+        self.open.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn count_closed(&self) {
+        self.rules.tally.closed();
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn sender(&self) -> Option<&Sender> {
@@ -97,19 +108,21 @@ impl ResponderState {
     }
 }
 
-/// What a connection has to know of the others: the limits, and where the memory of requests comes from.
+/// What a connection has to know of the others: the limits, who keeps count, and where the memory of requests comes from.
 #[derive(Debug)]
 struct Rules {
     limits: Limits,
+    tally: Arc<dyn Bookkeeper>,
     /// Requests that ended, for the memory of those that begin. In boxes, as connections have them.
     #[allow(clippy::vec_box)]
     spare: Mutex<Vec<Box<BegunRequest>>>,
 }
 
 impl Rules {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: Limits, tally: Arc<dyn Bookkeeper>) -> Self {
         Self {
             limits,
+            tally,
             spare: Mutex::default(),
         }
     }
@@ -139,6 +152,7 @@ impl Rules {
     }
 
     fn too_large(&self) -> Page {
+        self.tally.refused(Refusal::Body);
         log::warn!("a request's body is larger than --max-body: answered with 413");
         Page::new("413 Content Too Large", self.too_large_text())
     }

@@ -37,7 +37,7 @@ mod tests;
 mod waiting;
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,8 @@ use super::connection::Step;
 use super::exchange::FastcgiExchange;
 use super::leader::Leadership;
 use super::listener::Listener;
-use super::{AllowList, Handoff, Limits, ResponderState, standard};
+use super::{AllowList, Handoff, Limits, ResponderState, clock, standard};
+use crate::gateway::Bookkeeper;
 use acceptor::Acceptor;
 use patience::Patience;
 use peer::Peer;
@@ -79,6 +80,9 @@ pub struct Responder {
     running: AtomicI32,
     /// Running mean of the requests' wall time in nanoseconds.
     mean: AtomicU32,
+    /// When the first request of those that the last events have told of was given to the application, in nanoseconds of the
+    /// monotonic clock: the others have waited since then. 0 before that.
+    reported: AtomicU64,
 }
 
 /// What a responder that ends does with idle connections.
@@ -98,9 +102,23 @@ struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    /// Has the application answer the request that is ready, and says what the connection needs next.
-    fn answer(&mut self, peer: &mut Peer) -> Step {
-        let Some(exchange) = peer.begin() else {
+    /// Has the application answer the request that is ready, and says what the connection needs next. `reported`: see
+    /// [`Responder::reported`]. Two threads may look at that at once, and one request's wait be taken for none.
+    fn answer(&mut self, peer: &mut Peer, reported: &AtomicU64) -> Step {
+        let now = clock::now();
+        let since = peer.ready_since.take().unwrap_or_else(|| {
+            let reported_at = reported.load(Ordering::Relaxed);
+            if reported_at == 0 {
+                reported.store(now, Ordering::Relaxed);
+            }
+            reported_at
+        });
+        let waited = if since == 0 {
+            0
+        } else {
+            now.saturating_sub(since)
+        };
+        let Some(exchange) = peer.begin(now, waited) else {
             return Step::Close;
         };
         (self.serve)(&exchange);
@@ -121,7 +139,8 @@ impl Drop for EndsOnPanic<'_> {
 
 impl Responder {
     /// A responder on these listeners for `threads` application threads, which may run Python code `parallel`ly. With a
-    /// handoff channel it gives connections to the other responders on that channel and takes theirs.
+    /// handoff channel it gives connections to the other responders on that channel and takes theirs. `tally` keeps count of
+    /// what needs no application.
     ///
     /// # Errors
     /// When the kernel gives no epoll instance or event descriptor.
@@ -132,10 +151,11 @@ impl Responder {
         allow: AllowList,
         threads: usize,
         parallel: bool,
+        tally: Arc<dyn Bookkeeper>,
     ) -> nix::Result<Self> {
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         standard::fill();
-        let poller = Poller::new(ResponderState::new(limits, open_files), handoff)?;
+        let poller = Poller::new(ResponderState::new(limits, open_files, tally), handoff)?;
         let mut acceptor = Acceptor::new(Arc::clone(&poller), allow, listeners);
         acceptor.open()?;
         Ok(Self {
@@ -148,6 +168,7 @@ impl Responder {
             busy: AtomicUsize::new(0),
             running: AtomicI32::new(-1),
             mean: AtomicU32::new(0),
+            reported: AtomicU64::new(0),
         })
     }
 
@@ -279,6 +300,7 @@ impl Responder {
                 return;
             }
             reported = Some(self.poller.wait(&mut events, timeout));
+            self.reported.store(0, Ordering::Relaxed);
         }
     }
 
@@ -356,7 +378,7 @@ impl Responder {
             if *leads {
                 return self.call_watched(peer, leader, leads);
             }
-            return leader.answer(peer);
+            return leader.answer(peer, &self.reported);
         }
         let mean = Duration::from_nanos(u64::from(self.mean.load(Ordering::Relaxed)));
         if *leads && (self.parallel || mean > LONG) {
@@ -369,7 +391,7 @@ impl Responder {
         let step = if *leads {
             self.call_watched(peer, leader, leads)
         } else {
-            leader.answer(peer)
+            leader.answer(peer, &self.reported)
         };
         self.count_time(begun.elapsed());
         step
@@ -380,7 +402,7 @@ impl Responder {
         let running = if peer.is_watched() { peer.fd() } else { -1 };
         self.running.store(running, Ordering::Release);
         self.leadership.begin_run();
-        let step = leader.answer(peer);
+        let step = leader.answer(peer, &self.reported);
         *leads = self.leadership.end_run(leader.turn);
         if !*leads {
             peer.was_unwatched();

@@ -11,7 +11,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::{Head, Page, ResponseProgress, StartError, Variables};
+use super::{FailureKind, Head, Page, ResponseProgress, StartError, Variables};
 
 /// A part of an open file, to be sent by the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +116,9 @@ pub trait ResponseWriter: Send + Sync {
     /// Notes what a CGI program that has answered so would exit with. To be called before the response ends.
     fn note_exit(&self, _status: u8) {}
 
+    /// Notes how the application has failed, for who keeps count of that.
+    fn note_failure(&self, _kind: FailureKind) {}
+
     /// Reports text to whoever reads the application's errors (`wsgi.errors`). A failure to do so is no concern of the
     /// application's and is not told.
     fn report(&self, text: &[u8]);
@@ -132,6 +135,9 @@ pub trait Exchange: RequestBody + ResponseWriter {
     /// Whether the transport itself marks the end of the body, so that a body of unknown length can be read to its end
     /// (FastCGI section 6.2: an empty STDIN record; a CGI server that closes the pipe).
     fn marks_end_of_body(&self) -> bool;
+
+    /// The id by which the request is found in every log: [`sent_id`](super::sent_id), else one that was made.
+    fn id(&self) -> &str;
 
     /// Begins this response in place of whatever was begun, if the head has not left.
     ///

@@ -15,6 +15,8 @@ mod path_rule;
 mod path_variables;
 mod paths;
 mod progress;
+mod request_id;
+mod tally;
 mod url;
 mod variables;
 
@@ -26,4 +28,6 @@ pub use mount::{Mount, MountError};
 pub use page::Page;
 pub use path_rule::PathRule;
 pub use progress::{Portion, ResponseProgress, StartError};
+pub use request_id::{MadeId, sent_id};
+pub use tally::{Bookkeeper, FailureKind, Refusal, RequestFigures};
 pub use variables::Variables;

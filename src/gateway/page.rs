@@ -32,6 +32,18 @@ impl Page {
         Self::new("500 Internal Server Error", text.trim_end())
     }
 
+    /// The page with the id of the request that it answers, for who is asked what has happened.
+    pub fn with_id(mut self, id: &str) -> Self {
+        self.text = format!("{}\n\nRequest id: {id}", self.text.trim_end());
+        self
+    }
+
+    /// The status code.
+    pub fn code(&self) -> u16 {
+        let digits = self.status.get(..3);
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or(500)
+    }
+
     /// The page as a response's head and body.
     pub fn render(&self) -> (Head, Vec<u8>) {
         let body = format!("{}\n\n{}\n", self.status, self.text).into_bytes();

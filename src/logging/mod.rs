@@ -6,7 +6,7 @@ mod flood;
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -195,6 +195,14 @@ pub fn file() -> io::Result<Option<OwnedFd>> {
     match &*sink() {
         Some(Sink::Own(output)) => output.file(),
         _ => Ok(None),
+    }
+}
+
+/// The number of that file's descriptor, for who closes all others.
+pub fn descriptor() -> Option<RawFd> {
+    match &*sink() {
+        Some(Sink::Own(output)) => output.descriptor(),
+        _ => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -117,6 +117,13 @@ impl LogOutput {
         Ok(file.transpose()?.map(OwnedFd::from))
     }
 
+    /// The number of its descriptor.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.file
+            .as_ref()
+            .map(|(_, opened)| opened.file.as_raw_fd())
+    }
+
     /// Opens the file of the same name anew, after somebody has moved the old one away.
     ///
     /// # Errors
@@ -212,7 +219,8 @@ fn open(path: &Path) -> io::Result<Opened> {
     Ok(Opened::new(Entry::trusted(path)?.open(flags, 0o640)?))
 }
 
-fn reason(error: &io::Error) -> String {
+/// Why a file of lines cannot be opened.
+pub(super) fn reason(error: &io::Error) -> String {
     if error.raw_os_error() == Some(nix::libc::ENXIO) {
         "it is no file, and nobody reads from it".to_owned()
     } else {

@@ -30,10 +30,12 @@ use super::account::AccountFile;
 use super::child::Child;
 use super::desk::CommandOutcome;
 use super::forks::close_in_children;
+use super::lines::LineWriter;
 use super::listener::Bound;
 use super::listening::Listening;
 use super::messages::MasterMessage;
 use super::output::Output;
+use super::scoreboard::WorkerSlot;
 use super::service::Service;
 use super::signals::{Catch, Signals};
 use super::snapshot::Snapshot;
@@ -72,6 +74,8 @@ pub struct Master<'a> {
     /// Where the observer answers, if there is one.
     observer: Option<ObserverLink>,
     systemd: Systemd,
+    /// Writes what workers tell of requests, where that is wanted. None in a child.
+    lines: Option<LineWriter>,
     /// What others read of it (`ps`).
     account: Option<AccountFile>,
     /// How it has ended, when it has.
@@ -109,6 +113,7 @@ impl<'a> Master<'a> {
             files: WatchedFiles::default(),
             systemd: Systemd::new(),
             observer: None,
+            lines: None,
             account: None,
             ended: None,
             reopen_log,
@@ -130,11 +135,17 @@ impl<'a> Master<'a> {
         Self { observer, ..self }
     }
 
+    /// Has this write what workers tell of requests.
+    pub fn writing_lines_by(self, lines: Option<LineWriter>) -> Self {
+        Self { lines, ..self }
+    }
+
     /// Serves until told to end.
     pub fn run(mut self) -> Ending {
         super::title::set_title(&format!("wsgi-gateway: master {}", self.plan.name));
         self.note(MasterEvent::Begin);
         let ending = loop {
+            self.start_line_writer();
             self.tick();
             if let Some(ending) = self.ended {
                 break ending;
@@ -146,6 +157,7 @@ impl<'a> Master<'a> {
         };
         self.read_all();
         self.end_observer();
+        self.lines.iter_mut().for_each(LineWriter::finish);
         // Children of workers still have these.
         for (id, output) in &mut self.orphan_outputs {
             output.read_last(|line| tell(*id, line));
@@ -191,9 +203,10 @@ impl<'a> Master<'a> {
             ChildId::Template(_) | ChildId::Observer => None,
         });
         let (state, plan, service) = (&self.state, &self.plan, self.service);
-        let addresses = || self.listening.seen();
+        let (addresses, gone) = (|| self.listening.seen(), link.gone());
         let snapshot = || Snapshot {
             addresses: addresses(),
+            gone: gone.clone(),
             has_stale_settings: service.has_stale_settings(),
             ..state.seen(plan, now)
         };
@@ -211,6 +224,13 @@ impl<'a> Master<'a> {
             if !process.is_gone_within(FAREWELL) {
                 process.signal(Signal::SIGKILL);
             }
+        }
+    }
+
+    fn start_line_writer(&mut self) {
+        if let Some(lines) = &mut self.lines {
+            let title = format!("wsgi-gateway: log lines {}", self.plan.name);
+            lines.start_when_due(&title, self.service.log_descriptor(), self.reopen_log);
         }
     }
 
@@ -244,7 +264,9 @@ impl<'a> Master<'a> {
         let heard_again = self.children.values().filter_map(ChildProcess::deadline);
         let link = self.observer.as_ref();
         let observer = link.and_then(ObserverLink::deadline);
-        let due = heard_again.chain(self.systemd.next()).chain(observer);
+        let writer = self.lines.as_ref().and_then(LineWriter::due);
+        let due = heard_again.chain(self.systemd.next());
+        let due = due.chain(observer).chain(writer);
         let due = due.fold(self.state.next_deadline(), Instant::min);
         let wait = due.saturating_duration_since(Instant::now());
         // Rounded up: a wait that ends early would be repeated until the time has come.
@@ -360,6 +382,7 @@ impl<'a> Master<'a> {
                 (Some(id), Err((_, is_stopped))) => {
                     self.note(MasterEvent::Stopped(id, is_stopped));
                 }
+                (None, Ok((pid, _))) if self.lines.as_mut().is_some_and(|it| it.note_end(pid)) => {}
                 (None, Ok(_)) => log::debug!("reaped process {pid}, left behind by a worker"),
                 (None, Err(_)) => {}
             }
@@ -380,7 +403,8 @@ impl<'a> Master<'a> {
             return;
         };
         if let (ChildId::Worker(number), Some(link)) = (id, &mut self.observer) {
-            link.forget_slot(number);
+            let totals = child.slot.as_ref().map(WorkerSlot::totals);
+            link.note_gone(number, &totals.unwrap_or_default());
         }
         let figures = child.figures(Instant::now(), true);
         let died = child.death(died);
@@ -456,7 +480,10 @@ impl<'a> Master<'a> {
             Action::CloseListeners => self.listening = Listening::default(),
             Action::WatchFiles(paths) => self.files.add(paths),
             Action::LookAtFiles => return self.files.changed().map(MasterEvent::FileChanged),
-            Action::ReopenLog => (self.reopen_log)(),
+            Action::ReopenLog => {
+                (self.reopen_log)();
+                self.lines.iter().for_each(LineWriter::reopen);
+            }
             Action::BeforeReload => self.service.before_reload(),
             Action::WorkerDied => self.service.worker_died(),
             Action::End(ending) => self.ended = Some(ending),

@@ -9,12 +9,14 @@ mod address;
 mod bind_error;
 mod channel;
 mod child;
+mod counters;
 mod desk;
 mod directory;
 mod exec;
 mod folder;
 mod forks;
 mod identity;
+mod lines;
 mod listener;
 mod listening;
 mod log_output;
@@ -32,6 +34,7 @@ mod slot_view;
 mod snapshot;
 mod threads;
 mod title;
+mod totals;
 
 pub use account::{Account, AccountFile};
 pub use address::{Address, AddressError};
@@ -45,6 +48,7 @@ pub use exec::{
 };
 pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
 pub use identity::{Identity, IdentityError, own_user, user_name};
+pub use lines::{LineFileError, LineFiles, LineKind, LineSink, LineWriter, LineWriterError};
 pub use listener::{
     Bound, SocketFile, SocketOwner, bind, inherited, is_listening, is_tcp, raise_descriptor_limit,
 };
@@ -54,7 +58,7 @@ pub use master::{Ending, Master, Plan};
 pub use messages::{ChildMessage, MasterMessage};
 pub use output::LineForm;
 pub use pid_file::{PidFile, PidFileError};
-pub use scoreboard::{Running, ThreadSlot, WorkerSlot};
+pub use scoreboard::{Running, ThreadSlot, WorkerSlot, monotonic_now};
 pub use service::{
     ForkError, ForkRequest, ForkRequests, Forked, ObserverArgs, Service, WorkerArgs,
 };
@@ -66,5 +70,8 @@ pub use slot_view::SlotView;
 pub use snapshot::{
     AddressSeen, GatewayStage, ReloadSeen, Reloads, Snapshot, WorkerSeen, WorkerStage, uptime,
 };
-pub use threads::{CpuLimit, ResidentMemory, StackPipe, StackSignals, wait_readable};
+pub use threads::{
+    CpuLimit, ResidentMemory, StackPipe, StackSignals, peak_memory, thread_cpu_time, wait_readable,
+};
 pub use title::set_title;
+pub use totals::{FailureTotals, Histogram, RefusalTotals, Totals};

@@ -17,11 +17,17 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{ftruncate, gettid};
 
+use super::counters::{ThreadCounters, WorkerCounters};
 use super::memory;
+use super::totals::Totals;
+use crate::gateway::{Bookkeeper, Refusal, RequestFigures};
 
 /// Bytes of a request's method and URI that are kept.
 const SHOWN: usize = 512;
 const WORDS: usize = SHOWN / 8;
+
+/// Bytes of a request's id that are kept, which is all of one that was made here.
+const ID: usize = 24;
 
 /// Bytes of most of them.
 const SHORT: usize = 128;
@@ -35,6 +41,9 @@ struct Thread {
     tid: AtomicI32,
     length: AtomicU32,
     request: [AtomicU64; WORDS],
+    /// Ends in zeroes where it is shorter.
+    id: [AtomicU64; ID / 8],
+    counters: ThreadCounters,
 }
 
 /// The slot of one worker, before those of its threads.
@@ -47,6 +56,7 @@ struct WorkerFigures {
     /// Threads that are in a request.
     busy: AtomicU32,
     pad: u32,
+    counters: WorkerCounters,
 }
 
 /// The shared memory.
@@ -82,6 +92,8 @@ pub struct Running {
     pub age: Duration,
     /// Its method and URI, cut where it is long.
     pub request: String,
+    /// Its id, likewise.
+    pub id: String,
 }
 
 /// The slot of one worker.
@@ -103,10 +115,9 @@ fn length(threads: usize) -> NonZeroUsize {
     NonZeroUsize::MIN.saturating_add(threads.saturating_add(size_of::<WorkerFigures>()) - 1)
 }
 
-/// Nanoseconds of the monotonic clock, which all processes share; never 0. As of the kernel's last tick, milliseconds ago at
-/// the most: with every request it is read twice, and reading the hardware's clock costs five times as much.
-fn now() -> u64 {
-    let clock = ClockId::CLOCK_MONOTONIC_COARSE;
+/// Nanoseconds of the monotonic clock, which all processes share; never 0.
+pub fn monotonic_now() -> u64 {
+    let clock = ClockId::CLOCK_MONOTONIC;
     let now = clock_gettime(clock).map_or(Duration::ZERO, Duration::from);
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1)
 }
@@ -173,7 +184,7 @@ impl WorkerSlot {
 
     /// The time without a request is counted from now.
     pub fn begin_idling(&self) {
-        self.worker().last.store(now(), Ordering::Relaxed);
+        self.worker().last.store(monotonic_now(), Ordering::Relaxed);
     }
 
     /// The slot of one of the worker's threads, from 0.
@@ -193,6 +204,38 @@ impl WorkerSlot {
         self.worker().requests.load(Ordering::Relaxed)
     }
 
+    /// What the worker has done since it began.
+    pub fn totals(&self) -> Totals {
+        let worker = self.worker();
+        let mut totals = worker.counters.read();
+        totals.requests = worker.requests.load(Ordering::Relaxed);
+        for thread in self.threads() {
+            thread.counters.add_to(&mut totals);
+        }
+        totals
+    }
+
+    /// A request ran longer than `--slow-log`.
+    pub fn count_slow(&self) {
+        WorkerCounters::count(&self.worker().counters.slow);
+    }
+
+    /// A request ran longer than `--request-timeout`.
+    pub fn count_timeout(&self) {
+        WorkerCounters::count(&self.worker().counters.timeouts);
+    }
+
+    /// So many lines of the access log were dropped.
+    pub(super) fn count_dropped(&self, lines: u64) {
+        let dropped = &self.worker().counters.log_dropped;
+        dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// How many were.
+    pub(super) fn dropped(&self) -> u64 {
+        self.worker().counters.log_dropped.load(Ordering::Relaxed)
+    }
+
     /// Whether all of the worker's threads are in requests.
     pub fn is_full(&self) -> bool {
         self.worker().busy.load(Ordering::Relaxed) as usize >= self.memory.threads
@@ -203,12 +246,12 @@ impl WorkerSlot {
         let worker = self.worker();
         let last = worker.last.load(Ordering::Relaxed);
         let idle = worker.busy.load(Ordering::Relaxed) == 0;
-        idle.then(|| Duration::from_nanos(now().saturating_sub(last)))
+        idle.then(|| Duration::from_nanos(monotonic_now().saturating_sub(last)))
     }
 
     /// The requests that the worker is serving, or was when it died.
     pub fn running(&self) -> Vec<Running> {
-        let now = now();
+        let now = monotonic_now();
         let running = |(number, thread): (usize, &Thread)| {
             let begun = thread.begun.load(Ordering::Acquire);
             (begun != 0).then(|| Running {
@@ -217,6 +260,7 @@ impl WorkerSlot {
                 begun,
                 age: Duration::from_nanos(now.saturating_sub(begun)),
                 request: thread.request(),
+                id: thread.id(),
             })
         };
         self.threads()
@@ -224,6 +268,41 @@ impl WorkerSlot {
             .enumerate()
             .filter_map(running)
             .collect()
+    }
+}
+
+/// Writes whole words.
+fn store(words: &[AtomicU64], bytes: &[u8]) {
+    for (word, bytes) in words.iter().zip(bytes.chunks_exact(8)) {
+        let bytes = <[u8; 8]>::try_from(bytes).unwrap_or_default();
+        word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+    }
+}
+
+fn load(words: &[AtomicU64]) -> impl Iterator<Item = u8> {
+    let words = words.iter();
+    words.flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
+}
+
+impl Bookkeeper for WorkerSlot {
+    fn opened(&self) {
+        WorkerCounters::count(&self.worker().counters.opened);
+    }
+
+    fn closed(&self) {
+        WorkerCounters::count(&self.worker().counters.closed);
+    }
+
+    fn refused(&self, reason: Refusal) {
+        self.worker().counters.count_refusal(reason);
+    }
+
+    fn answered(&self, status: u16) {
+        self.worker().counters.count_answer(status);
+    }
+
+    fn was_left(&self) {
+        self.worker().counters.count_left();
     }
 }
 
@@ -236,21 +315,24 @@ impl Thread {
             bytes[at..at + fits].copy_from_slice(&part[..fits]);
             at += fits;
         }
-        let used = bytes[..at.next_multiple_of(8)].chunks_exact(8);
-        for (word, bytes) in self.request.iter().zip(used) {
-            let bytes = <[u8; 8]>::try_from(bytes).unwrap_or_default();
-            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
-        }
+        store(&self.request, &bytes[..at.next_multiple_of(8)]);
+    }
+
+    fn show_id(&self, id: &[u8]) {
+        let mut bytes = [0; ID];
+        let fits = id.len().min(ID);
+        bytes[..fits].copy_from_slice(&id[..fits]);
+        store(&self.id, &bytes);
+    }
+
+    fn id(&self) -> String {
+        let bytes: Vec<u8> = load(&self.id).take_while(|byte| *byte != 0).collect();
+        bytes.escape_ascii().to_string()
     }
 
     fn request(&self) -> String {
         let length = self.length.load(Ordering::Relaxed) as usize;
-        let bytes: Vec<u8> = self
-            .request
-            .iter()
-            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
-            .take(length)
-            .collect();
+        let bytes: Vec<u8> = load(&self.request).take(length).collect();
         let shown = bytes.escape_ascii().to_string();
         if length > SHOWN { shown + "..." } else { shown }
     }
@@ -273,9 +355,10 @@ impl ThreadSlot {
         self.thread
     }
 
-    /// A request begins. Gives when, which is [`Running::begun`].
-    pub fn begin(&self, method: &[u8], uri: [&[u8]; 2]) -> u64 {
+    /// A request begins, now: `begun` is that in nanoseconds of the monotonic clock, and [`Running::begun`].
+    pub fn begin(&self, begun: u64, method: &[u8], uri: [&[u8]; 2], id: &str) {
         let thread = self.thread();
+        thread.show_id(id.as_bytes());
         let parts = [method, b" ", uri[0], uri[1]];
         let length: usize = parts.iter().map(|part| part.len()).sum();
         // Most are short, and room for the longest would have to be cleared first.
@@ -287,28 +370,29 @@ impl ThreadSlot {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         thread.length.store(length, Ordering::Relaxed);
         let worker = self.slot.worker();
-        let number = worker.requests.fetch_add(1, Ordering::Relaxed);
-        // No two that the worker serves between two ticks of the clock have the same.
-        let begun = now() + number % 1_000_000;
+        worker.requests.fetch_add(1, Ordering::Relaxed);
         thread.begun.store(begun, Ordering::Release);
         worker.busy.fetch_add(1, Ordering::Relaxed);
-        begun
     }
 
-    /// The request has ended. Gives how many the worker has begun.
-    pub fn end(&self) -> u64 {
-        self.thread().begun.store(0, Ordering::Release);
-        let worker = self.slot.worker();
-        worker.last.store(now(), Ordering::Relaxed);
+    /// The request that began then has ended, and this came of it. Gives how many the worker has begun, and the nanoseconds that
+    /// this one took.
+    pub fn end(&self, begun: u64, request: &RequestFigures) -> (u64, u64) {
+        let (thread, worker, now) = (self.thread(), self.slot.worker(), monotonic_now());
+        thread.begun.store(0, Ordering::Release);
+        let duration = now.saturating_sub(begun);
+        thread.counters.count(duration, request);
+        worker.last.store(now, Ordering::Relaxed);
         worker.busy.fetch_sub(1, Ordering::Relaxed);
-        worker.requests.load(Ordering::Relaxed)
+        (worker.requests.load(Ordering::Relaxed), duration)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::WorkerSlot;
-    use std::sync::atomic::Ordering;
+    use super::{WorkerSlot, monotonic_now as now};
+    use crate::gateway::{Bookkeeper as _, FailureKind, Refusal, RequestFigures};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn a_slot_tells_what_runs() {
@@ -317,20 +401,63 @@ mod tests {
         let worker = WorkerSlot::map(&memory, 2).unwrap();
         let threads = [worker.thread_slot(0), worker.thread_slot(1)];
         threads[0].take();
-        threads[1].begin(b"GET", [b"/a\n", b""]);
+        threads[1].begin(now(), b"GET", [b"/a\n", b""], "7f3a");
         let running = slot.running();
         assert_eq!(running.len(), 1);
         assert_eq!(
-            (running[0].thread, running[0].request.as_str()),
-            (1, "GET /a\\n")
+            (running[0].request.as_str(), running[0].id.as_str()),
+            ("GET /a\\n", "7f3a")
         );
         assert!(slot.idle().is_none());
-        threads[0].begin(b"POST", [&[b'x'; 600], b""]);
+        threads[0].begin(now(), b"POST", [&[b'x'; 600], b""], &"y".repeat(30));
         assert!(slot.is_full());
         assert!(slot.running()[0].request.ends_with("xxx..."));
-        assert_eq!(threads[0].end(), 2);
-        threads[1].end();
+        assert_eq!(slot.running()[0].id, "y".repeat(24));
+        assert_eq!(threads[0].end(now(), &RequestFigures::default()).0, 2);
+        threads[1].end(now(), &RequestFigures::default());
         assert!(slot.running().is_empty() && slot.idle().is_some());
+    }
+
+    #[test]
+    fn a_slot_adds_up_what_its_threads_have_counted() {
+        let (slot, memory) = WorkerSlot::new(2).unwrap();
+        let worker = WorkerSlot::map(&memory, 2).unwrap();
+        let request = RequestFigures {
+            waited: 3_000_000,
+            status: Some(404),
+            is_counted: false,
+            received: 7,
+            sent: 5,
+            failure: Some(FailureKind::Protocol),
+            was_left: true,
+        };
+        for thread in 0..2 {
+            let thread = worker.thread_slot(thread);
+            let begun = now() - 2_000_000_000;
+            thread.begin(begun, b"GET", [b"/", b""], "");
+            thread.end(begun, &request);
+        }
+        worker.refused(Refusal::IoTimeout);
+        worker.answered(503);
+        worker.opened();
+        worker.opened();
+        worker.closed();
+        worker.was_left();
+        worker.count_slow();
+        worker.count_timeout();
+        let totals = slot.totals();
+        assert_eq!(totals.requests, 2);
+        assert_eq!(totals.answers, [0, 0, 0, 2, 1]);
+        assert_eq!((totals.received, totals.sent), (14, 10));
+        assert_eq!(
+            (totals.duration.count(), totals.duration.counts[10]),
+            (2, 2)
+        );
+        assert!(totals.duration.sum >= 4_000_000, "{totals:?}");
+        assert_eq!((totals.waited.counts[2], totals.waited.sum), (2, 6_000));
+        assert_eq!((totals.failures.protocol, totals.client_aborts), (2, 3));
+        assert_eq!((totals.refused.io_timeout, totals.connections), (1, 1));
+        assert_eq!((totals.slow, totals.timeouts), (1, 1));
     }
 
     /// Else reading the slot would end the master.
@@ -347,18 +474,13 @@ mod tests {
         let (slot, _memory) = WorkerSlot::new(1).unwrap();
         for small in [0, 1, u32::MAX / 2, u32::MAX] {
             let value = u64::from(small) << 32 | u64::from(small);
-            let worker = slot.worker();
-            worker.requests.store(value, Ordering::Relaxed);
-            worker.last.store(value, Ordering::Relaxed);
-            worker.busy.store(small, Ordering::Relaxed);
-            let thread = &slot.threads()[0];
-            thread.begun.store(value, Ordering::Relaxed);
-            thread.tid.store(small as i32, Ordering::Relaxed);
-            thread.length.store(small, Ordering::Relaxed);
-            for word in &thread.request {
-                word.store(value, Ordering::Relaxed);
+            let all = slot.memory.at.cast::<AtomicU64>();
+            for word in 0..slot.memory.length.get() / size_of::<AtomicU64>() {
+                // SAFETY: so many words are mapped, and whatever lies there is atomic and any bits are valid for it.
+                unsafe { all.add(word).as_ref() }.store(value, Ordering::Relaxed);
             }
             let _ = (slot.idle(), slot.is_full(), slot.requests());
+            let _ = (slot.totals(), slot.totals().duration.quantile(0.5));
             assert!(slot.running().iter().all(|it| it.request.len() < 4096));
         }
     }

@@ -1,7 +1,7 @@
 //! What a worker is given when it begins: from here on it is another process, which only the master and the scoreboard
 //! know of.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -25,6 +25,9 @@ use super::title::set_title;
 pub trait Service {
     /// From here on the log goes through this.
     fn log_through(&self, channel: &Channel);
+
+    /// The descriptor of the log's file, for a process that closes all others.
+    fn log_descriptor(&self) -> Option<RawFd>;
 
     /// The operator asks for a reload: for what is to be said about what it does not change.
     fn before_reload(&self);

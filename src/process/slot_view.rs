@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::scoreboard::{Running, WorkerSlot};
+use super::totals::Totals;
 
 /// The slot of a worker, mapped without the right to write to it.
 #[derive(Clone, Debug)]
@@ -18,9 +19,9 @@ impl SlotView {
         WorkerSlot::map_to_read(memory, threads).map(Self)
     }
 
-    /// Requests that the worker has begun.
-    pub fn requests(&self) -> u64 {
-        self.0.requests()
+    /// What the worker has done.
+    pub fn totals(&self) -> Totals {
+        self.0.totals()
     }
 
     /// How long it has been without any request; nothing while it has one.

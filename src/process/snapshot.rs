@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::totals::Totals;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +35,8 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSeen>,
     /// How many workers have ended, by reason: words of a list that does not grow.
     pub ended: BTreeMap<String, u64>,
-    /// Requests that were begun by workers that are gone.
-    pub requests_of_gone: u64,
+    /// What was done by workers that are gone.
+    pub gone: Totals,
     /// Where it listens.
     pub addresses: Vec<AddressSeen>,
     /// Whether the settings have changed since they were read.

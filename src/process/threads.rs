@@ -10,6 +10,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{RLIM_INFINITY, Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::TimeValLike as _;
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{getpid, pipe2};
 
 use super::channel::Channel;
@@ -36,6 +37,20 @@ pub fn wait_readable(signals: &Signals, channel: Option<&Channel>, wait: Option<
         // The application has closed what is not its own, which is told again at once.
         std::thread::sleep(CLOSED);
     }
+}
+
+/// The processor's time of this thread, in nanoseconds.
+pub fn thread_cpu_time() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    let time = time.map_or(Duration::ZERO, Duration::from);
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The most memory that this process has had resident, in bytes.
+pub fn peak_memory() -> u64 {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD);
+    let kib = usage.map_or(0, |usage| usage.max_rss());
+    u64::try_from(kib).unwrap_or(0) << 10
 }
 
 /// Signals that have threads write their stacks. Whoever serves says what they do.

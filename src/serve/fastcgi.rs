@@ -154,8 +154,9 @@ fn serve(
     };
     let passed_on = launcher.passed_on()?;
     let mut master = Master::new(plan, launcher, listening, passed_on, &logging::reopen)
-        .context("the master cannot start")?;
-    master = master.observed_at(control);
+        .context("the master cannot start")?
+        .writing_lines_by(launcher.take_line_writer())
+        .observed_at(control);
     if let Some(account) = account {
         master = master.accounting_in(account);
     }

@@ -1,24 +1,27 @@
 //! What the processes of the FastCGI door do: those that run the application become its Python; the others need none.
 
-use std::os::fd::OwnedFd;
+use std::cell::Cell;
+use std::os::fd::{OwnedFd, RawFd};
 
 use anyhow::Context as _;
 
 use super::core::{Installation, ToTell};
 use super::folder::WorkingFolder;
-use crate::config::{Config, Work, WorkerHandles};
+use crate::config::{AccessLogSettings, Config, Work, WorkerHandles};
 use crate::fastcgi::Handoff;
 use crate::logging;
 use crate::process::{
-    self, Bound, Channel, ChildMessage, ForkRequests, Identity, ObserverArgs, PidFile, Service,
-    WorkerArgs,
+    self, Bound, Channel, ChildMessage, ForkRequests, Identity, LineWriter, LineWriterError,
+    ObserverArgs, PidFile, Service, WorkerArgs,
 };
-use crate::worker::{Failure, FastcgiService, Worker, report};
+use crate::worker::{Failure, FastcgiService, Worker, open_line_files, report};
 
 /// Starts the processes of the FastCGI door.
 pub(super) struct Launcher<'a> {
     config: &'a Config,
     service: FastcgiService,
+    /// Writes lines of requests, until the master takes it.
+    lines: Cell<Option<LineWriter>>,
     folder: WorkingFolder,
     installation: Installation,
 }
@@ -40,7 +43,13 @@ impl<'a> Launcher<'a> {
             .then(Handoff::pair)
             .transpose()
             .context("the channel between workers cannot be made")?;
-        let mut service = FastcgiService::new(config.worker.clone(), handoff)?;
+        let lines = match has_master {
+            true => line_writer(&config.worker.access_log)?,
+            false => None,
+        };
+        let sender = lines.as_ref().map(LineWriter::sender);
+        let mut service =
+            FastcgiService::new(config.worker.clone(), handoff)?.sending_lines(sender);
         service.fit(|wanted| {
             let open_files = identity.open_files();
             open_files.unwrap_or_else(|| process::raise_descriptor_limit(wanted))
@@ -48,6 +57,7 @@ impl<'a> Launcher<'a> {
         Ok(Self {
             config,
             service,
+            lines: Cell::new(lines),
             folder,
             installation: Installation::find(),
         })
@@ -59,6 +69,11 @@ impl<'a> Launcher<'a> {
 
     pub(super) fn service(&self) -> &FastcgiService {
         &self.service
+    }
+
+    /// What writes lines of requests, for the master; once.
+    pub(super) fn take_line_writer(&self) -> Option<LineWriter> {
+        self.lines.take()
     }
 
     /// The least and the most number of workers.
@@ -130,11 +145,12 @@ impl<'a> Launcher<'a> {
     fn work_for_master(
         &self,
         channel: &Channel,
-        prepare: impl FnOnce(i32, (i32, i32)) -> Result<Work, Failure>,
+        prepare: impl FnOnce(i32, (i32, i32), Option<i32>) -> Result<Work, Failure>,
     ) -> i32 {
         let became = self.become_python(|| {
             let number = process::leave_open(channel)?;
-            let work = prepare(number, self.handoff()?)?;
+            let lines = self.service.line_sender().map(process::leave_open);
+            let work = prepare(number, self.handoff()?, lines.transpose()?)?;
             let tell = [
                 ChildMessage::Log(1, String::new()),
                 ChildMessage::CannotLoad(String::new()),
@@ -143,6 +159,22 @@ impl<'a> Launcher<'a> {
             Ok((work, tell.into()))
         });
         report(&self.service, Err(became), Some(channel), None)
+    }
+}
+
+/// What writes the lines of all workers, if there are any to write.
+///
+/// # Errors
+/// When a file cannot be opened.
+fn line_writer(settings: &AccessLogSettings) -> Result<Option<LineWriter>, Failure> {
+    if settings.to.is_none() && settings.slow.is_none() {
+        return Ok(None);
+    }
+    let settings = settings.clone();
+    match LineWriter::new(Box::new(move || open_line_files(&settings))) {
+        Ok(writer) => Ok(Some(writer)),
+        Err(LineWriterError::File(error)) => Err(error.into()),
+        Err(LineWriterError::System(error)) => Err(error.into()),
     }
 }
 
@@ -159,6 +191,10 @@ pub(super) fn to_stderr() -> Vec<ToTell> {
 impl Service for Launcher<'_> {
     fn log_through(&self, channel: &Channel) {
         logging::go_through(channel);
+    }
+
+    fn log_descriptor(&self) -> Option<RawFd> {
+        logging::descriptor()
     }
 
     fn before_reload(&self) {
@@ -184,7 +220,7 @@ impl Service for Launcher<'_> {
             let worked = Worker::new(&self.service, args).and_then(Worker::explain);
             return report(&self.service, worked, channel.as_ref(), None);
         }
-        self.work_for_master(&args.channel, |channel, handoff| {
+        self.work_for_master(&args.channel, |channel, handoff, lines| {
             let numbers = args
                 .listeners
                 .iter()
@@ -195,6 +231,7 @@ impl Service for Launcher<'_> {
                 slot: process::leave_open(&args.slot)?,
                 listeners: numbers.collect::<Result<_, _>>()?,
                 handoff,
+                lines,
             }))
         })
     }
@@ -215,8 +252,12 @@ impl Service for Launcher<'_> {
     }
 
     fn run_template(&self, requests: ForkRequests) -> i32 {
-        self.work_for_master(&requests.channel, |channel, handoff| {
-            Ok(Work::Template { channel, handoff })
+        self.work_for_master(&requests.channel, |channel, handoff, lines| {
+            Ok(Work::Template {
+                channel,
+                handoff,
+                lines,
+            })
         })
     }
 }

@@ -11,8 +11,8 @@ use super::core::Installation;
 use super::{fastcgi, interpreter};
 use crate::cgi::{self, BodyExtent, Stdio};
 use crate::config::{
-    Config, ControlSettings, Door, ListenSettings, ResponderLaunch, Target, Transfer as _,
-    WorkerSettings,
+    Config, ControlSettings, Door, LineTarget, ListenSettings, ResponderLaunch, Target,
+    Transfer as _, WorkerSettings,
 };
 use crate::exit::Exit;
 use crate::gateway::Page;
@@ -164,6 +164,11 @@ fn blank(config: &Config) -> ResponderLaunch {
     worker.chdir = worker.chdir.and(here);
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     worker.log.file = worker.log.file.map(absolute);
+    let access = &mut worker.access_log;
+    access.slow = access.slow.take().map(absolute);
+    if let Some(LineTarget::File(file)) = &mut access.to {
+        *file = absolute(std::mem::take(file));
+    }
     ResponderLaunch {
         directory: PathBuf::new(),
         socket: String::new(),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::PythonRuntime;
+use super::access_log::AccessLog;
 use super::error::send_files;
 use super::failure::Failure;
 use super::service::FastcgiService;
@@ -18,6 +19,7 @@ pub(super) struct WorkerContext {
     pub(super) slot: WorkerSlot,
     pub(super) channel: Option<Channel>,
     pub(super) limits: TimeLimits,
+    pub(super) access_log: Option<AccessLog>,
     /// The request of each thread and when it began, to be answered when it has had its time; none where there is no such
     /// limit.
     pub(super) watched: Vec<Mutex<Option<Watched>>>,
@@ -59,6 +61,7 @@ pub(super) fn random() -> u64 {
 impl WorkerContext {
     pub(super) fn new(
         slot: WorkerSlot,
+        number: u32,
         channel: Option<Channel>,
         service: &FastcgiService,
     ) -> Result<Self, Failure> {
@@ -68,6 +71,7 @@ impl WorkerContext {
         let shorten =
             |lifetime: Duration| lifetime.mul_f64(1.0 - 0.1 * (random() % 1000) as f64 / 1000.0);
         Ok(Self {
+            access_log: AccessLog::new(service, number, &slot)?,
             slot,
             channel,
             limits: TimeLimits {
@@ -147,9 +151,15 @@ impl WorkerContext {
 
     /// The worker has drained, and Python is about to end.
     pub(super) fn has_served(&self) {
+        self.flush_lines();
         if self.channel.is_none() {
             log::info!("ended");
         }
+    }
+
+    /// Lines of requests are to be on their way before the process ends.
+    pub(super) fn flush_lines(&self) {
+        self.access_log.iter().for_each(AccessLog::flush);
     }
 
     pub(super) fn tell(&self, message: &ChildMessage) {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::access_log::AccessLog;
 use super::context::WorkerContext;
 use crate::fastcgi::{Answered, Idle, Listener};
-use crate::gateway::Page;
+use crate::gateway::{Bookkeeper as _, Page};
 use crate::logging;
 use crate::process::{self, ChildMessage, MasterMessage, Received, Running, Signal, Signals};
 
@@ -147,7 +148,10 @@ impl Controller {
                 self.end_by = Some(Instant::now() + self.context.limits.grace);
             }
             Signal::Interrupt => process::end_at_once(0),
-            Signal::ReopenLog => logging::reopen(),
+            Signal::ReopenLog => {
+                logging::reopen();
+                self.context.access_log.iter().for_each(AccessLog::reopen);
+            }
             Signal::Reload | Signal::More | Signal::Fewer | Signal::Child => {}
         }
     }
@@ -202,6 +206,7 @@ impl Controller {
         let kept = self.kept_lock();
         let stacks = self.context.stacks(None, true);
         log::error!("ending at once: {reason}{kept}\n{stacks}");
+        self.context.flush_lines();
         process::end_at_once(1)
     }
 
@@ -229,12 +234,16 @@ impl Controller {
                 && !self.is_told(&request)
             {
                 self.slow.insert(request.thread, request.begun);
+                self.context.slot.count_slow();
                 let stack = self.context.stacks(Some(request.tid), false);
-                log::warn!(
-                    "slow: {} runs for {:.3?} (--slow-log)\n{stack}",
-                    request.request,
-                    request.age
+                let text = format!(
+                    "slow: {} runs for {:.3?} (--slow-log, request {})\n{stack}",
+                    request.request, request.age, request.id
                 );
+                match self.context.access_log.as_ref() {
+                    Some(log) if log.has_slow_log() => log.tell_slow(&text),
+                    _ => log::warn!("{text}"),
+                }
             }
         }
     }
@@ -243,6 +252,7 @@ impl Controller {
     fn give_up(&mut self, request: &Running) {
         let is_first = self.stuck.is_empty();
         self.stuck.push((request.thread, request.begun));
+        self.context.slot.count_timeout();
         let answered = self.answer(request);
         // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
@@ -265,9 +275,21 @@ impl Controller {
     /// Answers in the application's place, which is not to be waited for; says how that went.
     fn answer(&self, request: &Running) -> &'static str {
         let text = "The application did not answer in time.";
-        let page = Page::new("504 Gateway Timeout", text);
+        let page = Page::new("504 Gateway Timeout", text).with_id(&request.id);
         let watched = self.context.watched(request.thread, request.begun);
-        match watched.map(|exchange| exchange.answer_instead(&page)) {
+        let answered = watched.as_ref().map(|it| it.answer_instead(&page));
+        // The thread may never come to count it.
+        if let Some(exchange) = watched.filter(|_| answered != Some(Answered::TooLate)) {
+            exchange
+                .take_status()
+                .into_iter()
+                .for_each(|status| self.context.slot.answered(status));
+            if let Some(log) = &self.context.access_log {
+                let duration = u64::try_from(request.age.as_nanos()).unwrap_or(u64::MAX);
+                log.tell_timed_out(&exchange, request.thread, duration);
+            }
+        }
+        match answered {
             Some(Answered::Whole) => "answered with 504",
             Some(Answered::Cut) => "cut, the web server takes nothing",
             Some(Answered::TooLate) | None => "its response has begun and is cut",
@@ -302,11 +324,13 @@ impl Controller {
                 .is_some_and(|responder| responder.has_work());
             // A thread that came back after all ends the worker in the usual way.
             if !running.is_empty() && !others && !waiting {
+                self.context.flush_lines();
                 process::end_at_once(0);
             }
         }
         if self.end_by.is_some_and(|end| Instant::now() >= end) {
             if self.was_orphaned || !self.stuck.is_empty() {
+                self.context.flush_lines();
                 process::end_at_once(0);
             }
             let reason = format!(

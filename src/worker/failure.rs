@@ -9,7 +9,9 @@ use thiserror::Error;
 use crate::config::{LaunchError, TargetError};
 use crate::exit::{CannotLoad, Exit, UsageError};
 use crate::fastcgi::AllowError;
-use crate::process::{AddressError, BindError, IdentityError, LogFileError, PidFileError};
+use crate::process::{
+    AddressError, BindError, IdentityError, LineFileError, LogFileError, PidFileError,
+};
 
 /// What a floor below has to say, of whatever type.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -35,6 +37,8 @@ pub enum Failure {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     LogFile(#[from] LogFileError),
+    #[error(transparent)]
+    LineFile(#[from] LineFileError),
     #[error("cannot change to the folder {path} of --chdir: {reason}")]
     Folder { path: PathBuf, reason: String },
     #[error(transparent)]
@@ -87,7 +91,8 @@ impl Failure {
             | Self::Target(_)
             | Self::Address(_)
             | Self::Allow(_)
-            | Self::LogFile(_) => Exit::Usage,
+            | Self::LogFile(_)
+            | Self::LineFile(_) => Exit::Usage,
             Self::Identity(error) => match error {
                 IdentityError::Unknown { .. }
                 | IdentityError::NotLookedUp { .. }

@@ -1,6 +1,7 @@
 //! A worker process: the application's threads, the one that controls them, and what they have in common. Knows Python only by
 //! the traits here, and does without where requests are explained or no application can be loaded.
 
+mod access_log;
 mod context;
 mod controller;
 mod error;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crate::gateway::Exchange;
 
+pub use access_log::open_line_files;
 pub use error::{report, send_files};
 pub use failure::Failure;
 pub use service::FastcgiService;

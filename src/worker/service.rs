@@ -1,6 +1,8 @@
 //! What all workers of a service have in common: their settings, read to the end.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::failure::Failure;
 use crate::config::WorkerSettings;
@@ -14,6 +16,7 @@ pub struct FastcgiService {
     allow: AllowList,
     limits: Limits,
     handoff: Option<Handoff>,
+    lines: Option<Arc<OwnedFd>>,
 }
 
 impl FastcgiService {
@@ -27,7 +30,19 @@ impl FastcgiService {
             limits: limits(&settings)?,
             settings,
             handoff,
+            lines: None,
         })
+    }
+
+    /// The same whose workers send lines of requests there, as the access log wants them; without a master they write them
+    /// themselves.
+    pub fn sending_lines(self, lines: Option<Arc<OwnedFd>>) -> Self {
+        Self { lines, ..self }
+    }
+
+    /// Where workers send lines of requests.
+    pub fn line_sender(&self) -> Option<&OwnedFd> {
+        self.lines.as_deref()
     }
 
     /// The same with no more connections than so many open files allow, which is said here, once.

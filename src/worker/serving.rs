@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::access_log::ThreadUsage;
 use super::context::{self, WorkerContext};
 use super::controller;
 use super::failure::Failure;
@@ -64,7 +65,13 @@ impl<'a> Worker<'a> {
         let _ = args.channel.send(&ChildMessage::Begun);
         let slot = WorkerSlot::map(&args.slot, service.threads())
             .map_err(|error| Failure::Slot(error.into()))?;
-        Self::begin(service, slot, args.listeners, Some(args.channel))
+        Self::begin(
+            service,
+            args.number,
+            slot,
+            args.listeners,
+            Some(args.channel),
+        )
     }
 
     /// A worker that a web server has started, without a master.
@@ -74,17 +81,18 @@ impl<'a> Worker<'a> {
     pub fn alone(service: &'a FastcgiService, listeners: Vec<Bound>) -> Result<Self, Failure> {
         let (slot, _) = WorkerSlot::new(service.threads())
             .map_err(|error| Failure::Scoreboard(error.into()))?;
-        Self::begin(service, slot, listeners, None)
+        Self::begin(service, 1, slot, listeners, None)
     }
 
     fn begin(
         service: &'a FastcgiService,
+        number: u32,
         slot: WorkerSlot,
         listeners: Vec<Bound>,
         channel: Option<Channel>,
     ) -> Result<Self, Failure> {
         let signals = Signals::catch(Catch::Serving).map_err(Failure::Signals)?;
-        let context = Arc::new(WorkerContext::new(slot.clone(), channel, service)?);
+        let context = Arc::new(WorkerContext::new(slot.clone(), number, channel, service)?);
         controller::start(signals, &context).map_err(Failure::Threads)?;
         Ok(Self {
             service,
@@ -141,6 +149,7 @@ impl<'a> Worker<'a> {
             self.service.allow(),
             self.service.threads(),
             self.python.is_none_or(PythonRuntime::is_parallel),
+            Arc::new(self.slot.clone()),
         )
         .map_err(|error| Failure::Responder(error.into()))?;
         let context = Arc::clone(&self.context);
@@ -172,12 +181,13 @@ impl<'a> Worker<'a> {
             .collect();
         let work = |thread_slot: &ThreadSlot, mut caller: Option<&mut dyn RequestHandler>| {
             thread_slot.take();
+            let mut usage = ThreadUsage::default();
             responder.run(&mut |exchange| {
                 // Not by as_deref_mut(), which keeps the borrow for as long as what it is of.
                 let caller = caller
                     .as_mut()
                     .map(|caller| &mut **caller as &mut dyn RequestHandler);
-                self.answer(exchange, thread_slot, caller, &recycle_limits);
+                self.answer(exchange, thread_slot, &mut usage, caller, &recycle_limits);
             });
         };
         // No thread serves before the master has heard that the worker is ready: what a first request leads to, such as
@@ -223,12 +233,18 @@ impl<'a> Worker<'a> {
         &self,
         exchange: &Arc<FastcgiExchange>,
         thread_slot: &ThreadSlot,
+        usage: &mut ThreadUsage,
         caller: Option<&mut dyn RequestHandler>,
         recycle_limits: &RecycleLimits,
     ) {
         let (method, uri) = exchange.request_line();
-        let begun = thread_slot.begin(method, uri);
+        let begun = exchange.begun();
+        thread_slot.begin(begun, method, uri, exchange.id());
         self.context.watch(thread_slot.number(), begun, exchange);
+        let access_log = self.context.access_log.as_ref();
+        if let Some(log) = access_log {
+            log.begin(usage);
+        }
         match (self.context.trouble(), caller) {
             (Some(trouble), None) if self.service.is_for_cgi() => {
                 let debug = self.service.settings().debug;
@@ -240,7 +256,11 @@ impl<'a> Worker<'a> {
             (None, None) => explain::answer(&**exchange, self.service.gateway()),
         }
         self.context.unwatch(thread_slot.number());
-        let served = thread_slot.end();
+        let figures = exchange.figures();
+        let (served, duration) = thread_slot.end(begun, &figures);
+        if let Some(log) = access_log {
+            log.end(exchange, thread_slot.number(), duration, &figures, usage);
+        }
         recycle_limits.check(served, &self.context);
         self.tell_new_files();
     }

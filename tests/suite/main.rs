@@ -5,6 +5,7 @@
 //! the protocol cannot hide by being made on both sides.
 #![allow(clippy::unwrap_used)]
 
+mod access_log;
 mod application_files;
 mod captures;
 mod client;

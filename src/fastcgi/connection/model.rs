@@ -78,7 +78,10 @@ impl<'a> Driver<'a> {
             io_timeout: time,
         };
         Self {
-            connection: Connection::new(Arc::new(Rules::new(limits)), script.byte() == 255),
+            connection: Connection::new(
+                Arc::new(Rules::new(limits, Arc::new(()))),
+                script.byte() == 255,
+            ),
             script,
             to_send: ToSend::default(),
             account: ModelAccount::default(),

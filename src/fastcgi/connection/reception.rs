@@ -14,7 +14,7 @@ use super::super::request::BegunRequest;
 use super::super::response::{write_piece, write_reports};
 use super::super::unsent::Unsent;
 use super::phase::{BodySource, Goodbye, InputError, Phase};
-use crate::gateway::{Page, ResponseProgress};
+use crate::gateway::{Page, Refusal, ResponseProgress};
 
 /// What answers the web server in the application's place.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ impl Reception {
             Phase::Sending(Some(parser), id, goodbye) => match self.next(parser, input, true) {
                 Ok((parser, Some(event))) => {
                     if event == Event::Abort(id) {
+                        self.rules.tally.was_left();
                         self.unsent.abandon();
                     }
                     Phase::Sending(Some(parser), id, goodbye)
@@ -175,6 +176,7 @@ impl Reception {
                     return Phase::Head(parser, request);
                 }
                 log::warn!("a request's variables are larger than --max-params: answered with 431");
+                self.rules.tally.refused(Refusal::Params);
                 let text = format!("The request's headers are larger than {most} bytes.");
                 let page = Page::new("431 Request Header Fields Too Large", text);
                 self.refuse_with(request, &page)
@@ -186,6 +188,7 @@ impl Reception {
                     return self.refuse_with(request, &Page::new("400 Bad Request", text));
                 }
                 if self.turned_away {
+                    self.rules.tally.refused(Refusal::Connections);
                     let text = "The application server has all the connections that it can serve. Try again in a moment.";
                     let mut page = Page::new("503 Service Unavailable", text);
                     page.retry_after = Some(1);
@@ -298,6 +301,7 @@ impl Reception {
     /// An aborted request that the application has not seen: "the application responds with END_REQUEST as soon as
     /// possible" (section 5.4).
     pub(super) fn end_aborted(&mut self, parser: Parser, request: Box<BegunRequest>) -> Phase {
+        self.rules.tally.was_left();
         self.refuse(request.id, ProtocolStatus::RequestComplete);
         let keep = request.keep;
         self.rules.close_request(request);
@@ -310,6 +314,7 @@ impl Reception {
 
     /// Answers with a page instead of the application and ends the connection.
     pub(super) fn refuse_with(&mut self, mut request: Box<BegunRequest>, page: &Page) -> Phase {
+        self.rules.tally.answered(page.code());
         self.write_page(&mut request, page);
         self.rules.close_request(request);
         Phase::Closing(Goodbye::Linger)
@@ -394,14 +399,28 @@ impl Reception {
         }
     }
 
+    /// The time for what a connection waits for is over.
+    pub(super) fn expire(&mut self, phase: Phase, ending: bool) -> Phase {
+        match phase {
+            Phase::Head(_, request) => self.time_out(request, Refusal::HeaderTimeout, ending),
+            Phase::Body(_, request) => self.time_out(request, Refusal::IoTimeout, ending),
+            Phase::Sending(..) => {
+                self.rules.tally.refused(Refusal::IoTimeout);
+                Phase::Lost
+            }
+            _ => Phase::Lost,
+        }
+    }
+
     /// The time for what a request lacks is over, and it gets a page. `ending`: this process is about to end.
-    pub(super) fn expire(&mut self, request: Box<BegunRequest>, ending: bool) -> Phase {
+    fn time_out(&mut self, request: Box<BegunRequest>, reason: Refusal, ending: bool) -> Phase {
         if ending {
             let text = "The application server is about to end. Try again in a moment.";
             let mut page = Page::new("503 Service Unavailable", text);
             page.retry_after = Some(1);
             return self.refuse_with(request, &page);
         }
+        self.rules.tally.refused(reason);
         log::warn!(
             "a request did not come whole within --header-timeout or --io-timeout: answered with 408"
         );

@@ -25,7 +25,7 @@ fn connection() -> Connection {
         idle_timeout: time,
         io_timeout: time,
     };
-    Connection::new(Arc::new(Rules::new(limits)), false)
+    Connection::new(Arc::new(Rules::new(limits, Arc::new(()))), false)
 }
 
 /// A request up to its body, which is to have this length.

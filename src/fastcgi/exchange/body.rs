@@ -31,80 +31,84 @@ impl RequestBody for FastcgiExchange {
     }
 
     fn fill(&self) -> io::Result<bool> {
-        let _reader = Waiter::new(&self.readers);
-        let mut wire = [0; READ];
-        loop {
-            let mut connection = self.link.lock();
-            let filled = connection.fill(self.turn);
-            if connection.has_unsent() {
-                // The answer to a question in the middle of the body.
-                self.link.flush(&mut connection);
-            }
-            match filled? {
-                Filled::Here => return Ok(true),
-                Filled::Ended => return Ok(false),
-                Filled::Wait if connection.is_held_up() => {
-                    drop(connection);
-                    self.wait_ready(PollFlags::POLLOUT)?;
-                    continue;
+        self.noted(|| {
+            let _reader = Waiter::new(&self.readers);
+            let mut wire = [0; READ];
+            loop {
+                let mut connection = self.link.lock();
+                let filled = connection.fill(self.turn);
+                if connection.has_unsent() {
+                    // The answer to a question in the middle of the body.
+                    self.link.flush(&mut connection);
                 }
-                Filled::Wait => {}
-            }
-            match self.link.read(&mut wire) {
-                Got::Bytes(count) => connection.push_ahead(&wire[..count]),
-                Got::End => connection.end_of_input(),
-                Got::Nothing => {
-                    drop(connection);
-                    self.wait_ready(PollFlags::POLLIN)?;
+                match filled? {
+                    Filled::Here => return Ok(true),
+                    Filled::Ended => return Ok(false),
+                    Filled::Wait if connection.is_held_up() => {
+                        drop(connection);
+                        self.wait_ready(PollFlags::POLLOUT)?;
+                        continue;
+                    }
+                    Filled::Wait => {}
+                }
+                match self.link.read(&mut wire) {
+                    Got::Bytes(count) => connection.push_ahead(&wire[..count]),
+                    Got::End => connection.end_of_input(),
+                    Got::Nothing => {
+                        drop(connection);
+                        self.wait_ready(PollFlags::POLLIN)?;
+                    }
                 }
             }
-        }
+        })
     }
 
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let _reader = Waiter::new(&self.readers);
-        loop {
-            let mut count = 0;
-            self.take(&mut |here| {
-                count = here.len().min(into.len());
-                into[..count].copy_from_slice(&here[..count]);
-                count
-            })?;
-            if count > 0 || into.is_empty() {
-                return Ok(count);
-            }
-            let mut connection = self.link.lock();
-            connection.request(self.turn)?;
-            let direct = connection.direct().min(into.len());
-            if direct < MIN_DIRECT {
-                drop(connection);
-                if !self.fill()? {
-                    return Ok(0);
+        self.noted(|| {
+            let _reader = Waiter::new(&self.readers);
+            loop {
+                let mut count = 0;
+                self.take(&mut |here| {
+                    count = here.len().min(into.len());
+                    into[..count].copy_from_slice(&here[..count]);
+                    count
+                })?;
+                if count > 0 || into.is_empty() {
+                    return Ok(count);
                 }
-                continue;
-            }
-            // The middle of a large record: straight to where it belongs, and the next header with it.
-            let mut next = [0; 64];
-            let mut pieces = [
-                io::IoSliceMut::new(&mut into[..direct]),
-                io::IoSliceMut::new(&mut next),
-            ];
-            match readv(&*self.link, &mut pieces) {
-                Ok(0) => connection.end_of_input(),
-                Ok(count) => {
-                    let content = count.min(direct);
-                    connection.count_direct(content);
-                    connection.push_ahead(&next[..count - content]);
-                    connection.read_ahead();
-                    return Ok(content);
-                }
-                Err(Errno::EAGAIN) => {
+                let mut connection = self.link.lock();
+                connection.request(self.turn)?;
+                let direct = connection.direct().min(into.len());
+                if direct < MIN_DIRECT {
                     drop(connection);
-                    self.wait_ready(PollFlags::POLLIN)?;
+                    if !self.fill()? {
+                        return Ok(0);
+                    }
+                    continue;
                 }
-                Err(Errno::EINTR) => {}
-                Err(_) => connection.end_of_input(),
+                // The middle of a large record: straight to where it belongs, and the next header with it.
+                let mut next = [0; 64];
+                let mut pieces = [
+                    io::IoSliceMut::new(&mut into[..direct]),
+                    io::IoSliceMut::new(&mut next),
+                ];
+                match readv(&*self.link, &mut pieces) {
+                    Ok(0) => connection.end_of_input(),
+                    Ok(count) => {
+                        let content = count.min(direct);
+                        connection.count_direct(content);
+                        connection.push_ahead(&next[..count - content]);
+                        connection.read_ahead();
+                        return Ok(content);
+                    }
+                    Err(Errno::EAGAIN) => {
+                        drop(connection);
+                        self.wait_ready(PollFlags::POLLIN)?;
+                    }
+                    Err(Errno::EINTR) => {}
+                    Err(_) => connection.end_of_input(),
+                }
             }
-        }
+        })
     }
 }

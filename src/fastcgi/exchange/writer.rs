@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::content::SentFile;
 use super::super::record::{RecordType, write_record};
 use super::{FastcgiExchange, MAX_QUEUED};
-use crate::gateway::{FileSpan, KeptBytes, Pushed, ResponseProgress, ResponseWriter};
+use crate::gateway::{FailureKind, FileSpan, KeptBytes, Pushed, ResponseProgress, ResponseWriter};
 
 /// A block that follows the one before it within this time, and is no larger than this, goes through the sender: a
 /// system call for each would be most of the work.
@@ -22,14 +22,17 @@ impl ResponseWriter for FastcgiExchange {
     }
 
     fn send(&self, blocks: &[&[u8]], last: bool) -> io::Result<Pushed> {
-        let mut writing = self.writing();
-        let total = blocks.iter().map(|block| block.len() as u64).sum();
-        self.note_block(&mut writing, total, last)?;
-        let mut connection = self.link.lock();
-        let portion = connection.admit(self.turn, |progress| progress.admit(total, last))?;
-        connection.put(&portion, blocks);
-        self.leave(connection, portion.ends)?;
-        portion.result()
+        self.noted(|| {
+            let mut writing = self.writing();
+            let total = blocks.iter().map(|block| block.len() as u64).sum();
+            self.note_block(&mut writing, total, last)?;
+            let mut connection = self.link.lock();
+            let portion = connection.admit(self.turn, |progress| progress.admit(total, last))?;
+            self.figures.note_piece(&portion);
+            connection.put(&portion, blocks);
+            self.leave(connection, portion.ends)?;
+            portion.result()
+        })
     }
 
     fn send_kept(&self, blocks: Vec<KeptBytes>, last: bool) -> io::Result<Pushed> {
@@ -66,52 +69,59 @@ impl ResponseWriter for FastcgiExchange {
     }
 
     fn offer(&self, block: &[u8]) -> io::Result<bool> {
-        // Another thread may be in the middle of a piece, and wait.
-        let mut writing = match self.writing.try_lock() {
-            Ok(writing) => writing,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(false),
-        };
-        let now = Instant::now();
-        let before = writing.last_block.replace(now);
-        let slow = before.is_none_or(|before| now.duration_since(before) > FAST);
-        if slow || block.len() > MAX_OFFERED {
-            return Ok(false);
-        }
-        self.look(&mut writing, now);
-        let Some(sender) = self.link.state().sender() else {
-            return Ok(false);
-        };
-        let mut connection = self.link.lock();
-        let request = connection.request(self.turn)?;
-        if request.aborted {
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
-        if request.progress.has_failed() {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if !request.reports.is_empty() {
-            return Ok(false);
-        }
-        let id = request.id;
-        if connection.unsent().memory() >= MAX_QUEUED {
-            return Ok(false);
-        }
-        if !connection
-            .request(self.turn)?
-            .progress
-            .admit_whole(block.len() as u64)
-        {
-            return Ok(false);
-        }
-        write_record(connection.unsent().records(), RecordType::Stdout, id, block);
-        drop(connection);
-        sender.send_rest(&self.link);
-        Ok(true)
+        self.noted(|| {
+            // Another thread may be in the middle of a piece, and wait.
+            let mut writing = match self.writing.try_lock() {
+                Ok(writing) => writing,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return Ok(false),
+            };
+            let now = Instant::now();
+            let before = writing.last_block.replace(now);
+            let slow = before.is_none_or(|before| now.duration_since(before) > FAST);
+            if slow || block.len() > MAX_OFFERED {
+                return Ok(false);
+            }
+            self.look(&mut writing, now);
+            let Some(sender) = self.link.state().sender() else {
+                return Ok(false);
+            };
+            let mut connection = self.link.lock();
+            let request = connection.request(self.turn)?;
+            if request.aborted {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            if request.progress.has_failed() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            if !request.reports.is_empty() {
+                return Ok(false);
+            }
+            let id = request.id;
+            if connection.unsent().memory() >= MAX_QUEUED {
+                return Ok(false);
+            }
+            if !connection
+                .request(self.turn)?
+                .progress
+                .admit_whole(block.len() as u64)
+            {
+                return Ok(false);
+            }
+            self.figures.note_bytes(block.len() as u64);
+            write_record(connection.unsent().records(), RecordType::Stdout, id, block);
+            drop(connection);
+            sender.send_rest(&self.link);
+            Ok(true)
+        })
     }
 
     fn note_exit(&self, status: u8) {
         self.link.lock().note_exit(self.turn, status.into());
+    }
+
+    fn note_failure(&self, kind: FailureKind) {
+        self.figures.note_failure(kind);
     }
 
     fn report(&self, text: &[u8]) {

@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::super::AllowList;
+use super::super::clock::now;
 use super::super::handoff::{HandoffReceived, Note, PassedConnection};
 use super::super::listener::{Accepted, Listener};
 use super::Idle;
@@ -42,6 +43,8 @@ pub(super) struct Acceptor {
     pub(super) full: bool,
     /// Whether they are for good: the end has begun.
     pub(super) closed: bool,
+    /// Since when somebody is known to wait at a listener, in nanoseconds of the monotonic clock.
+    waits_since: Option<u64>,
     /// Messages that were sent only to wake others since the channel was seen empty.
     woken: u32,
     /// When trouble with new connections was last told.
@@ -71,6 +74,7 @@ impl Acceptor {
             held: false,
             full: false,
             closed: false,
+            waits_since: None,
             woken: 0,
             complained: None,
         }
@@ -190,6 +194,13 @@ impl Acceptor {
 
     // ---- The listeners ---------------------------------------------------------------------------------------------
 
+    /// All threads are busy: notes since when somebody waits at a listener, which the kernel does not tell.
+    pub(super) fn look_who_waits(&mut self) {
+        if self.waits_since.is_none() && self.someone_waits() {
+            self.waits_since = Some(now());
+        }
+    }
+
     /// Takes one new connection of those that were told of.
     pub(super) fn accept_next(&mut self, index: usize) -> Option<Box<Peer>> {
         /// What the kernel goes on reporting of a closed descriptor cannot be taken out of the epoll set.
@@ -200,8 +211,13 @@ impl Acceptor {
         if !self.listening {
             return None;
         }
+        // Another worker may have taken who was seen: then it is a little more than this one has waited.
+        let waits_since = self.waits_since.take();
         match self.accept(index) {
-            Ok(accepted) => accepted,
+            Ok(accepted) => accepted.map(|mut peer| {
+                peer.ready_since = Some(waits_since.unwrap_or(u64::MAX));
+                peer
+            }),
             Err(Some(error)) => {
                 self.lose_listeners(error);
                 None
@@ -240,7 +256,7 @@ impl Acceptor {
             Accepted::Broken(error) => return Err(Some(error)),
         };
         let state = Arc::clone(&self.poller.state);
-        let open = state.open.fetch_add(1, Ordering::Relaxed) + 1;
+        let open = state.count_opened();
         let limit = state.rules.limits.connections;
         if open > limit {
             self.complain(
@@ -326,7 +342,7 @@ impl Acceptor {
     /// A connection of new socket, which this responder has from here on.
     fn adopt(&self, socket: OwnedFd) -> Box<Peer> {
         let state = &self.poller.state;
-        state.open.fetch_add(1, Ordering::Relaxed);
+        state.count_opened();
         Peer::new(socket, state, false)
     }
 

@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -29,6 +28,9 @@ pub(super) struct Peer {
     lingering: bool,
     /// Whether a request was ever answered on it.
     pub(super) used: bool,
+    /// Since when it is known to wait for a thread, in nanoseconds of the monotonic clock: later than now where that cannot be
+    /// known, nothing where it is since the last report of events.
+    pub(super) ready_since: Option<u64>,
     /// When it last had its turn, as a number that grows with each.
     pub(super) turn: u64,
     /// Whether it came from another worker, which may still have a copy of its descriptor.
@@ -57,6 +59,7 @@ impl Peer {
             interest: None,
             lingering: false,
             used: false,
+            ready_since: None,
             turn: 0,
             travelled: false,
         })
@@ -176,9 +179,10 @@ impl Peer {
         step
     }
 
-    /// The request of the connection, for the application.
-    pub(super) fn begin(&self) -> Option<Arc<FastcgiExchange>> {
-        FastcgiExchange::begin(&self.link)
+    /// The request of the connection, for the application, which begins with it now. `waited`: nanoseconds that it is known to
+    /// have waited for that.
+    pub(super) fn begin(&self, now: u64, waited: u64) -> Option<Arc<FastcgiExchange>> {
+        FastcgiExchange::begin(&self.link, now, waited)
     }
 
     /// The application is done with the request: says what the connection needs next.
@@ -307,7 +311,7 @@ impl AsFd for Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.link.state().open.fetch_sub(1, Ordering::Relaxed);
+        self.link.state().count_closed();
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollEvent;
 
-use super::super::clock::lately;
+use super::super::clock::{lately, now};
 use super::super::connection::Step;
 use super::super::handoff::Note;
 use super::Idle;
@@ -128,6 +128,7 @@ impl Table {
 
     /// Has the connection wait for its next event.
     pub(super) fn insert(&mut self, mut peer: Box<Peer>) {
+        peer.ready_since = None;
         let left = match self.draining {
             Some(idle) if peer.is_idle() => self.release(peer, idle),
             Some(_) => {
@@ -347,6 +348,7 @@ impl Table {
     pub(super) fn begin_meanwhile(&mut self, scratch: &mut [u8]) {
         self.acceptor.full = true;
         self.acceptor.arrange();
+        self.acceptor.look_who_waits();
         // Who came first is passed on first.
         for fd in self.queue.take_connections() {
             self.move_on(fd, scratch);
@@ -367,6 +369,7 @@ impl Table {
 
     /// Does for those that have something to tell what can be done without the application.
     pub(super) fn move_all_on(&mut self, events: &[EpollEvent], scratch: &mut [u8]) {
+        self.acceptor.look_who_waits();
         for event in events {
             if let ReadySource::Connection(fd) = ReadySource::of(event.data()) {
                 self.move_on(fd, scratch);
@@ -409,6 +412,7 @@ impl Table {
     /// Has the connection wait outside the epoll set.
     fn disarm(&mut self, mut peer: Box<Peer>) {
         peer.unwatch(&self.poller.epoll);
+        peer.ready_since.get_or_insert_with(now);
         self.disarmed.push(peer.fd());
         self.waiting.insert(peer);
     }

@@ -1,5 +1,6 @@
 //! Responders that share a channel, as the workers of one service do, but in one process.
 
+mod figures;
 mod passing;
 mod rig;
 
@@ -166,6 +167,7 @@ fn who_shuts_the_doors_tells_the_others_of_those_who_wait() {
             AllowList::default(),
             1,
             false,
+            std::sync::Arc::new(()),
         );
         let responder = responder.unwrap();
         let _client = connects.then(|| socket.connect());

@@ -9,6 +9,7 @@ use super::super::desk::{Ask, CommandOutcome, Desk, DeskNotice};
 use super::super::exec::seal;
 use super::super::listener::Bound;
 use super::super::snapshot::Snapshot;
+use super::super::totals::Totals;
 
 /// How long after a notice that found no room the next is tried.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -28,6 +29,8 @@ pub(super) struct ObserverLink {
     told: Option<u64>,
     /// Whose slots it has.
     slots: BTreeSet<u32>,
+    /// What was done by workers that are gone.
+    gone: Totals,
     /// What could not be told yet.
     outcomes: Vec<(u32, CommandOutcome)>,
     /// When it is tried again.
@@ -41,6 +44,7 @@ impl ObserverLink {
             desk: None,
             told: None,
             slots: BTreeSet::new(),
+            gone: Totals::default(),
             outcomes: Vec::new(),
             again: None,
         }
@@ -141,9 +145,15 @@ impl ObserverLink {
         }
     }
 
-    /// A worker is gone: another may have its number.
-    pub(super) fn forget_slot(&mut self, number: u32) {
+    /// A worker is gone, which has done this: another may have its number.
+    pub(super) fn note_gone(&mut self, number: u32, totals: &Totals) {
         self.slots.remove(&number);
+        self.gone.add_ended(totals);
+    }
+
+    /// What was done by workers that are gone.
+    pub(super) fn gone(&self) -> Totals {
+        self.gone.clone()
     }
 
     /// This is a child of the master, which tells nobody anything.

@@ -183,6 +183,7 @@ fn leave_master(master: &mut Master<'_>) {
     if let Some(link) = &mut master.observer {
         link.leave();
     }
+    master.lines = None;
     master.account = None;
 }
 

@@ -31,6 +31,7 @@ use super::super::desk::Command;
 use super::super::messages::{ChildMessage, MasterMessage};
 use super::super::signals::Signal;
 use super::super::snapshot::{GatewayStage, Snapshot, uptime};
+use super::super::totals::Totals;
 use super::reaction::{Action, ChildId, Figures, ListenersFound, MasterEvent, Notice, Reaction};
 use super::rules::Breach;
 use super::{Ending, Plan};
@@ -378,7 +379,7 @@ impl MasterState {
             reloads: processes.record.reloads(now),
             workers: workers.map(|worker| worker.seen(now)).collect(),
             ended: processes.record.ended(),
-            requests_of_gone: processes.requests_of_gone(),
+            gone: Totals::default(),
             addresses: Vec::new(),
             has_stale_settings: false,
         }

@@ -63,6 +63,10 @@ fn run(launch: &Launch) -> Result<i32, Failure> {
         Work::Check(begun) => check::run(launch, *begun),
         Work::Alone { listeners, pid } => service::alone(launch, listeners, pid.as_deref()),
         Work::Worker(handles) => service::worker(launch, handles),
-        Work::Template { channel, handoff } => service::template(launch, *channel, *handoff),
+        Work::Template {
+            channel,
+            handoff,
+            lines,
+        } => service::template(launch, *channel, *handoff, *lines),
     }
 }

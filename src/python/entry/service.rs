@@ -1,7 +1,8 @@
 //! The processes of the FastCGI door that run the application: a worker serves, the template imports and is forked.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::runtime::PYTHON;
 use super::startup::{inherited, load_to_serve};
@@ -27,6 +28,8 @@ pub(super) fn alone(
     pid: Option<&Path>,
 ) -> Result<i32, Failure> {
     let _pid_file = pid.map(|path| PidFile::written(path.to_owned()));
+    // Among those that the program has kept back until now is the one that opens log files anew.
+    process::let_pass();
     let service = FastcgiService::new(launch.settings.clone(), None)?;
     let listeners = bound(listeners)?;
     let worked = Worker::alone(&service, listeners)
@@ -48,7 +51,8 @@ pub(super) fn worker(launch: &Launch, handles: &WorkerHandles) -> Result<i32, Fa
         handles.number,
         settings.name()
     ));
-    let service = FastcgiService::new(settings.clone(), Some(handoff(handles.handoff)?))?;
+    let service = FastcgiService::new(settings.clone(), Some(handoff(handles.handoff)?))?
+        .sending_lines(lines(handles.lines)?);
     let args = WorkerArgs {
         number: handles.number,
         channel: channel.try_clone()?,
@@ -68,6 +72,7 @@ pub(super) fn template(
     launch: &Launch,
     channel: RawFd,
     between_workers: (RawFd, RawFd),
+    line_sender: Option<RawFd>,
 ) -> Result<i32, Failure> {
     let channel = Channel::from_fd(inherited(channel)?);
     let requests = ForkRequests::new(channel, launch.settings.name());
@@ -78,7 +83,8 @@ pub(super) fn template(
     let _ = channel.send(&ChildMessage::Begun);
     let settings = &launch.settings;
     process::set_title(&format!("wsgi-gateway: template {}", settings.name()));
-    let service = FastcgiService::new(settings.clone(), Some(handoff(between_workers)?))?;
+    let service = FastcgiService::new(settings.clone(), Some(handoff(between_workers)?))?
+        .sending_lines(lines(line_sender)?);
     process::die_of_faults();
     let signals = StackSignals::get();
     // To standard error: nobody but the master, when the import takes too long, asks for stacks here.
@@ -136,6 +142,11 @@ fn forked(service: &FastcgiService, args: WorkerArgs, loaded: LoadedApplication)
 fn bound(listeners: &[RawFd]) -> anyhow::Result<Vec<Bound>> {
     let passed = |number: &RawFd| Ok(Bound::passed(inherited(*number)?));
     listeners.iter().map(passed).collect()
+}
+
+fn lines(sender: Option<RawFd>) -> anyhow::Result<Option<Arc<OwnedFd>>> {
+    let sender = sender.map(inherited).transpose()?;
+    Ok(sender.map(Arc::new))
 }
 
 fn handoff((to, from): (RawFd, RawFd)) -> anyhow::Result<Handoff> {

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::body::{BodyEnd, Closer, SMALL, keep, must_have_started, respond_blocks, respond_file};
-use super::environ::{Environ, Made, Mode};
+use super::environ::{Environ, Made, Mode, native};
 use super::errors::{Errors, traceback};
 use super::exchange::{FAILED, OpenRequest, RequestSlot, failed_page};
 use super::file_wrapper::as_block;
@@ -108,7 +108,10 @@ impl Caller {
         // the thread lives.
         let run = AssertUnwindSafe(|| Python::attach(|py| self.run(py, &open)));
         let rest = catch_unwind(run);
-        self.failed |= rest.is_err();
+        if rest.is_err() {
+            self.failed = true;
+            open.note_exception(false);
+        }
         if let Ok(Rest::Small) = rest {
             open.conclude(open.push(&[&self.body], true));
         }
@@ -136,6 +139,9 @@ impl Caller {
                 intern!(py, "wsgi.errors"),
                 Py::new(py, Errors::of(Arc::clone(&self.request)))?,
             )?;
+            // An ASCII string: latin-1 is what costs the least to make one of.
+            let id = native(py, open.exchange.id().as_bytes());
+            environ.set_item(intern!(py, "wsgi_gateway.request_id"), id)?;
             let start_response = Py::new(py, StartResponse::new(Arc::clone(&self.request)))?;
             let result = self.application.bind(py).call1((environ, start_response))?;
             if forked::is_child() {
@@ -247,13 +253,17 @@ impl Caller {
     fn fail(&self, py: Python<'_>, open: &OpenRequest, error: &PyErr) {
         let text = traceback(py, error);
         let is_abort = error.is_instance_of::<PyOSError>(py);
+        // Nothing of Python's was running where this program raised it itself.
+        let is_ours = error.traceback(py).is_none();
         py.detach(|| {
             let subject = open.subject();
             if open.is_gone() && is_abort {
                 log::debug!("{subject}: the web server has gone: {}", text.trim_end());
             } else {
-                open.exchange
-                    .report(format!("{subject}: the application failed\n{text}").as_bytes());
+                open.note_exception(is_ours);
+                let id = open.exchange.id();
+                let heading = format!("{subject}: the application failed (request {id})\n");
+                open.exchange.report(format!("{heading}{text}").as_bytes());
             }
             open.exchange.note_exit(FAILED);
             if open.exchange.has_begun() {
@@ -266,6 +276,7 @@ impl Caller {
                     failed_page()
                 }
             });
+            let page = page.with_id(open.exchange.id());
             open.conclude(open.exchange.answer_page(&page));
         });
     }

@@ -88,6 +88,7 @@ impl Environ {
         // Places for what each request sets in its copy.
         template.set_item(intern!(py, "wsgi.input"), py.None())?;
         template.set_item(intern!(py, "wsgi.errors"), py.None())?;
+        template.set_item(intern!(py, "wsgi_gateway.request_id"), py.None())?;
         let mut environ = Self {
             template: template.unbind(),
             slots: Vec::new(),

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::gateway::{Exchange, KeptBytes, Page, Pushed, forked};
+use crate::gateway::{Exchange, FailureKind, KeptBytes, Page, Pushed, forked};
 
 /// The place of a request, which the objects of its application share.
 #[derive(Default)]
@@ -26,6 +26,8 @@ pub(super) struct OpenRequest {
     timed_out: AtomicBool,
     /// The response was not what it announced.
     failed: AtomicBool,
+    /// The application did in `start_response` what is not WSGI.
+    misused: AtomicBool,
     /// It was told that the body is longer than its Content-Length.
     told_cut: AtomicBool,
 }
@@ -39,6 +41,7 @@ impl RequestSlot {
             too_large: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            misused: AtomicBool::new(false),
             told_cut: AtomicBool::new(false),
         });
         *self.lock() = Some(Arc::clone(&request));
@@ -137,6 +140,28 @@ impl OpenRequest {
         self.failed.load(Ordering::Relaxed)
     }
 
+    /// Notes that the application did in `start_response` what is not WSGI: what follows from that is no exception of its own.
+    pub(super) fn note_misuse(&self) {
+        self.misused.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts that the application failed by an exception, `ours` where no line of its own has raised it.
+    pub(super) fn note_exception(&self, ours: bool) {
+        self.note_failure(if ours || self.misused.load(Ordering::Relaxed) {
+            FailureKind::Protocol
+        } else {
+            FailureKind::Exception
+        });
+    }
+
+    fn note_failure(&self, kind: FailureKind) {
+        self.exchange.note_failure(if self.exchange.has_begun() {
+            FailureKind::AfterHead
+        } else {
+            kind
+        });
+    }
+
     /// The page for a request whose body could not be read, where that is why the application failed.
     pub(super) fn page_of_body(&self, of_body: bool) -> Option<Page> {
         if self.too_large.load(Ordering::Relaxed) {
@@ -162,6 +187,7 @@ impl OpenRequest {
             return log::debug!("{}: the web server has gone: {error}", self.subject());
         }
         self.failed.store(true, Ordering::Relaxed);
+        self.note_failure(FailureKind::Protocol);
         if self.exchange.has_begun() {
             let text = format!(
                 "{}: {error}; the connection is cut, so that the client can tell\n",
@@ -173,7 +199,10 @@ impl OpenRequest {
         self.exchange.note_exit(FAILED);
         self.exchange
             .report(format!("{subject}: {error}; answered with 500\n").as_bytes());
-        if let Err(error) = self.exchange.answer_page(&failed_page()) {
+        if let Err(error) = self
+            .exchange
+            .answer_page(&failed_page().with_id(self.exchange.id()))
+        {
             log::debug!("{subject}: the web server has gone: {error}");
         }
     }

@@ -25,6 +25,20 @@ impl StartResponse {
     pub(super) fn new(request: Arc<RequestSlot>) -> Self {
         Self { request }
     }
+
+    fn start(
+        &self,
+        status: &Bound<'_, PyAny>,
+        response_headers: &Bound<'_, PyAny>,
+        replaces: bool,
+    ) -> PyResult<()> {
+        let head = head(status, response_headers)?;
+        let started = match self.request.get() {
+            Some(open) => open.exchange.start(head, replaces),
+            None => Err(StartError::Over),
+        };
+        started.map_err(|error| PyAssertionError::new_err(error.to_string()))
+    }
 }
 
 /// The imperative way to send a body ("The write() Callable").
@@ -50,13 +64,12 @@ impl StartResponse {
                 return Err(error.again()?);
             }
         }
-        let head = head(status, response_headers)?;
-        let replaces = exc_info.is_some();
-        let started = match self.request.get() {
-            Some(open) => open.exchange.start(head, replaces),
-            None => Err(StartError::Over),
-        };
-        started.map_err(|error| PyAssertionError::new_err(error.to_string()))?;
+        self.start(status, response_headers, exc_info.is_some())
+            .inspect_err(|_| {
+                if let Some(open) = self.request.get() {
+                    open.note_misuse();
+                }
+            })?;
         Ok(Write {
             request: Arc::clone(&self.request),
         })

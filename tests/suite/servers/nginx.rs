@@ -409,6 +409,38 @@ impl Kind {
     }
 }
 
+/// As nginx has it in its own log, with its id.
+#[test]
+fn nginx_sends_what_stands_in_a_line() {
+    if program("nginx").is_none() {
+        return;
+    }
+    let builder = Gateway::builder("logged.py");
+    let path = builder.folder().path().join("access.log");
+    let builder = builder.arg("--access-log").arg(&path);
+    let gateway = reachable(builder.args(["--access-log-format", "combined"]));
+    let conf = Conf::read("nginx.conf").with(&["fastcgi_param HTTP_X_REQUEST_ID $request_id;"]);
+    let nginx = start(&conf, &gateway);
+    let mut client = Client::open(nginx.address());
+    client.begin(
+        "GET",
+        "/a%20b/%22%0a?c=%22&d",
+        &["User-Agent: \"x\" \\", "Referer: /r"],
+        0,
+    );
+    let page = client.page("GET");
+    let id = page.text();
+    assert!(page.status == 200 && id.len() == 32, "{id}");
+    let line = gateway.wait_for("a line", || {
+        let text = fs::read_to_string(&path).ok()?;
+        text.strip_suffix('\n').map(str::to_owned)
+    });
+    let (client, rest) = line.split_once(" - - [").unwrap();
+    assert_eq!(client, "127.0.0.1");
+    let expected = "] \"GET /a%20b/%22%0a?c=%22&d HTTP/1.1\" 200 32 \"/r\" \"\\\"x\\\" \\\\\"";
+    assert!(rest.ends_with(expected), "{rest}");
+}
+
 /// Starts nginx with this configuration in front of this gateway.
 pub(super) fn start(conf: &Conf, gateway: &Gateway) -> Server {
     let program = program("nginx").expect("asked for before");

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::fastcgi::pairs::write_pair;
 use crate::fastcgi::record::{HEADER_LENGTH, Header, RecordType, write_record};
 use crate::fastcgi::{AllowList, FastcgiExchange, Handoff, Idle, Limits, Listener, Responder};
-use crate::gateway::{Exchange as _, Head};
+use crate::gateway::{Bookkeeper, Exchange as _, Head, Refusal, RequestFigures};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -103,6 +103,38 @@ pub(super) fn limits() -> Limits {
     }
 }
 
+/// What was counted beside requests.
+#[derive(Debug, Default)]
+pub(super) struct TestTally {
+    pub(super) open: AtomicUsize,
+    pub(super) left: AtomicUsize,
+    pub(super) refused: Mutex<Vec<(Refusal, u16)>>,
+}
+
+impl Bookkeeper for TestTally {
+    fn opened(&self) {
+        self.open.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn refused(&self, reason: Refusal) {
+        self.refused.lock().unwrap().push((reason, 0));
+    }
+
+    fn answered(&self, status: u16) {
+        if let Some(refused) = self.refused.lock().unwrap().last_mut() {
+            refused.1 = status;
+        }
+    }
+
+    fn was_left(&self) {
+        self.left.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// How a worker is made.
 pub(super) struct ApplicationPlan<'a> {
     pub(super) name: &'static str,
@@ -137,6 +169,9 @@ pub(super) struct ServedWorker {
     pub(super) tasks: Arc<Mutex<Vec<i32>>>,
     /// How often all threads were busy.
     pub(super) full: Arc<AtomicUsize>,
+    pub(super) tally: Arc<TestTally>,
+    /// What came of its requests.
+    pub(super) figures: Arc<Mutex<Vec<RequestFigures>>>,
 }
 
 impl ServedWorker {
@@ -148,9 +183,19 @@ impl ServedWorker {
         };
         let handoff = plan.handoff.map(|handoff| handoff.try_clone().unwrap());
         let allow = AllowList::default();
-        let responder =
-            Responder::new(plan.listeners, handoff, limits, allow, plan.threads, false).unwrap();
+        let tally = Arc::<TestTally>::default();
+        let responder = Responder::new(
+            plan.listeners,
+            handoff,
+            limits,
+            allow,
+            plan.threads,
+            false,
+            Arc::clone(&tally) as _,
+        )
+        .unwrap();
         let responder = Arc::new(responder);
+        let figures = Arc::<Mutex<Vec<RequestFigures>>>::default();
         let (gate, served) = (Arc::<Gate>::default(), Arc::<Mutex<Vec<String>>>::default());
         let full = Arc::<AtomicUsize>::default();
         let tasks = Arc::<Mutex<Vec<i32>>>::default();
@@ -158,7 +203,7 @@ impl ServedWorker {
         for _ in 0..plan.threads {
             let responder = Arc::clone(&responder);
             let (gate, served, name) = (Arc::clone(&gate), Arc::clone(&served), plan.name);
-            let tasks = Arc::clone(&tasks);
+            let (tasks, figures) = (Arc::clone(&tasks), Arc::clone(&figures));
             threads.push(std::thread::spawn(move || {
                 tasks.lock().unwrap().push(gettid().as_raw());
                 responder.run(&mut |exchange: &Arc<FastcgiExchange>| {
@@ -175,6 +220,7 @@ impl ServedWorker {
                     }
                     let head = Head::new(b"200 OK").unwrap();
                     let _ = exchange.answer(head, name.as_bytes());
+                    figures.lock().unwrap().push(exchange.figures());
                 });
             }));
         }
@@ -193,6 +239,8 @@ impl ServedWorker {
             served,
             tasks,
             full,
+            tally,
+            figures,
         }
     }
 

@@ -122,11 +122,6 @@ impl Processes {
         }
     }
 
-    /// Requests that were begun by workers that are gone.
-    pub(super) fn requests_of_gone(&self) -> u64 {
-        self.requests
-    }
-
     /// One line on how things are.
     pub(super) fn describe(&self) -> String {
         let ready = self.supply.workers.iter().filter(|worker| worker.serves());

@@ -408,6 +408,7 @@ impl World {
             begun: 1,
             age: Duration::ZERO,
             request: "GET /".to_owned(),
+            id: String::new(),
         }];
     }
 
