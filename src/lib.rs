@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | top | [`serve`] | the program: one function a door; becomes the Python that runs the application |
 //! | | `src/python` | the core, which that Python loads: a package of its own, one a version of Python, and the only one with PyO3 |
+//! | | [`top`] | the screen of `top` |
 //! | | [`cli`] | what the operator may say, and nothing of what it does |
 //! | middle | [`control`] | the control socket of a gateway: who answers there without being one of its workers, and who asks |
 //! | | [`persistent`] | finds the responder that keeps an application of CGI alive, or starts it; passes requests on to it |
@@ -39,4 +40,5 @@ pub mod logging;
 pub mod persistent;
 pub mod process;
 pub mod serve;
+pub mod top;
 pub mod worker;

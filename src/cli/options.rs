@@ -85,6 +85,8 @@ pub(super) enum DoorCommand {
     Ps(PsOptions),
     /// Show how it stands with a gateway. Exit code 0: well; 1: not; 3: it does not run.
     Status(StatusOptions),
+    /// Show how it stands with a gateway, every second.
+    Top(GatewayOptions),
     /// Take up the application's new code, wait until it serves, or show why it does not. Exit code 3: it cannot be loaded, and the
     /// old goes on serving.
     Reload(GatewayOptions),

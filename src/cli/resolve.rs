@@ -27,6 +27,9 @@ pub(super) fn invocation(cli: Cli) -> Invocation {
     match cli.door {
         Some(DoorCommand::Ps(options)) => operate(Operation::Ps { json: options.json }),
         Some(DoorCommand::Status(options)) => operate(options.operation()),
+        Some(DoorCommand::Top(which)) => operate(Operation::Top {
+            gateway: which.gateway,
+        }),
         Some(DoorCommand::Reload(which)) => operate(act(which, "reload")),
         Some(DoorCommand::Stacks(options)) => operate(options.operation()),
         Some(DoorCommand::Resize(options)) => operate(options.operation()),

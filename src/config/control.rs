@@ -55,6 +55,11 @@ pub enum Operation {
         /// Whether what stands behind the path of URLs is shown, too.
         shows_query: bool,
     },
+    /// To look at one for a while.
+    Top {
+        /// Which.
+        gateway: Option<String>,
+    },
     /// To have something done, and what comes of it.
     Act {
         /// Which.

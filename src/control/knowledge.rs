@@ -131,8 +131,6 @@ impl Knowledge {
             uid: self.about.uid,
             uptime_seconds: (snapshot.age + since).as_secs_f64(),
             state: word(&snapshot.stage),
-            ok: true,
-            problems: Vec::new(),
             generation: snapshot.generation,
             candidate: snapshot.candidate,
             settings_stale: snapshot.has_stale_settings,
@@ -142,28 +140,9 @@ impl Knowledge {
                 max: snapshot.max as u64,
                 ..WorkerCounts::default()
             },
-            threads: 0,
-            threads_busy: 0,
-            waiting: Vec::new(),
-            oldest_request_seconds: None,
-            requests: 0,
-            connections: 0,
-            answers: BTreeMap::new(),
-            duration: TimesStatus::default(),
-            queue_duration: TimesStatus::default(),
-            request_bytes: 0,
-            response_bytes: 0,
-            application_errors: BTreeMap::new(),
-            client_aborts: 0,
-            slow_requests: 0,
-            request_timeouts: 0,
-            refused: BTreeMap::new(),
-            log_lines_dropped: 0,
             worker_exits: snapshot.ended.clone(),
             cpus: std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64),
-            cpu_seconds: 0.0,
-            resident_bytes: 0,
-            worker_list: Vec::new(),
+            ..Status::default()
         };
         let (ticks, page) = (
             constant(SysconfVar::CLK_TCK, 100),
@@ -345,8 +324,6 @@ fn shown(
             .map(|limit| seconds(limit.saturating_sub(since))),
         threads: threads as u64,
         threads_busy: running.len() as u64,
-        requests: 0,
-        duration: TimesStatus::default(),
         uptime_seconds: seconds(worker.age + since),
         start_seconds: worker.start.map(seconds),
         resident_bytes: used.resident,
@@ -361,6 +338,7 @@ fn shown(
                 },
             })
             .collect(),
+        ..WorkerStatus::default()
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::process::Histogram;
 
 /// How it stands with a gateway.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// How it is called.
     pub name: String,
@@ -132,7 +132,7 @@ impl TimesStatus {
     }
 
     /// As the scoreboard has it; nothing where it is of another version.
-    pub(super) fn histogram(&self) -> Option<Histogram> {
+    pub fn histogram(&self) -> Option<Histogram> {
         Some(Histogram {
             counts: self.counts.as_slice().try_into().ok()?,
             // What is no number is none.
@@ -186,7 +186,7 @@ pub struct WaitingAt {
 }
 
 /// A worker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Its number.
     pub number: u32,

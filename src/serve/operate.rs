@@ -14,6 +14,7 @@ use crate::control::{
 use crate::exit::{Exit, UsageError};
 use crate::persistent::{Living, clear_left, living};
 use crate::process::user_name;
+use crate::top;
 use crate::worker::Failure;
 
 /// Why that cannot be done.
@@ -25,6 +26,8 @@ enum OperateError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Failure(#[from] Failure),
+    #[error("the terminal cannot be used: {0}")]
+    Terminal(#[from] io::Error),
 }
 
 impl OperateError {
@@ -33,6 +36,7 @@ impl OperateError {
             // There is none, which may be so and is no fault of who asks.
             Self::Usage(UsageError::NoGateway) | Self::Client(_) => Exit::Failed,
             Self::Usage(_) => Exit::Usage,
+            Self::Terminal(_) => Exit::Failed,
             Self::Failure(error) => error.exit(),
         }
     }
@@ -63,6 +67,7 @@ pub fn operate(operation: &Operation) -> ExitCode {
             form,
             shows_query,
         } => return status(gateway.as_deref(), *form, *shows_query),
+        Operation::Top { gateway } => watch(gateway.as_deref()),
         Operation::Act { gateway, command } => act(gateway.as_deref(), command),
         Operation::Stop { gateway, all } => stop(gateway.as_deref(), *all),
     };
@@ -89,7 +94,7 @@ struct Answering {
 fn running() -> (Vec<Answering>, Vec<Found>) {
     let (mut running, mut closed) = (Vec::new(), Vec::new());
     for found in found_sockets() {
-        match ask_status(&found.path) {
+        match ask_status(&found.path, "json") {
             Ok(status) => running.push(Answering { found, status }),
             Err(ClientError::Forbidden(_)) => closed.push(found),
             Err(ClientError::Nobody(_)) => clear(&found.path),
@@ -99,8 +104,8 @@ fn running() -> (Vec<Answering>, Vec<Found>) {
     (running, closed)
 }
 
-fn ask_status(socket: &Path) -> Result<Status, ClientError> {
-    let reply = ask(socket, "/status", "json")?;
+fn ask_status(socket: &Path, query: &str) -> Result<Status, ClientError> {
+    let reply = ask(socket, "/status", query)?;
     Status::read(&reply.body).ok_or_else(|| ClientError::Nonsense(socket.display().to_string()))
 }
 
@@ -139,7 +144,7 @@ fn find(gateway: Option<&str>) -> Result<PathBuf, UsageError> {
     found.retain(|it| it.name == name);
     // Those of gateways that were killed are no second one.
     if found.len() > 1 {
-        found.retain(|it| !matches!(ask_status(&it.path), Err(ClientError::Nobody(_))));
+        found.retain(|it| !matches!(ask_status(&it.path, "json"), Err(ClientError::Nobody(_))));
     }
     match found.as_slice() {
         [] => Err(UsageError::NoSuchGateway(name.to_owned())),
@@ -260,8 +265,17 @@ fn show_status(socket: &Path, form: StatusForm, shows_query: bool) -> Result<Exi
     };
     let reply = ask(socket, page, &query)?;
     print(reply.body.trim_end());
-    let status = ask_status(socket)?;
+    let status = ask_status(socket, "json")?;
     Ok(if status.ok { Exit::Fine } else { Exit::Failed })
+}
+
+fn watch(gateway: Option<&str>) -> Result<Exit, OperateError> {
+    let socket = find(gateway)?;
+    top::run(|shows_query| -> Result<Status, OperateError> {
+        let query = if shows_query { "json&query" } else { "json" };
+        Ok(ask_status(&socket, query)?)
+    })?;
+    Ok(Exit::Fine)
 }
 
 fn act(gateway: Option<&str>, command: &str) -> Result<Exit, OperateError> {

@@ -11,7 +11,7 @@ use crate::imports::{Mention, Source, read};
 
 /// A floor, the floors that it may import, and those of the crates in `OWNED` that it may import.
 /// `lib` and `main` are the two crate roots.
-const FLOORS: [(&str, &[&str], &[&str]); 18] = [
+const FLOORS: [(&str, &[&str], &[&str]); 19] = [
     ("main", &["cli", "config", "exit", "serve"], &["anyhow"]),
     ("lib", &[], &[]),
     ("cli", &["config", "gateway"], &["clap"]),
@@ -28,6 +28,7 @@ const FLOORS: [(&str, &[&str], &[&str]); 18] = [
             "logging",
             "persistent",
             "process",
+            "top",
             "worker",
         ],
         &["anyhow"],
@@ -76,7 +77,7 @@ const FLOORS: [(&str, &[&str], &[&str]); 18] = [
 ];
 
 /// The crates that only some floors may know.
-const OWNED: [&str; 5] = ["anyhow", "clap", "nix", "pyo3", "serde"];
+const OWNED: [&str; 6] = ["anyhow", "clap", "crossterm", "nix", "pyo3", "serde"];
 
 /// The floor that makes do with the standard library, and with what derives the sentences of its errors.
 const STD_ONLY: &str = "gateway";
