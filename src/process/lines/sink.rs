@@ -1,6 +1,7 @@
 //! A worker's lines until they are on their way: whoever has one puts it into memory, and a thread of its own sends what has
 //! come, so that a request costs no system call and a busy worker sends many lines at once.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -50,10 +51,16 @@ struct WaitingLines {
     reopens: bool,
 }
 
+/// Lines that were dropped, as far as they were told of: how many of them, and when.
+struct ToldLosses {
+    slot: WorkerSlot,
+    told: Cell<(u64, Option<Instant>)>,
+}
+
 /// Where the thread sends them.
 enum Outlet {
     Writer(OwnedFd),
-    Own(LineFiles),
+    Own(Box<LineFiles>),
 }
 
 impl LineSink {
@@ -75,7 +82,7 @@ impl LineSink {
         for descriptor in files.descriptors() {
             forked::close_in_child(descriptor.as_raw_fd());
         }
-        Self::start(Outlet::Own(files), slot)
+        Self::start(Outlet::Own(Box::new(files)), slot)
     }
 
     fn start(outlet: Outlet, slot: WorkerSlot) -> std::io::Result<Arc<Self>> {
@@ -144,12 +151,15 @@ impl LineSink {
     }
 
     fn run(&self, mut outlet: Outlet) {
-        let (mut dropped, mut told) = (0, None);
+        let losses = ToldLosses {
+            slot: self.slot.clone(),
+            told: Cell::default(),
+        };
         let mut lines = [Vec::new(), Vec::new()];
         loop {
             let reopens = self.take(&mut lines);
             for (kind, lines) in LineKind::ALL.into_iter().zip(&mut lines) {
-                let lost = outlet.send(kind, lines);
+                let lost = outlet.send(kind, lines, &losses);
                 if lost > 0 {
                     self.slot.count_dropped(lost);
                 }
@@ -161,15 +171,7 @@ impl LineSink {
             }
             self.lock().sends = false;
             self.sent.notify_all();
-            let now = Instant::now();
-            let all = self.slot.dropped();
-            if all > dropped && told.is_none_or(|last| now >= last + TOLD) {
-                log::warn!(
-                    "{} lines of --access-log or --slow-log-file were dropped: the disk, or who reads them, is too slow",
-                    all - dropped
-                );
-                (dropped, told) = (all, Some(now));
-            }
+            losses.tell();
         }
     }
 
@@ -209,15 +211,18 @@ impl WaitingLines {
 
 impl Outlet {
     /// Sends lines. Gives how many were lost.
-    fn send(&mut self, kind: LineKind, lines: &[u8]) -> u64 {
+    fn send(&mut self, kind: LineKind, lines: &[u8], losses: &ToldLosses) -> u64 {
         match self {
             // More lines come meanwhile, and those for which there is no room are dropped.
-            Self::Own(files) => files.write(kind, lines, &|| true),
+            Self::Own(files) => files.write(kind, lines, &|| {
+                losses.tell();
+                true
+            }),
             Self::Writer(socket) => {
                 let mut left = lines;
                 while !left.is_empty() {
                     let (now, behind) = left.split_at(piece(left, PIECE));
-                    if send(socket, kind.byte(), now).is_err() {
+                    if send(socket, kind.byte(), now, losses).is_err() {
                         return count(left);
                     }
                     left = behind;
@@ -228,8 +233,26 @@ impl Outlet {
     }
 }
 
+impl ToldLosses {
+    /// Tells of lines that were dropped, now and then.
+    fn tell(&self) {
+        let now = Instant::now();
+        let (dropped, last) = self.told.get();
+        let all = self.slot.dropped();
+        if all > dropped && last.is_none_or(|last| now >= last + TOLD) {
+            self.told.set((all, Some(now)));
+            log::warn!(
+                "{} lines of --access-log or --slow-log-file were dropped: the disk, or who reads them, is too slow",
+                all - dropped
+            );
+        }
+    }
+}
+
 /// Sends a message, when there is room for it.
-fn send(socket: &OwnedFd, kind: u8, lines: &[u8]) -> nix::Result<()> {
+fn send(socket: &OwnedFd, kind: u8, lines: &[u8], losses: &ToldLosses) -> nix::Result<()> {
+    /// How often it is looked whether lines were dropped meanwhile.
+    const LOOK: u16 = 100;
     let kind = [kind];
     let parts = [std::io::IoSlice::new(&kind), std::io::IoSlice::new(lines)];
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
@@ -239,7 +262,8 @@ fn send(socket: &OwnedFd, kind: u8, lines: &[u8]) -> nix::Result<()> {
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN | Errno::ENOBUFS) => {
                 let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-                let _ = poll(&mut fds, PollTimeout::NONE);
+                let _ = poll(&mut fds, PollTimeout::from(LOOK));
+                losses.tell();
             }
             Err(error) => return Err(error),
         }
