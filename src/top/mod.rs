@@ -53,10 +53,8 @@ pub fn run<E: From<io::Error>>(mut ask: impl FnMut(bool) -> Result<Status, E>) -
         screen.show(&samples, &look)?;
         if poll(next.saturating_duration_since(Instant::now()))? {
             match read()? {
-                Event::Key(key) if key.kind == KeyEventKind::Press => {
-                    if !look.obey(key) {
-                        return Ok(());
-                    }
+                Event::Key(key) if key.kind == KeyEventKind::Press && !look.obey(key) => {
+                    return Ok(());
                 }
                 _ => {}
             }
