@@ -14,7 +14,7 @@ use crate::fastcgi::{Reply as Piece, ReplyReader, write_request};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often it is tried to look where there is no room for who asks, and the time between.
-const TRIES: u32 = 10;
+const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Bytes of the longest reply.
@@ -62,7 +62,7 @@ pub fn ask(socket: &Path, page: &str, query: &str) -> Result<ControlReply, Clien
         match request(socket, &variables, Some(PATIENCE)) {
             // Others ask so much that there was no room: they are let wait for a second at most.
             Err(ClientError::Failed(_, error))
-                if error.kind() == ErrorKind::ConnectionReset && tries.next().is_some() =>
+                if is_for_want_of_room(&error) && tries.next().is_some() =>
             {
                 std::thread::sleep(PAUSE);
             }
@@ -77,6 +77,14 @@ pub fn ask(socket: &Path, page: &str, query: &str) -> Result<ControlReply, Clien
 /// Why there is no answer.
 pub fn ask_command(socket: &Path, command: &str) -> Result<ControlReply, ClientError> {
     request(socket, &[(COMMAND, command)], None)
+}
+
+/// Whether others may ask so much that nobody came to this.
+fn is_for_want_of_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::WouldBlock | ErrorKind::TimedOut
+    )
 }
 
 fn request(

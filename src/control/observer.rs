@@ -8,6 +8,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
@@ -103,14 +104,18 @@ pub fn observe(args: ObserverArgs, about: About) -> io::Result<()> {
 /// How long the last answers may take.
 const LAST: Duration = Duration::from_millis(300);
 
+/// Connections of FastCGI, where there are descriptors for them.
+const CONNECTIONS: usize = 256;
+
 /// What is borne of those who ask: little, and not for long.
 fn limits() -> Limits {
+    let open_files = getrlimit(Resource::RLIMIT_NOFILE).map_or(64, |(soft, _)| soft);
     Limits {
         for_cgi: false,
         params: 32 * 1024,
         body: Some(0),
         buffer: 1,
-        connections: 256,
+        connections: Limits::most(open_files).min(CONNECTIONS),
         header_timeout: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(5),
         unsent: 16 << 20,

@@ -35,8 +35,7 @@ const RESERVE: usize = 32;
 impl Limits {
     /// Lowers [`Limits::connections`] to what a process with this limit of open files can have, and says so in the log.
     pub fn fit(&mut self, open_files: u64) {
-        let room = Self::room(open_files);
-        let most = room.saturating_sub((room / 8).clamp(1, TURNED_AWAY)).max(1);
+        let most = Self::most(open_files);
         if self.connections > most {
             log::warn!(
                 "--max-connections lowered from {} to {most}: the limit of open files is {open_files} (ulimit -n, \
@@ -45,6 +44,12 @@ impl Limits {
             );
             self.connections = most;
         }
+    }
+
+    /// So many connections can a process with this limit of open files have.
+    pub fn most(open_files: u64) -> usize {
+        let room = Self::room(open_files);
+        room.saturating_sub((room / 8).clamp(1, TURNED_AWAY)).max(1)
     }
 
     /// How many connections above [`Limits::connections`] are taken only to be told that the responder is full.

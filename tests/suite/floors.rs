@@ -62,6 +62,7 @@ const FLOORS: [(&str, &[&str], &[&str]); 19] = [
         // The latter to read what its access log writes, in tests.
         &["anyhow", "serde"],
     ),
+    ("top", &["control", "process"], &["crossterm"]),
     (
         "control",
         &["fastcgi", "gateway", "process"],
