@@ -198,6 +198,7 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
         },
         times: TimeSettings {
             request: process.request_timeout,
+            kill_after: process.kill_after,
             slow: process.slow_log,
             grace: process.graceful_timeout,
         },

@@ -190,6 +190,7 @@ mod tests {
                 },
                 times: TimeSettings {
                     request: None,
+                    kill_after: std::time::Duration::ZERO,
                     slow: None,
                     grace: std::time::Duration::ZERO,
                 },

@@ -237,6 +237,8 @@ pub struct ResponderSettings {
 pub struct TimeSettings {
     /// A request, until it is answered in the application's place.
     pub request: Option<Duration>,
+    /// A request that was interrupted when it had had that time, until its worker is replaced.
+    pub kill_after: Duration,
     /// A request, until the log tells of it.
     pub slow: Option<Duration>,
     /// What is in flight when a worker is to end.

@@ -142,7 +142,7 @@ fn serve(
         idle_timeout: process.idle_timeout.unwrap_or(IDLE_TIMEOUT),
         startup_timeout: process.startup_timeout,
         graceful_timeout: settings.times.grace,
-        request_timeout: settings.times.request,
+        request_timeout: (settings.times.request).map(|limit| limit + settings.times.kill_after),
         has_control: !control.is_empty(),
         ends_when_idle: lives_by_itself,
         failure_shown: lives_by_itself.then_some(FAILURE_SHOWN),

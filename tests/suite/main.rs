@@ -62,6 +62,7 @@ mod processes_crashes;
 mod processes_deadlines;
 mod processes_folders;
 mod processes_hostile;
+mod processes_interrupted;
 mod processes_killed;
 mod processes_logging;
 mod processes_meddled;
