@@ -179,6 +179,11 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
         debug: general.debug,
         log: LogSettings {
             level: general.log_level,
+            name: parts
+                .app
+                .as_ref()
+                .map(|app| app.to_string_lossy().into_owned())
+                .unwrap_or_default(),
             format: general.log_format,
             file: general.log_file.clone(),
             limit: None,

@@ -166,7 +166,8 @@ mod tests {
                 debug: false,
                 log: LogSettings {
                     level: log::LevelFilter::Debug,
-                    format: LogFormat::Json,
+                    name: String::new(),
+                    format: Some(LogFormat::Json),
                     file: Some(odd.into()),
                     limit: Some(1),
                 },

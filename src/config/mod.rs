@@ -181,8 +181,10 @@ pub struct PythonSettings {
 pub struct LogSettings {
     /// The least important messages that are told.
     pub level: log::LevelFilter,
-    /// What a message is.
-    pub format: LogFormat,
+    /// The gateway's name in them.
+    pub name: String,
+    /// What a message is; without it what whoever reads standard error wants.
+    pub format: Option<LogFormat>,
     /// The file that they are appended to, from the folder of `--chdir`.
     #[serde(with = "by_bytes::optional_path")]
     pub file: Option<PathBuf>,
@@ -198,6 +200,8 @@ pub enum LogFormat {
     Text,
     /// A line that is a JSON object.
     Json,
+    /// Lines for systemd's journal.
+    Journal,
 }
 
 /// What becomes of what workers write to their standard output and error.

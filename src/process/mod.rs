@@ -6,6 +6,7 @@
 
 mod account;
 mod address;
+mod beside;
 mod bind_error;
 mod channel;
 mod child;
@@ -16,6 +17,7 @@ mod exec;
 mod folder;
 mod forks;
 mod identity;
+mod joined;
 mod lines;
 mod listener;
 mod listening;
@@ -38,6 +40,7 @@ mod totals;
 
 pub use account::{Account, AccountFile};
 pub use address::{Address, AddressError};
+pub use beside::log_output_beside;
 pub use bind_error::BindError;
 pub use channel::{Channel, Received};
 pub use desk::{Command, CommandOutcome, Desk, DeskNotice};
@@ -56,7 +59,7 @@ pub use listening::Listening;
 pub use log_output::{LogFileError, LogOutput};
 pub use master::{Ending, Master, Plan};
 pub use messages::{ChildMessage, MasterMessage};
-pub use output::LineForm;
+pub use output::{FROM, LineForm, OUTPUT, PID, SAID};
 pub use pid_file::{PidFile, PidFileError};
 pub use scoreboard::{Running, ThreadSlot, WorkerSlot, monotonic_now};
 pub use service::{

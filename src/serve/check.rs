@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::core::Installation;
 use super::fastcgi;
 use super::folder::WorkingFolder;
-use super::launcher::to_stderr;
+use super::launcher::to_log;
 use crate::config::{Config, SettingInForce, Work};
 use crate::exit::{CannotLoad, Exit};
 use crate::process;
@@ -43,7 +43,7 @@ fn import(config: &Config) -> Result<Exit, Failure> {
         match process::leave_open(&begins) {
             Ok(begins) => {
                 let work = Work::Check(begins);
-                installation.become_python(&config.worker, work, false, &to_stderr())
+                installation.become_python(&config.worker, work, false, &to_log())
             }
             Err(error) => error.into(),
         }

@@ -1,7 +1,7 @@
 //! What the processes of the FastCGI door do: those that run the application become its Python; the others need none.
 
 use std::cell::Cell;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 
 use anyhow::Context as _;
 
@@ -107,7 +107,7 @@ impl<'a> Launcher<'a> {
                 listeners: numbers.collect::<Result<_, _>>()?,
                 pid: pid.map(|file| file.path().to_owned()),
             };
-            Ok((work, to_stderr()))
+            Ok((work, to_log()))
         });
         report(&self.service, Err(became), None, None)
     }
@@ -178,14 +178,16 @@ fn line_writer(settings: &AccessLogSettings) -> Result<Option<LineWriter>, Failu
     }
 }
 
-/// How Python tells who reads standard error.
-pub(super) fn to_stderr() -> Vec<ToTell> {
+/// How Python tells who reads the log.
+pub(super) fn to_log() -> Vec<ToTell> {
     /// What no line has of itself.
     const PLACE: &str = "<reason>";
     let line = logging::error_line(PLACE);
     let line = String::from_utf8_lossy(&line);
     let (before, behind) = line.split_once(PLACE).unwrap_or((&line, ""));
-    vec![(2, before.into(), Some(behind.into()))]
+    let file = logging::file().ok().flatten();
+    let file = file.and_then(|file| process::leave_open(&file).map(|_| file.into_raw_fd()).ok());
+    vec![(file.unwrap_or(2), before.into(), Some(behind.into()))]
 }
 
 impl Service for Launcher<'_> {

@@ -13,6 +13,7 @@ mod control;
 mod costs;
 mod gateway;
 mod load;
+mod logs;
 mod names;
 mod process_table;
 
