@@ -101,6 +101,10 @@ pub(super) enum DoorCommand {
 /// What is looked at.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckOptions {
+    /// Show all settings, and not only those that were told.
+    #[arg(long)]
+    pub all: bool,
+
     #[command(flatten)]
     #[allow(missing_docs)]
     pub persistence: PersistenceOptions,

@@ -18,6 +18,7 @@ struct Parts {
     responder: ResponderOptions,
     explain: bool,
     persistent: bool,
+    shows_all: bool,
     listen: ListenSettings,
     control: ControlSettings,
 }
@@ -69,6 +70,7 @@ fn config(cli: Cli) -> Config {
         responder,
         explain: false,
         persistent: persistence.persistent,
+        shows_all: false,
         listen: nowhere,
         control: ControlSettings {
             place: ControlChoice::Usual,
@@ -97,6 +99,7 @@ fn config(cli: Cli) -> Config {
         Some(DoorCommand::Fastcgi(options)) => fastcgi(config::Door::Fastcgi, *options),
         Some(DoorCommand::Check(options)) => Parts {
             persistent: options.persistence.persistent,
+            shows_all: options.all,
             ..fastcgi(config::Door::Check, options.fastcgi)
         },
         // No doors.
@@ -110,6 +113,7 @@ fn config(cli: Cli) -> Config {
         control: parts.control,
         persistent: parts.persistent,
         master: master(parts.process),
+        shows_all: parts.shows_all,
         worker,
         in_force: told,
         file,
@@ -127,6 +131,7 @@ fn fastcgi(door: config::Door, options: FastcgiOptions) -> Parts {
         explain: options.explain,
         persistent: false,
         control: options.control.settings(),
+        shows_all: false,
         listen: ListenSettings {
             bind: options.bind,
             backlog: options.backlog,

@@ -69,6 +69,8 @@ pub struct Config {
     pub worker: WorkerSettings,
     /// Whether the application is to live on between requests of CGI.
     pub persistent: bool,
+    /// Whether 'check' shows settings, too, that nobody has told.
+    pub shows_all: bool,
     /// All settings in force and where they were told; none for a CGI request, which is not to wait for that.
     pub in_force: Vec<SettingInForce>,
     /// The file of `--config`.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::core::{Installation, ToTell};
 use super::folder::WorkingFolder;
-use crate::config::{AccessLogSettings, Config, Work, WorkerHandles};
+use crate::config::{AccessLogSettings, Config, MasterSettings, Work, WorkerHandles};
 use crate::fastcgi::Handoff;
 use crate::logging;
 use crate::process::{
@@ -78,10 +78,7 @@ impl<'a> Launcher<'a> {
 
     /// The least and the most number of workers.
     pub(super) fn sizes(&self) -> (usize, usize) {
-        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
-        let (min, max) = (self.config.master.min_workers, self.config.master.workers);
-        let max = max.unwrap_or_else(|| cpus().max(min.unwrap_or(0)));
-        (min.unwrap_or(max), max)
+        sizes(&self.config.master)
     }
 
     /// What is readable when connections wait that workers have passed on.
@@ -176,6 +173,14 @@ fn line_writer(settings: &AccessLogSettings) -> Result<Option<LineWriter>, Failu
         Err(LineWriterError::File(error)) => Err(error.into()),
         Err(LineWriterError::System(error)) => Err(error.into()),
     }
+}
+
+/// The least and the most number of workers.
+pub(super) fn sizes(settings: &MasterSettings) -> (usize, usize) {
+    let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+    let (min, max) = (settings.min_workers, settings.workers);
+    let max = max.unwrap_or_else(|| cpus().max(min.unwrap_or(0)));
+    (min.unwrap_or(max), max)
 }
 
 /// How Python tells who reads the log.

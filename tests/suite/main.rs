@@ -8,6 +8,7 @@
 mod access_log;
 mod application_files;
 mod captures;
+mod checks;
 mod client;
 mod control;
 mod costs;
