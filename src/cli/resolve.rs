@@ -184,10 +184,8 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
         debug: general.debug,
         log: LogSettings {
             level: general.log_level,
-            name: parts
-                .app
-                .as_ref()
-                .map(|app| app.to_string_lossy().into_owned())
+            name: (parts.control.name.clone())
+                .or_else(|| Some(parts.app.as_ref()?.to_string_lossy().into_owned()))
                 .unwrap_or_default(),
             format: general.log_format,
             file: general.log_file.clone(),

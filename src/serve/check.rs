@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 
 use anyhow::Context as _;
 
+use super::control;
 use super::core::Installation;
 use super::fastcgi;
 use super::folder::WorkingFolder;
@@ -33,6 +34,7 @@ pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
     for address in fastcgi::addresses(&config.listen)? {
         process::look_at(&address, &owner)?;
     }
+    control::look(config)?;
     if settings.explain {
         let mut out = std::io::stdout().lock();
         writeln!(out, "ok: requests would be explained")?;

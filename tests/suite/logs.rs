@@ -89,7 +89,7 @@ fn one_failure_is_one_message() {
     assert_eq!(failures.len(), 4, "{log}");
     let warned = "o['level'] if 'UserWarning: old\\x0a  warnings.warn' in o['message'] else ''";
     assert!(each(&log, warned).contains(&"warn".to_owned()), "{log}");
-    let name = "o['name'] == 'levels.py'";
+    let name = "o['name'] == 'gateway'";
     assert!(!each(&log, name).contains(&"False".to_owned()), "{log}");
 }
 
