@@ -103,6 +103,10 @@ pub(super) enum DoorCommand {
 /// What is looked at.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CheckOptions {
+    /// Show all settings, and not only those that were told.
+    #[arg(long)]
+    pub all: bool,
+
     #[command(flatten)]
     #[allow(missing_docs)]
     pub persistence: PersistenceOptions,
@@ -205,13 +209,15 @@ pub(super) struct DoorOptions {
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = level)]
     pub log_level: log::LevelFilter,
 
-    /// The file that messages are appended to [default: standard error].
+    /// The file that messages are appended to, and in CGI all that the application writes [default: standard error].
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
 
-    /// What a message is: text, a line for people; or json, a line that is a JSON object with time, level, pid and message.
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = log_format)]
-    pub log_format: LogFormat,
+    /// What a message is: text, a line for people; json, a line that is a JSON object with time, level, name, pid, worker, message
+    /// and traceback; or journal, lines with their priority in front as systemd's journal wants them [default: journal where
+    /// standard error is that, else text].
+    #[arg(long, value_name = "FORMAT", value_parser = log_format)]
+    pub log_format: Option<LogFormat>,
 
     /// A TOML file of options, each a key as workers = 4 or bind = ["/run/a.sock"], which environment and command line
     /// overrule.

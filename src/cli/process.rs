@@ -54,10 +54,15 @@ pub(super) struct ProcessOptions {
         default_missing_value = "yes", default_value = "no", hide_default_value = true, value_parser = switch)]
     pub reload: bool,
 
-    /// Time for a request, after which its client gets 504, Python's stacks are logged and its worker is replaced
-    /// [default: no limit].
+    /// Time for a request, after which its client gets 504, Python's stacks are logged and wsgi_gateway.RequestTimeout is raised
+    /// in it [default: no limit].
     #[arg(long, value_name = "TIME", value_parser = time_limit)]
     pub request_timeout: Option<Duration>,
+
+    /// Time for a request to end when RequestTimeout was raised in it, after which its worker is replaced; with 0s it is not
+    /// raised.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub kill_after: Duration,
 
     /// Time for a request after which Python's stack is logged, and nothing else done [default: never].
     #[arg(long, value_name = "TIME", value_parser = time_limit)]

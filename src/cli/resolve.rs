@@ -18,6 +18,7 @@ struct Parts {
     responder: ResponderOptions,
     explain: bool,
     persistent: bool,
+    shows_all: bool,
     listen: ListenSettings,
     control: ControlSettings,
 }
@@ -72,6 +73,7 @@ fn config(cli: Cli) -> Config {
         responder,
         explain: false,
         persistent: persistence.persistent,
+        shows_all: false,
         listen: nowhere,
         control: ControlSettings {
             place: ControlChoice::Usual,
@@ -100,6 +102,7 @@ fn config(cli: Cli) -> Config {
         Some(DoorCommand::Fastcgi(options)) => fastcgi(config::Door::Fastcgi, *options),
         Some(DoorCommand::Check(options)) => Parts {
             persistent: options.persistence.persistent,
+            shows_all: options.all,
             ..fastcgi(config::Door::Check, options.fastcgi)
         },
         // No doors.
@@ -113,6 +116,7 @@ fn config(cli: Cli) -> Config {
         control: parts.control,
         persistent: parts.persistent,
         master: master(parts.process),
+        shows_all: parts.shows_all,
         worker,
         in_force: told,
         file,
@@ -130,6 +134,7 @@ fn fastcgi(door: config::Door, options: FastcgiOptions) -> Parts {
         explain: options.explain,
         persistent: false,
         control: options.control.settings(),
+        shows_all: false,
         listen: ListenSettings {
             bind: options.bind,
             backlog: options.backlog,
@@ -182,6 +187,9 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
         debug: general.debug,
         log: LogSettings {
             level: general.log_level,
+            name: (parts.control.name.clone())
+                .or_else(|| Some(parts.app.as_ref()?.to_string_lossy().into_owned()))
+                .unwrap_or_default(),
             format: general.log_format,
             file: general.log_file.clone(),
             limit: None,
@@ -201,6 +209,7 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
         },
         times: TimeSettings {
             request: process.request_timeout,
+            kill_after: process.kill_after,
             slow: process.slow_log,
             grace: process.graceful_timeout,
         },

@@ -106,8 +106,9 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
+        "journal" => Ok(LogFormat::Journal),
         _ => Err(format!(
-            "'{text}' is no format of the log: give text or json"
+            "'{text}' is no format of the log: give text, json or journal"
         )),
     }
 }

@@ -166,7 +166,8 @@ mod tests {
                 debug: false,
                 log: LogSettings {
                     level: log::LevelFilter::Debug,
-                    format: LogFormat::Json,
+                    name: String::new(),
+                    format: Some(LogFormat::Json),
                     file: Some(odd.into()),
                     limit: Some(1),
                 },
@@ -190,6 +191,7 @@ mod tests {
                 },
                 times: TimeSettings {
                     request: None,
+                    kill_after: std::time::Duration::ZERO,
                     slow: None,
                     grace: std::time::Duration::ZERO,
                 },

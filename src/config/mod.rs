@@ -69,6 +69,8 @@ pub struct Config {
     pub worker: WorkerSettings,
     /// Whether the application is to live on between requests of CGI.
     pub persistent: bool,
+    /// Whether 'check' shows settings, too, that nobody has told.
+    pub shows_all: bool,
     /// All settings in force and where they were told; none for a CGI request, which is not to wait for that.
     pub in_force: Vec<SettingInForce>,
     /// The file of `--config`.
@@ -181,8 +183,10 @@ pub struct PythonSettings {
 pub struct LogSettings {
     /// The least important messages that are told.
     pub level: log::LevelFilter,
-    /// What a message is.
-    pub format: LogFormat,
+    /// The gateway's name in them.
+    pub name: String,
+    /// What a message is; without it what whoever reads standard error wants.
+    pub format: Option<LogFormat>,
     /// The file that they are appended to, from the folder of `--chdir`.
     #[serde(with = "by_bytes::optional_path")]
     pub file: Option<PathBuf>,
@@ -198,6 +202,8 @@ pub enum LogFormat {
     Text,
     /// A line that is a JSON object.
     Json,
+    /// Lines for systemd's journal.
+    Journal,
 }
 
 /// What becomes of what workers write to their standard output and error.
@@ -237,6 +243,8 @@ pub struct ResponderSettings {
 pub struct TimeSettings {
     /// A request, until it is answered in the application's place.
     pub request: Option<Duration>,
+    /// A request that was interrupted when it had had that time, until its worker is replaced.
+    pub kill_after: Duration,
     /// A request, until the log tells of it.
     pub slow: Option<Duration>,
     /// What is in flight when a worker is to end.

@@ -244,6 +244,11 @@ impl Connection {
         }
     }
 
+    /// Whether nothing more of the body can come, so that there is nothing to wait for.
+    pub(super) fn has_failed_input(&self) -> bool {
+        self.input_error().is_some()
+    }
+
     /// Whether nothing is parsed before the web server takes answers: what comes meanwhile is not to be read either.
     pub(super) fn is_held_up(&self) -> bool {
         !self.reception.unsent.has_room_for_answers()
@@ -424,21 +429,13 @@ impl Connection {
         }
     }
 
-    /// Answers in the application's place, if nothing of its answer has left: from here on it cannot.
-    pub(super) fn answer_instead(&mut self, turn: u64, page: &Page) -> bool {
-        if self
-            .request(turn)
-            .is_ok_and(|request| !request.progress.has_begun() && !request.aborted)
-        {
-            if let Phase::Answering(_, mut request) =
-                std::mem::replace(&mut self.phase, Phase::Lost)
-            {
-                self.reception.answer_instead(&mut request, page);
-                self.phase = Phase::Answering(BodySource::Failed(InputError::Answered), request);
-                return true;
-            }
+    /// Answers in the application's place, if nothing of its answer has left, and breaks off an answer that it has begun:
+    /// from here on it cannot answer.
+    pub(super) fn answer_instead(&mut self, turn: u64, page: &Page, is_nginx: bool) -> Answered {
+        match self.turn == turn {
+            true => (self.reception).answer_instead(&mut self.phase, page, is_nginx),
+            false => Answered::TooLate,
         }
-        false
     }
 
     /// Whether the application is in the middle of its response.

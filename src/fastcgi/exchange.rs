@@ -158,9 +158,10 @@ impl FastcgiExchange {
     }
 
     /// Answers in the application's place, if nothing of its answer has left: whoever comes first answers, and the other
-    /// never after it. Never waits.
+    /// never after it. An answer that the application has begun is broken off. Never waits.
     pub fn answer_instead(&self, page: &Page) -> Answered {
-        let answered = self.link.answer_instead(self.turn, page);
+        let is_nginx = self.is_for_nginx();
+        let answered = self.link.answer_instead(self.turn, page, is_nginx);
         if answered != Answered::TooLate {
             self.figures.note_answer(page.code());
         }
@@ -322,8 +323,13 @@ impl FastcgiExchange {
             if !wait_for(self.link.as_fd(), events, wait)?.is_empty() {
                 return Ok(());
             }
-            // The application may have come to its end meanwhile.
-            self.link.lock().request(self.turn)?;
+            // The application may have come to its end meanwhile, or have been answered for.
+            let mut connection = self.link.lock();
+            connection.request(self.turn)?;
+            if connection.has_failed_input() {
+                return Ok(());
+            }
+            drop(connection);
             if Instant::now() >= until {
                 log::warn!("nothing of a request's body came for --io-timeout");
                 return Err(timed_out(self.timeout()));

@@ -252,17 +252,18 @@ impl Link {
         }
     }
 
-    /// Answers the request of this number in the application's place, if nothing of its answer has left, and tells the web
-    /// server that nothing follows.
-    pub(super) fn answer_instead(&self, turn: u64, page: &Page) -> Answered {
+    /// Answers the request of this number in the application's place, if nothing of its answer has left, else breaks that
+    /// off, and tells the web server that nothing follows.
+    pub(super) fn answer_instead(&self, turn: u64, page: &Page, is_nginx: bool) -> Answered {
         let mut connection = self.lock();
-        if !connection.answer_instead(turn, page) {
-            return Answered::TooLate;
+        let answered = connection.answer_instead(turn, page, is_nginx);
+        if answered == Answered::TooLate {
+            return answered;
         }
         let flushed = self.flush(&mut connection);
         self.shut_down(Shutdown::Write);
         if flushed == Flushed::All {
-            Answered::Whole
+            answered
         } else {
             connection.lose();
             Answered::Cut

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -41,6 +42,19 @@ pub enum BindError {
         "cannot give {address} to the user and group named: {error}; that needs root, or a group of yours"
     )]
     Owner { address: Address, error: io::Error },
+    #[error(
+        "the web server does not get to {address}: the folder {folder} is closed to {who}; open it ('chmod o+x'), or choose \
+         another path"
+    )]
+    OutOfReach {
+        address: Address,
+        folder: PathBuf,
+        who: String,
+    },
+    #[error(
+        "nobody of --socket-group may connect to {address}: --socket-mode {mode:04o} has no write bit for the group; 0660 has"
+    )]
+    NotForGroup { address: Address, mode: u32 },
     #[error(transparent)]
     Account(#[from] IdentityError),
     #[error(

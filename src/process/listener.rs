@@ -223,7 +223,58 @@ fn bind_unix(
     backlog: i32,
     owner: &SocketOwner,
 ) -> Result<Bound, BindError> {
-    let told = |error: io::Error| {
+    let told = refused_path(address, path);
+    let place = UnixAddr::new(path).map_err(|error| match error {
+        nix::Error::ENAMETOOLONG => BindError::LongPath(address.clone()),
+        error => told(error.into()),
+    })?;
+    // First, so that nothing is left behind where there is no such user.
+    let uid = owner.user.as_deref();
+    let uid = uid.map(|name| find_user(name, "--socket-user"));
+    let uid = uid.transpose()?;
+    let gid = owner.group.as_deref();
+    let gid = gid.map(|name| find_group(name, "--socket-group"));
+    let gid = gid.transpose()?;
+    make_room(address, path)?;
+    // The mode is right from the first moment: bind() makes the file with what the umask leaves.
+    let rest = Mode::from_bits_truncate(0o777 & !owner.mode);
+    let before = umask(rest);
+    let socket = bind_socket(AddressFamily::Unix, &place);
+    umask(before);
+    let socket = socket.map_err(&told)?;
+    let entry = Entry::at(path).map_err(&told)?;
+    let found = entry.look().map_err(&told)?;
+    let file = SocketFile {
+        path: std::path::absolute(path).map_err(&told)?,
+        device: found.st_dev,
+        inode: found.st_ino,
+        owner: std::process::id(),
+    };
+    if uid.is_some() || gid.is_some() {
+        // Not by its path, at which there may be a link by now.
+        entry
+            .give_socket(uid, gid)
+            .map_err(|error| BindError::Owner {
+                address: address.clone(),
+                error,
+            })?;
+    }
+    // Nobody can connect before this.
+    start(&socket, backlog).map_err(&told)?;
+    Ok(Bound {
+        socket,
+        name: address.to_string(),
+        tcp: false,
+        file: Some(file),
+    })
+}
+
+/// What the kernel says of a path, with what is in the way there.
+pub(super) fn refused_path<'a>(
+    address: &'a Address,
+    path: &'a Path,
+) -> impl Fn(io::Error) -> BindError + 'a {
+    move |error| {
         let folder = || path.parent().unwrap_or(path).display();
         let hint = match error.kind() {
             io::ErrorKind::NotFound => "; its folder has to exist".to_owned(),
@@ -242,50 +293,7 @@ fn bind_unix(
             error,
             hint,
         }
-    };
-    let place = UnixAddr::new(path).map_err(|error| match error {
-        nix::Error::ENAMETOOLONG => BindError::LongPath(address.clone()),
-        error => told(error.into()),
-    })?;
-    // First, so that nothing is left behind where there is no such user.
-    let uid = owner.user.as_deref();
-    let uid = uid.map(|name| find_user(name, "--socket-user"));
-    let uid = uid.transpose()?;
-    let gid = owner.group.as_deref();
-    let gid = gid.map(|name| find_group(name, "--socket-group"));
-    let gid = gid.transpose()?;
-    make_room(address, path)?;
-    // The mode is right from the first moment: bind() makes the file with what the umask leaves.
-    let rest = Mode::from_bits_truncate(0o777 & !owner.mode);
-    let before = umask(rest);
-    let socket = bind_socket(AddressFamily::Unix, &place);
-    umask(before);
-    let socket = socket.map_err(told)?;
-    let entry = Entry::at(path).map_err(told)?;
-    let found = entry.look().map_err(told)?;
-    let file = SocketFile {
-        path: std::path::absolute(path).map_err(told)?,
-        device: found.st_dev,
-        inode: found.st_ino,
-        owner: std::process::id(),
-    };
-    if uid.is_some() || gid.is_some() {
-        // Not by its path, at which there may be a link by now.
-        entry
-            .give_socket(uid, gid)
-            .map_err(|error| BindError::Owner {
-                address: address.clone(),
-                error,
-            })?;
     }
-    // Nobody can connect before this.
-    start(&socket, backlog).map_err(told)?;
-    Ok(Bound {
-        socket,
-        name: address.to_string(),
-        tcp: false,
-        file: Some(file),
-    })
 }
 
 /// Removes a socket that nobody listens on any more; whatever else is at the path stays.
@@ -367,7 +375,7 @@ fn bind_tcp(
     }])
 }
 
-fn bind_socket(family: AddressFamily, place: &dyn SockaddrLike) -> io::Result<OwnedFd> {
+pub(super) fn bind_socket(family: AddressFamily, place: &dyn SockaddrLike) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(family, SockType::Stream, flags, None)?;
     if family != AddressFamily::Unix {

@@ -160,7 +160,7 @@ impl<'a> Master<'a> {
         self.lines.iter_mut().for_each(LineWriter::finish);
         // Children of workers still have these.
         for (id, output) in &mut self.orphan_outputs {
-            output.read_last(|line| tell(*id, line));
+            output.read_last(|line| tell(*id, None, line));
         }
         ending
     }
@@ -262,10 +262,12 @@ impl<'a> Master<'a> {
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         let heard_again = self.children.values().filter_map(ChildProcess::deadline);
+        let output = self.children.values();
+        let output = output.filter_map(ChildProcess::output_deadline);
         let link = self.observer.as_ref();
         let observer = link.and_then(ObserverLink::deadline);
         let writer = self.lines.as_ref().and_then(LineWriter::due);
-        let due = heard_again.chain(self.systemd.next());
+        let due = heard_again.chain(output).chain(self.systemd.next());
         let due = due.chain(observer).chain(writer);
         let due = due.fold(self.state.next_deadline(), Instant::min);
         let wait = due.saturating_duration_since(Instant::now());
@@ -315,7 +317,7 @@ impl<'a> Master<'a> {
         }
         self.hear_asks();
         for (id, output) in &mut self.orphan_outputs {
-            output.read(|line| tell(*id, line));
+            output.read(|line| tell(*id, None, line));
         }
         self.orphan_outputs.retain(|(_, output)| !output.is_closed);
         let many = self.orphan_outputs.len().saturating_sub(MAX_ORPHAN_OUTPUTS);
@@ -466,6 +468,11 @@ impl<'a> Master<'a> {
             Action::KillAll => self.kill_all(),
             Action::TellReady => log::info!("ready on {}", self.listening.names()),
             Action::Log(level, line) => log::log!(level, "{line}"),
+            Action::Relay(id, level, text) => {
+                if let Some(child) = self.children.get(&id) {
+                    child.relay(id, level, &text);
+                }
+            }
             Action::Notify(notice) => self.systemd.note(notice, Instant::now()),
             Action::MendListeners => {
                 return Some(MasterEvent::Listeners(ListenersFound {

@@ -6,7 +6,9 @@
 
 mod account;
 mod address;
+mod beside;
 mod bind_error;
+mod bindable;
 mod channel;
 mod child;
 mod counters;
@@ -16,6 +18,7 @@ mod exec;
 mod folder;
 mod forks;
 mod identity;
+mod joined;
 mod lines;
 mod listener;
 mod listening;
@@ -38,7 +41,9 @@ mod totals;
 
 pub use account::{Account, AccountFile};
 pub use address::{Address, AddressError};
+pub use beside::log_output_beside;
 pub use bind_error::BindError;
+pub use bindable::look_at;
 pub use channel::{Channel, Received};
 pub use desk::{Command, CommandOutcome, Desk, DeskNotice};
 pub use directory::{NoDirectory, PrivateDirectory};
@@ -56,7 +61,7 @@ pub use listening::Listening;
 pub use log_output::{LogFileError, LogOutput};
 pub use master::{Ending, Master, Plan};
 pub use messages::{ChildMessage, MasterMessage};
-pub use output::LineForm;
+pub use output::{FROM, LineForm, OUTPUT, PID, SAID};
 pub use pid_file::{PidFile, PidFileError};
 pub use scoreboard::{Running, ThreadSlot, WorkerSlot, monotonic_now};
 pub use service::{
@@ -71,7 +76,8 @@ pub use snapshot::{
     AddressSeen, GatewayStage, ReloadSeen, Reloads, Snapshot, WorkerSeen, WorkerStage, uptime,
 };
 pub use threads::{
-    CpuLimit, ResidentMemory, StackPipe, StackSignals, peak_memory, thread_cpu_time, wait_readable,
+    CpuLimit, ResidentMemory, SignalMeaning, StackPipe, StackSignals, peak_memory, thread_cpu_time,
+    wait_readable,
 };
 pub use title::set_title;
 pub use totals::{FailureTotals, Histogram, RefusalTotals, Totals};

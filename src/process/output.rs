@@ -3,9 +3,12 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
+
+use super::joined::JoinedLines;
 
 /// The longest line of the log that is waited for, in bytes; a longer one is told in pieces.
 const MAX_LINE: usize = 8 * 1024;
@@ -19,12 +22,22 @@ const AT_ONCE: usize = 64 * 1024;
 /// What is done with the lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum LineForm {
-    /// They become messages of the log.
+    /// They become messages of the log, those of a traceback one.
     #[default]
     Tagged,
     /// Each goes through this as it is, with a line feed at its end.
     Raw(fn(&[u8])),
 }
+
+/// The target of messages of the log that are a process's output.
+pub const OUTPUT: &str = "output";
+
+/// What a message of the log has of the process that it is from: its name, as `worker 1`, and its number.
+pub const FROM: &str = "from";
+/// See [`FROM`].
+pub const PID: &str = "pid";
+/// The level that the process has given it, as a number: it is told whatever level this one asks for.
+pub const SAID: &str = "said";
 
 /// The reading end.
 #[derive(Debug)]
@@ -35,6 +48,8 @@ pub(super) struct Output {
     /// So many bytes of `begun` are known to have no line feed.
     looked: usize,
     form: LineForm,
+    /// Lines of a message that may go on.
+    joined: JoinedLines,
     pub(super) is_closed: bool,
 }
 
@@ -53,6 +68,7 @@ impl Output {
             begun: Vec::new(),
             looked: 0,
             form,
+            joined: JoinedLines::default(),
             is_closed: false,
         };
         Ok((output, to))
@@ -78,6 +94,8 @@ impl Output {
         }
         if self.is_closed {
             self.end_line(&mut tell);
+        } else if come < AT_ONCE {
+            self.joined.pause(Instant::now(), &mut tell);
         }
         come >= AT_ONCE
     }
@@ -100,6 +118,12 @@ impl Output {
             self.begun.push(b'\n');
             self.tell_lines(tell);
         }
+        self.joined.tell(tell);
+    }
+
+    /// When it is to be read again though nothing has come: a message waits for its end.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.joined.deadline()
     }
 
     fn tell_lines(&mut self, tell: &mut impl FnMut(&str)) {
@@ -120,7 +144,7 @@ impl Output {
             match self.form {
                 LineForm::Tagged => {
                     let line = line.strip_suffix(b"\r").unwrap_or(line);
-                    tell(&String::from_utf8_lossy(line));
+                    self.joined.push(&String::from_utf8_lossy(line), tell);
                 }
                 LineForm::Raw(pass_on) if after > line.len() => pass_on(&rest[..after]),
                 LineForm::Raw(pass_on) => pass_on(&[line, b"\n"].concat()),

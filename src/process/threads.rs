@@ -78,30 +78,42 @@ impl StackSignals {
 pub struct StackPipe {
     from: std::fs::File,
     to: OwnedFd,
-    meanings: OnceLock<[Meaning; 2]>,
+    meanings: OnceLock<[SignalMeaning; 2]>,
 }
 
-/// What one of the [`StackSignals`] does.
-struct Meaning {
+/// What a signal does that is sent to threads of this process.
+pub struct SignalMeaning {
     signal: i32,
     action: libc::sigaction,
 }
 
-impl std::fmt::Debug for Meaning {
+impl std::fmt::Debug for SignalMeaning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Meaning({})", self.signal)
+        write!(f, "SignalMeaning({})", self.signal)
     }
 }
 
-impl Meaning {
+impl SignalMeaning {
+    /// The number of the signal that interrupts a request, beside the [`StackSignals`].
+    pub fn timeout_signal() -> i32 {
+        libc::SIGRTMAX() - 13
+    }
+
     /// What it does now.
-    fn of(signal: i32) -> Self {
+    pub fn of(signal: i32) -> Self {
         // SAFETY: zeroes are a value of this structure, which sigaction(2) only writes to.
         unsafe {
             let mut action = std::mem::zeroed();
             libc::sigaction(signal, std::ptr::null(), &mut action);
             Self { signal, action }
         }
+    }
+
+    /// Sends the signal to a thread of this process, if it still does this. `false` where it does not: it is never sent to end
+    /// the process.
+    pub fn send_to(&self, tid: i32) -> bool {
+        let now = Self::of(self.signal).action.sa_sigaction;
+        now == self.action.sa_sigaction && send_to_thread(tid, self.signal)
     }
 
     /// Has the signal do this again, where the application has taken its meaning away: the default is to end the process.
@@ -143,7 +155,7 @@ impl StackPipe {
     /// The signals have been given their meaning, which is to have them write to this pipe. Nothing is asked before.
     pub fn begin(&self) {
         let StackSignals { one, all } = StackSignals::get();
-        let _ = self.meanings.set([one, all].map(Meaning::of));
+        let _ = self.meanings.set([one, all].map(SignalMeaning::of));
     }
 
     /// Sends the signal to a thread of this process, or to whichever gets it, and gives what was written for it. Nothing where
@@ -152,22 +164,12 @@ impl StackPipe {
         const FIRST: Duration = Duration::from_secs(1);
         const NEXT: Duration = Duration::from_millis(50);
         let mut meanings = self.meanings.get().into_iter().flatten();
-        let has_meaning = |meaning: &Meaning| meaning.signal == signal && meaning.restore();
+        let has_meaning = |meaning: &SignalMeaning| meaning.signal == signal && meaning.restore();
         if !meanings.any(has_meaning) {
             return String::new();
         }
-        let pid = getpid().as_raw();
-        let tid = libc::c_long::from(tid.filter(|tid| *tid > 0).unwrap_or(pid));
-        // SAFETY: tgkill(2) touches no memory; a thread that has ended makes it fail.
-        let sent = unsafe {
-            libc::syscall(
-                libc::SYS_tgkill,
-                libc::c_long::from(pid),
-                tid,
-                libc::c_long::from(signal),
-            )
-        };
-        if sent != 0 {
+        let tid = tid.filter(|tid| *tid > 0);
+        if !send_to_thread(tid.unwrap_or(getpid().as_raw()), signal) {
             return String::new();
         }
         let mut stacks = Vec::new();
@@ -188,6 +190,14 @@ impl StackPipe {
         }
         String::from_utf8_lossy(&stacks).trim_end().to_owned()
     }
+}
+
+/// Sends a signal to a thread of this process; `false` where there is none of that number.
+fn send_to_thread(tid: i32, signal: i32) -> bool {
+    let numbers = [getpid().as_raw(), tid, signal].map(libc::c_long::from);
+    // SAFETY: tgkill(2) touches no memory; a thread that has ended makes it fail.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, numbers[0], numbers[1], numbers[2]) };
+    sent == 0
 }
 
 /// The resident memory of this process, in bytes.

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use super::core::{Installation, ToTell};
 use super::folder::WorkingFolder;
-use super::launcher::to_stderr;
+use super::launcher::to_log;
 use super::persistent;
 use crate::cgi::{CgiExchange, Stdio, disarm_environment};
 use crate::config::{Config, Work, WorkerSettings};
@@ -27,6 +27,7 @@ pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
             return Ok(exit);
         }
     }
+    log_output(settings, &stdio);
     let error = match folder.and_then(|_| prepare(stdio.descriptors())) {
         Ok((work, tell)) => Installation::find().become_python(settings, work, false, &tell),
         Err(error) => error,
@@ -39,6 +40,18 @@ pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
     Err(error)
 }
 
+/// Has the file of `--log-file`, if there is one, get what the application writes.
+fn log_output(settings: &WorkerSettings, stdio: &Stdio) {
+    if settings.log.file.is_some() {
+        // SAFETY: this process has begun no thread.
+        if let Err(error) = unsafe { process::log_output_beside(stdio.descriptors()) } {
+            log::warn!(
+                "what the application writes goes to standard error, and not to --log-file: {error}"
+            );
+        }
+    }
+}
+
 fn prepare([input, output]: [BorrowedFd<'_>; 2]) -> Result<(Work, Vec<ToTell>), Failure> {
     // SAFETY: this process has begun no thread.
     unsafe { disarm_environment() };
@@ -47,7 +60,7 @@ fn prepare([input, output]: [BorrowedFd<'_>; 2]) -> Result<(Work, Vec<ToTell>), 
     let mut page = Vec::new();
     head.write_status_first(&mut page);
     page.extend(body);
-    let mut tell = to_stderr();
+    let mut tell = to_log();
     tell.push((output, page, None));
     Ok((Work::Cgi(input, output), tell))
 }

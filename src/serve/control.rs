@@ -72,6 +72,25 @@ pub(super) fn listen(config: &Config) -> Result<Vec<Bound>, Failure> {
     Ok(sockets)
 }
 
+/// Looks whether the sockets could be made that were named.
+///
+/// # Errors
+/// Why one could not.
+pub(super) fn look(config: &Config) -> Result<(), Failure> {
+    let owner = SocketOwner {
+        mode: 0o600,
+        user: None,
+        group: None,
+    };
+    if let ControlChoice::At(path) = &config.control.place {
+        process::look_at(&Address::Unix(path.clone()), &owner)?;
+    }
+    for address in &config.control.metrics {
+        process::look_at(&address.parse()?, &owner)?;
+    }
+    Ok(())
+}
+
 fn control_socket(place: &ControlPlace, owner: &SocketOwner) -> Result<Vec<Bound>, Failure> {
     let paths = place.paths().map_err(anyhow::Error::from)?;
     let mut taken = Vec::new();

@@ -15,8 +15,8 @@ use crate::config::{Config, IDLE_TIMEOUT, ListenSettings, MasterSettings};
 use crate::exit::{Exit, UsageError};
 use crate::logging;
 use crate::process::{
-    self, AccountFile, Address, AddressError, Ending, Identity, Listening, Master, PidFile,
-    PidFileError, Plan, SocketOwner,
+    self, AccountFile, Address, AddressError, Ending, Identity, IdentityError, Listening, Master,
+    PidFile, PidFileError, Plan, SocketOwner,
 };
 use crate::worker::Failure;
 
@@ -36,11 +36,7 @@ pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
         return run_spawned(config);
     }
     let addresses = addresses(listen)?;
-    let owner = SocketOwner {
-        mode: listen.socket_mode,
-        user: listen.socket_user.clone(),
-        group: listen.socket_group.clone(),
-    };
+    let owner = socket_owner(listen);
     let (folder, identity) = begin(config)?;
     let launcher = Launcher::new(config, true, folder, &identity)?;
     let listening = Listening::bind(&addresses, listen.backlog, &owner)?;
@@ -53,6 +49,29 @@ pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
 /// The first that is none.
 pub(super) fn addresses(listen: &ListenSettings) -> Result<Vec<Address>, AddressError> {
     listen.bind.iter().map(|address| address.parse()).collect()
+}
+
+/// Whose a Unix socket is to be.
+pub(super) fn socket_owner(listen: &ListenSettings) -> SocketOwner {
+    SocketOwner {
+        mode: listen.socket_mode,
+        user: listen.socket_user.clone(),
+        group: listen.socket_group.clone(),
+    }
+}
+
+/// As whom workers run.
+///
+/// # Errors
+/// When there is no such user or group, or when this process may not become it.
+pub(super) fn identity(process: &MasterSettings) -> Result<Identity, IdentityError> {
+    let identity = Identity::new(
+        process.user.as_deref(),
+        process.group.as_deref(),
+        process.umask,
+        process.max_open_files,
+    )?;
+    Ok(identity.without_new_privileges(process.no_new_privileges))
 }
 
 /// Serves on standard input, the listening socket that the web server started this process with. It manages the
@@ -94,14 +113,7 @@ pub(super) fn run_for_cgi(
 /// What comes first, with and without a master.
 fn begin(config: &Config) -> Result<(WorkingFolder, Identity), Failure> {
     let folder = WorkingFolder::begin(&config.worker)?;
-    let process = &config.master;
-    let identity = Identity::new(
-        process.user.as_deref(),
-        process.group.as_deref(),
-        process.umask,
-        process.max_open_files,
-    )?
-    .without_new_privileges(process.no_new_privileges);
+    let identity = identity(&config.master)?;
     if identity.is_root() {
         log::warn!(
             "the application runs as root: give --user, so that a fault of it is not the whole machine's"
@@ -142,7 +154,7 @@ fn serve(
         idle_timeout: process.idle_timeout.unwrap_or(IDLE_TIMEOUT),
         startup_timeout: process.startup_timeout,
         graceful_timeout: settings.times.grace,
-        request_timeout: settings.times.request,
+        request_timeout: (settings.times.request).map(|limit| limit + settings.times.kill_after),
         has_control: !control.is_empty(),
         ends_when_idle: lives_by_itself,
         failure_shown: lives_by_itself.then_some(FAILURE_SHOWN),

@@ -1,13 +1,13 @@
 //! What the processes of the FastCGI door do: those that run the application become its Python; the others need none.
 
 use std::cell::Cell;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 
 use anyhow::Context as _;
 
 use super::core::{Installation, ToTell};
 use super::folder::WorkingFolder;
-use crate::config::{AccessLogSettings, Config, Work, WorkerHandles};
+use crate::config::{AccessLogSettings, Config, MasterSettings, Work, WorkerHandles};
 use crate::fastcgi::Handoff;
 use crate::logging;
 use crate::process::{
@@ -78,10 +78,7 @@ impl<'a> Launcher<'a> {
 
     /// The least and the most number of workers.
     pub(super) fn sizes(&self) -> (usize, usize) {
-        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
-        let (min, max) = (self.config.master.min_workers, self.config.master.workers);
-        let max = max.unwrap_or_else(|| cpus().max(min.unwrap_or(0)));
-        (min.unwrap_or(max), max)
+        sizes(&self.config.master)
     }
 
     /// What is readable when connections wait that workers have passed on.
@@ -107,7 +104,7 @@ impl<'a> Launcher<'a> {
                 listeners: numbers.collect::<Result<_, _>>()?,
                 pid: pid.map(|file| file.path().to_owned()),
             };
-            Ok((work, to_stderr()))
+            Ok((work, to_log()))
         });
         report(&self.service, Err(became), None, None)
     }
@@ -178,14 +175,24 @@ fn line_writer(settings: &AccessLogSettings) -> Result<Option<LineWriter>, Failu
     }
 }
 
-/// How Python tells who reads standard error.
-pub(super) fn to_stderr() -> Vec<ToTell> {
+/// The least and the most number of workers.
+pub(super) fn sizes(settings: &MasterSettings) -> (usize, usize) {
+    let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+    let (min, max) = (settings.min_workers, settings.workers);
+    let max = max.unwrap_or_else(|| cpus().max(min.unwrap_or(0)));
+    (min.unwrap_or(max), max)
+}
+
+/// How Python tells who reads the log.
+pub(super) fn to_log() -> Vec<ToTell> {
     /// What no line has of itself.
     const PLACE: &str = "<reason>";
     let line = logging::error_line(PLACE);
     let line = String::from_utf8_lossy(&line);
     let (before, behind) = line.split_once(PLACE).unwrap_or((&line, ""));
-    vec![(2, before.into(), Some(behind.into()))]
+    let file = logging::file().ok().flatten();
+    let file = file.and_then(|file| process::leave_open(&file).map(|_| file.into_raw_fd()).ok());
+    vec![(file.unwrap_or(2), before.into(), Some(behind.into()))]
 }
 
 impl Service for Launcher<'_> {

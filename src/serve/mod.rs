@@ -15,7 +15,7 @@ use std::io::{self};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use crate::config::{Config, Door};
+use crate::config::{Config, Door, LogSettings};
 use crate::exit::{Exit, UsageError};
 use crate::logging::{self, Destination};
 use crate::process;
@@ -48,7 +48,11 @@ pub fn start_logging(config: &Config) -> Result<(), Failure> {
         Some(file) if config.door != Door::Check => Destination::File(file),
         _ => Destination::StandardError,
     };
-    Ok(logging::start(&settings.log, alone, to)?)
+    let settings = LogSettings {
+        name: control::name(config),
+        ..settings.log.clone()
+    };
+    Ok(logging::start(&settings, alone, to)?)
 }
 
 /// Goes through the door that the command line, or standard input, says.

@@ -11,8 +11,8 @@ use super::core::Installation;
 use super::{fastcgi, interpreter};
 use crate::cgi::{self, BodyExtent, Stdio};
 use crate::config::{
-    Config, ControlSettings, Door, LineTarget, ListenSettings, ResponderLaunch, Target,
-    Transfer as _, WorkerSettings,
+    Config, ControlSettings, Door, LineTarget, ListenSettings, MasterSettings, ResponderLaunch,
+    Target, Transfer as _, WorkerSettings,
 };
 use crate::exit::Exit;
 use crate::gateway::Page;
@@ -149,8 +149,8 @@ fn write_page(request: &PassedOn<'_>, page: &Page) {
     }
 }
 
-/// What the responder is told, without its files.
-fn blank(config: &Config) -> ResponderLaunch {
+/// The settings of a responder, with what holds where nobody says it.
+pub(super) fn in_force(config: &Config) -> (WorkerSettings, MasterSettings) {
     let mut worker = config.worker.clone();
     let mut master = config.master.clone();
     worker.for_cgi = Some(process::own_user());
@@ -159,6 +159,12 @@ fn blank(config: &Config) -> ResponderLaunch {
     master.workers.get_or_insert(WORKERS);
     master.min_workers = Some(master.min_workers.unwrap_or(1).max(1));
     master.idle_timeout.get_or_insert(IDLE);
+    (worker, master)
+}
+
+/// What the responder is told, without its files.
+fn blank(config: &Config) -> ResponderLaunch {
+    let (mut worker, master) = in_force(config);
     // This process has changed to it already; the others do by its name.
     let here = std::env::current_dir().ok();
     worker.chdir = worker.chdir.and(here);
@@ -194,6 +200,7 @@ pub fn respond() -> Option<ExitCode> {
     let launch = read(told)?;
     let config = Config {
         door: Door::Fastcgi,
+        shows_all: false,
         listen: ListenSettings {
             bind: Vec::new(),
             backlog: 0,

@@ -11,8 +11,11 @@ use super::access_log::AccessLog;
 use super::error::send_files;
 use super::failure::Failure;
 use super::service::FastcgiService;
+use super::watched::WatchedThreads;
 use crate::fastcgi::{FastcgiExchange, Idle, Responder};
-use crate::process::{self, Channel, ChildMessage, StackPipe, StackSignals, WorkerSlot};
+use crate::process::{
+    self, Channel, ChildMessage, Running, SignalMeaning, StackPipe, StackSignals, WorkerSlot,
+};
 
 /// What the threads of a worker have in common.
 pub(super) struct WorkerContext {
@@ -20,13 +23,14 @@ pub(super) struct WorkerContext {
     pub(super) channel: Option<Channel>,
     pub(super) limits: TimeLimits,
     pub(super) access_log: Option<AccessLog>,
-    /// The request of each thread and when it began, to be answered when it has had its time; none where there is no such
-    /// limit.
-    pub(super) watched: Vec<Mutex<Option<Watched>>>,
+    /// The request of each thread, to be answered and interrupted when it has had its time.
+    pub(super) watched: Arc<WatchedThreads>,
     pub(super) responder: OnceLock<Arc<Responder>>,
     pub(super) stacks: StackPipe,
     /// Python, once it has been started.
     pub(super) python: OnceLock<&'static dyn PythonRuntime>,
+    /// The signal that interrupts the main thread's request, where Python has a meaning for it.
+    timeout_signal: OnceLock<SignalMeaning>,
     /// Whether the stack signals have a meaning.
     pub(super) has_stacks: AtomicBool,
     pub(super) retiring: AtomicBool,
@@ -39,13 +43,14 @@ pub(super) struct WorkerContext {
     pub(super) ready: OnceLock<Instant>,
 }
 
-/// When a request began, and itself.
-pub(super) type Watched = (u64, Arc<FastcgiExchange>);
+/// Which of the application's threads is the one that Python takes for its main one.
+const MAIN_THREAD: usize = 0;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TimeLimits {
     pub(super) request: Option<Duration>,
+    pub(super) kill_after: Duration,
     pub(super) slow: Option<Duration>,
     pub(super) lifetime: Option<Duration>,
     pub(super) grace: Duration,
@@ -76,14 +81,16 @@ impl WorkerContext {
             channel,
             limits: TimeLimits {
                 request: times.request,
+                kill_after: times.kill_after,
                 slow: times.slow,
                 lifetime: recycling.lifetime.map(shorten),
                 grace: times.grace,
             },
-            watched: (0..watched).map(|_| Mutex::default()).collect(),
+            watched: Arc::new(WatchedThreads::new(watched)),
             responder: OnceLock::new(),
             stacks: StackPipe::new().map_err(Failure::Stacks)?,
             python: OnceLock::new(),
+            timeout_signal: OnceLock::new(),
             has_stacks: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             has_no_replacement: AtomicBool::new(false),
@@ -93,27 +100,38 @@ impl WorkerContext {
         })
     }
 
-    /// The request of this thread may be answered in the application's place from here on.
+    /// The application has this request from here on, on the thread that calls this: it may be answered in its place.
     pub(super) fn watch(&self, thread: usize, begun: u64, exchange: &Arc<FastcgiExchange>) {
-        if let Some(watched) = self.watched.get(thread) {
-            let exchange = Arc::clone(exchange);
-            *watched.lock().unwrap_or_else(PoisonError::into_inner) = Some((begun, exchange));
-        }
+        self.watched.begin(thread, begun, exchange, self.python());
     }
 
     /// The application is done with it.
     pub(super) fn unwatch(&self, thread: usize) {
-        if let Some(watched) = self.watched.get(thread) {
-            *watched.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
+        self.watched.end(thread, self.python());
     }
 
-    /// The request of this thread that began then, if the application still has it.
-    pub(super) fn watched(&self, thread: usize, begun: u64) -> Option<Arc<FastcgiExchange>> {
-        let watched = self.watched.get(thread)?;
-        let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let (known, exchange) = watched.as_ref()?;
-        (*known == begun).then(|| Arc::clone(exchange))
+    fn python(&self) -> Option<&'static dyn PythonRuntime> {
+        self.python.get().copied()
+    }
+
+    /// Has the application leave this request by an exception, if it still is at it. Never waits.
+    pub(super) fn interrupt(&self, request: &Running) {
+        let (thread, begun) = (request.thread, request.begun);
+        let (Some(python), true) = (self.python(), self.watched.ask(thread, begun)) else {
+            return;
+        };
+        let signal = self.timeout_signal.get();
+        if let Some(signal) = signal.filter(|_| thread == MAIN_THREAD) {
+            if signal.send_to(request.tid) {
+                return;
+            }
+        }
+        let watched = Arc::clone(&self.watched);
+        // Python's lock may be kept by the very thread that is to be interrupted.
+        let raise = move || python.raise_timeout(&|raise| watched.raise(thread, begun, raise));
+        if let Err(error) = std::thread::Builder::new().spawn(raise) {
+            log::warn!("a request cannot be interrupted: {error}");
+        }
     }
 
     pub(super) fn has_master(&self) -> bool {
@@ -132,6 +150,21 @@ impl WorkerContext {
                 self.has_stacks.store(true, Ordering::Release);
             }
             Err(error) => log::warn!("stacks cannot be written: {error}"),
+        }
+        if self.limits.request.is_some() && !self.limits.kill_after.is_zero() {
+            self.begin_interrupting(python);
+        }
+    }
+
+    /// Has a signal raise the exception on the main thread: one that Python takes for a signal of the application's ends
+    /// nearly all waits there, where an exception for a thread waits until that runs Python code again.
+    fn begin_interrupting(&self, python: &dyn PythonRuntime) {
+        let watched = Arc::clone(&self.watched);
+        let is_due = Box::new(move || watched.is_due(MAIN_THREAD));
+        let signal = SignalMeaning::timeout_signal();
+        match python.raise_timeout_on(signal, is_due) {
+            Ok(()) => drop(self.timeout_signal.set(SignalMeaning::of(signal))),
+            Err(error) => log::debug!("no signal interrupts the main thread: {error}"),
         }
     }
 

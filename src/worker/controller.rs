@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::access_log::AccessLog;
 use super::context::WorkerContext;
-use crate::fastcgi::{Answered, Idle, Listener};
+use super::overdue::{OverdueEnd, OverdueRequests};
+use crate::fastcgi::{Answered, FastcgiExchange, Idle, Listener};
 use crate::gateway::{Bookkeeper as _, Page};
 use crate::logging;
 use crate::process::{self, ChildMessage, MasterMessage, Received, Running, Signal, Signals};
@@ -22,8 +23,8 @@ const ORPHANED: Duration = Duration::from_millis(400);
 /// nobody's any more where a worker accepts nothing more before that word comes.
 const MASTER_S_WORD: Duration = Duration::from_millis(250);
 
-/// How often a worker with a stuck thread looks whether the other threads are done.
-const STUCK: Duration = Duration::from_millis(20);
+/// How often a worker with an overdue request looks whether its thread is back, or the other threads are done.
+const OVERDUE: Duration = Duration::from_millis(20);
 
 /// How often a worker with a lifetime looks whether that has begun.
 const IMPORTING: Duration = Duration::from_millis(100);
@@ -42,7 +43,8 @@ pub(super) fn start(signals: Signals, context: &Arc<WorkerContext>) -> io::Resul
         slow: HashMap::new(),
         leaves: None,
         end_by: None,
-        stuck: Vec::new(),
+        overdue: OverdueRequests::default(),
+        has_lost_thread: false,
         was_orphaned: false,
     };
     std::thread::Builder::new()
@@ -60,8 +62,9 @@ struct Controller {
     leaves: Option<Instant>,
     /// When the process ends whatever it still does.
     end_by: Option<Instant>,
-    /// Requests that nobody waits for any more, by thread and beginning.
-    stuck: Vec<(usize, u64)>,
+    overdue: OverdueRequests,
+    /// Whether the worker ends for one of them.
+    has_lost_thread: bool,
     was_orphaned: bool,
 }
 
@@ -102,8 +105,8 @@ impl Controller {
                 None => by(now + IMPORTING),
             }
         }
-        if !self.stuck.is_empty() {
-            by(now + STUCK);
+        if !self.overdue.is_empty() {
+            by(now + OVERDUE);
         }
         self.leaves.into_iter().for_each(&mut by);
         if limits.request.is_none() && limits.slow.is_none() {
@@ -115,7 +118,7 @@ impl Controller {
         }
         for request in &running {
             for (limit, done) in [
-                (limits.request, self.is_stuck(request)),
+                (limits.request, self.overdue.has(request)),
                 (limits.slow, self.is_told(request)),
             ] {
                 if let (Some(limit), false) = (limit, done) {
@@ -124,10 +127,6 @@ impl Controller {
             }
         }
         next
-    }
-
-    fn is_stuck(&self, request: &Running) -> bool {
-        self.stuck.contains(&(request.thread, request.begun))
     }
 
     fn is_told(&self, request: &Running) -> bool {
@@ -225,13 +224,14 @@ impl Controller {
         if self.was_orphaned || (limits.request.is_none() && limits.slow.is_none()) {
             return;
         }
-        for request in self.context.slot.running() {
+        let running = self.context.slot.running();
+        for request in &running {
             if limits.request.is_some_and(|limit| request.age >= limit) {
-                if !self.is_stuck(&request) {
-                    self.give_up(&request);
+                if !self.overdue.has(request) {
+                    self.time_out(request.clone());
                 }
             } else if limits.slow.is_some_and(|limit| request.age >= limit)
-                && !self.is_told(&request)
+                && !self.is_told(request)
             {
                 self.slow.insert(request.thread, request.begun);
                 self.context.slot.count_slow();
@@ -246,24 +246,71 @@ impl Controller {
                 }
             }
         }
+        self.settle_overdue(&running);
     }
 
-    /// The request has had its time: the worker ends, with the other requests answered.
-    fn give_up(&mut self, request: &Running) {
-        let is_first = self.stuck.is_empty();
-        self.stuck.push((request.thread, request.begun));
+    /// The request has had its time: it is answered, and its thread interrupted.
+    fn time_out(&mut self, request: Running) {
+        let (thread, begun) = (request.thread, request.begun);
+        let Some(exchange) = self.context.watched.exchange(thread, begun) else {
+            // It has ended just now.
+            return;
+        };
         self.context.slot.count_timeout();
-        let answered = self.answer(request);
+        let answered = self.answer(&request, &exchange);
         // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
         let stacks = self.context.stacks(Some(request.tid), true);
+        let wait = self.context.limits.kill_after;
+        let next = match wait {
+            Duration::ZERO => String::new(),
+            wait => format!(
+                ", and RequestTimeout is raised in it; its worker is replaced if it has not ended {wait:?} later (--kill-after)"
+            ),
+        };
         log::error!(
-            "timeout: {} runs for {:.3?}, longer than --request-timeout: {answered}; its worker is replaced and ends when \
-             its other requests are answered{kept}\n{stacks}",
+            "timeout: {} runs for {:.3?}, longer than --request-timeout: {answered}{next}{kept}\n{stacks}",
             request.request,
             request.age
         );
-        if is_first {
+        if !wait.is_zero() {
+            self.context.interrupt(&request);
+        }
+        self.overdue.add(request, wait);
+    }
+
+    /// Sees whether the threads of overdue requests are back. The worker ends for one that is not, with the other requests
+    /// answered.
+    fn settle_overdue(&mut self, running: &[Running]) {
+        if self.overdue.is_empty() {
+            return;
+        }
+        for end in self.overdue.settle(running) {
+            match end {
+                OverdueEnd::Back(request, after) => log::info!(
+                    "timeout: {} has ended {after:.3?} after that, and its worker goes on serving",
+                    request.request
+                ),
+                OverdueEnd::Lost(request) => self.lose(&request),
+            }
+        }
+    }
+
+    /// The thread of this request has not come back.
+    fn lose(&mut self, request: &Running) {
+        let wait = self.context.limits.kill_after;
+        let kept = self.kept_lock();
+        let stack = match wait {
+            // It was told just now.
+            Duration::ZERO => String::new(),
+            _ => format!("\n{}", self.context.stacks(Some(request.tid), false)),
+        };
+        log::error!(
+            "timeout: {} does not end: its worker is replaced and ends when its other requests are answered{kept}{stack}",
+            request.request
+        );
+        if !self.has_lost_thread {
+            self.has_lost_thread = true;
             let reason = format!("{} took longer than --request-timeout", request.request);
             self.context.tell(&ChildMessage::Leaving(reason));
             self.stop(Idle::Pass);
@@ -273,26 +320,26 @@ impl Controller {
     }
 
     /// Answers in the application's place, which is not to be waited for; says how that went.
-    fn answer(&self, request: &Running) -> &'static str {
+    fn answer(&self, request: &Running, exchange: &FastcgiExchange) -> &'static str {
         let text = "The application did not answer in time.";
         let page = Page::new("504 Gateway Timeout", text).with_id(&request.id);
-        let watched = self.context.watched(request.thread, request.begun);
-        let answered = watched.as_ref().map(|it| it.answer_instead(&page));
+        let answered = exchange.answer_instead(&page);
         // The thread may never come to count it.
-        if let Some(exchange) = watched.filter(|_| answered != Some(Answered::TooLate)) {
+        if answered != Answered::TooLate {
             exchange
                 .take_status()
                 .into_iter()
                 .for_each(|status| self.context.slot.answered(status));
             if let Some(log) = &self.context.access_log {
                 let duration = u64::try_from(request.age.as_nanos()).unwrap_or(u64::MAX);
-                log.tell_timed_out(&exchange, request.thread, duration);
+                log.tell_timed_out(exchange, request.thread, duration);
             }
         }
         match answered {
-            Some(Answered::Whole) => "answered with 504",
-            Some(Answered::Cut) => "cut, the web server takes nothing",
-            Some(Answered::TooLate) | None => "its response has begun and is cut",
+            Answered::Whole => "answered with 504",
+            Answered::Cut => "cut, the web server takes nothing",
+            Answered::BrokenOff => "its response has begun and is cut",
+            Answered::TooLate => "its response has left",
         }
     }
 
@@ -314,9 +361,9 @@ impl Controller {
 
     /// Ends the process where the time for it has come.
     fn end_when_due(&mut self) {
-        if !self.stuck.is_empty() {
+        if self.has_lost_thread {
             let running = self.context.slot.running();
-            let others = running.iter().any(|request| !self.is_stuck(request));
+            let others = running.iter().any(|request| !self.overdue.is_lost(request));
             let waiting = self
                 .context
                 .responder
@@ -329,7 +376,7 @@ impl Controller {
             }
         }
         if self.end_by.is_some_and(|end| Instant::now() >= end) {
-            if self.was_orphaned || !self.stuck.is_empty() {
+            if self.was_orphaned || self.has_lost_thread {
                 self.context.flush_lines();
                 process::end_at_once(0);
             }

@@ -6,9 +6,12 @@ mod context;
 mod controller;
 mod error;
 mod failure;
+mod overdue;
 mod service;
 mod serving;
+mod watched;
 
+use std::ffi::c_ulong;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +22,9 @@ pub use error::{report, send_files};
 pub use failure::Failure;
 pub use service::FastcgiService;
 pub use serving::Worker;
+
+/// Raises an exception in the thread of this number.
+pub type RaiseIn<'a> = &'a dyn Fn(c_ulong);
 
 /// The Python of this process.
 pub trait PythonRuntime: Sync {
@@ -31,6 +37,27 @@ pub trait PythonRuntime: Sync {
 
     /// Whether Python's lock can be had within this time. The thread that asks may wait for ever.
     fn lock_is_free(&self, within: Duration) -> bool;
+
+    /// Python's number for the thread that calls this.
+    fn this_thread(&self) -> c_ulong;
+
+    /// Has this signal raise `RequestTimeout` on Python's main thread, in whatever it runs or waits for, when `is_due` says
+    /// so there. To be called on that thread.
+    ///
+    /// # Errors
+    /// What Python has to say.
+    fn raise_timeout_on(
+        &self,
+        signal: i32,
+        is_due: Box<dyn Fn() -> bool + Send + Sync>,
+    ) -> Result<(), String>;
+
+    /// Gives `work` what raises `RequestTimeout` in the thread of that number when it runs Python code next. Waits for
+    /// Python's lock, which may be for ever.
+    fn raise_timeout(&self, work: &dyn Fn(RaiseIn<'_>));
+
+    /// Takes back what was to be raised in the thread that calls this, and was not.
+    fn forget_timeout(&self);
 
     /// How many modules are imported.
     fn imported_count(&self) -> usize;

@@ -8,11 +8,13 @@
 mod access_log;
 mod application_files;
 mod captures;
+mod checks;
 mod client;
 mod control;
 mod costs;
 mod gateway;
 mod load;
+mod logs;
 mod names;
 mod process_table;
 
@@ -62,6 +64,7 @@ mod processes_crashes;
 mod processes_deadlines;
 mod processes_folders;
 mod processes_hostile;
+mod processes_interrupted;
 mod processes_killed;
 mod processes_logging;
 mod processes_meddled;

@@ -38,7 +38,7 @@ impl Site {
 }
 
 fn check(app: &str) -> Cgi {
-    Cgi::bare(app).door("check")
+    Cgi::bare(app).door("check").option("--all")
 }
 
 /// What `check` says of each setting: its value and where it was told.
@@ -125,16 +125,17 @@ fn every_option_of_every_door_is_also_a_variable_and_a_key() {
     let folder = Site::new("");
     let inside = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     for (key, kind) in options {
-        if key == "config" {
+        if key == "config" || key == "all" {
             continue;
         }
         let value = match (key.as_str(), kind.as_str()) {
             ("python", _) => "/usr/bin/python3".to_owned(),
             ("venv", _) => venv().to_str().unwrap().to_owned(),
             (_, "ADDR" | "ADDR,...") if key == "allow" => "127.0.0.1,::1".to_owned(),
-            (_, "ADDR") => "tcp:127.0.0.1:9".to_owned(),
+            (_, "ADDR") => "tcp:127.0.0.1:9009".to_owned(),
             (_, "USER" | "GROUP" | "NAME") => "root".to_owned(),
             (_, "MODE") => "0640".to_owned(),
+            ("max-open-files", _) => "3000".to_owned(),
             (_, "N" | "MAX" | "MIN") => "1".to_owned(),
             (_, "TIME") => "7s".to_owned(),
             (_, "SIZE") => "70K".to_owned(),
@@ -170,14 +171,14 @@ fn every_option_of_every_door_is_also_a_variable_and_a_key() {
 
 #[test]
 fn the_command_line_beats_the_environment_and_that_the_file() {
-    let site = Site::new("threads = 2\nbind = ['/a', '/b']\ndebug = true\nbacklog = 7");
+    let site = Site::new("threads = 2\nbind = ['unix:@a', 'unix:@b']\ndebug = true\nbacklog = 7");
     let name = site.name();
     let file = format!("file {name}");
     let all = || check("hello").options(["--config", &name]);
 
     let output = all().run();
     assert_setting(&output, "threads", "2", &file);
-    assert_setting(&output, "bind", "/a /b", &file);
+    assert_setting(&output, "bind", "unix:@a unix:@b", &file);
     assert_setting(&output, "debug", "true", &file);
     assert_setting(&output, "buffer", "64K", "default");
     assert_setting(&output, "config", &name, "command line");
@@ -185,20 +186,27 @@ fn the_command_line_beats_the_environment_and_that_the_file() {
     let with = || {
         all()
             .env("WSGI_GATEWAY_THREADS", "3")
-            .env("WSGI_GATEWAY_BIND", "/c, tcp:localhost:9")
+            .env("WSGI_GATEWAY_BIND", "unix:@c, tcp:localhost:9009")
             .env("WSGI_GATEWAY_DEBUG", "off")
     };
     let output = with().run();
     let by = |key: &str| format!("environment variable {}", variable(key));
     assert_setting(&output, "threads", "3", &by("threads"));
-    assert_setting(&output, "bind", "/c tcp:localhost:9", &by("bind"));
+    assert_setting(&output, "bind", "unix:@c tcp:localhost:9009", &by("bind"));
     assert_setting(&output, "debug", "off", &by("debug"));
     assert_setting(&output, "backlog", "7", &file);
 
-    let words = ["--threads", "4", "--bind", "/d", "--bind=/e", "--debug"];
+    let words = [
+        "--threads",
+        "4",
+        "--bind",
+        "unix:@d",
+        "--bind=unix:@e",
+        "--debug",
+    ];
     let output = with().options(words).run();
     assert_setting(&output, "threads", "4", "command line");
-    assert_setting(&output, "bind", "/d /e", "command line");
+    assert_setting(&output, "bind", "unix:@d unix:@e", "command line");
     assert_setting(&output, "debug", "yes", "command line");
     let output = all().option("--debug=no").run();
     assert_setting(&output, "debug", "no", "command line");
@@ -522,25 +530,26 @@ fn help_is_the_same_whatever_is_set() {
 
 #[test]
 fn check_takes_what_fastcgi_takes_and_shows_every_setting() {
-    let words = [
-        "--bind",
-        "unix:/nowhere/a.sock",
-        "--workers",
-        "3",
-        "--mount",
-        "/",
-    ];
+    let words = ["--bind", "unix:@a", "--workers", "3", "--mount", "/"];
     let output = check("hello").options(words).run();
     let settings = settings(&output);
     for key in help(&["fastcgi", "--help"]).into_keys() {
         assert!(settings.contains_key(&key), "no {key}: {output:#?}");
     }
     assert_setting(&output, "workers", "3", "command line");
-    assert_setting(&output, "min-workers", "as many as --workers", "default");
+    assert_setting(
+        &output,
+        "min-workers",
+        "3 (as many as --workers)",
+        "default",
+    );
     assert_setting(&output, "user", "not set", "default");
     // Below what it says of Python, in columns.
     let text = output.text();
-    assert!(text.starts_with("python: "), "{text}");
+    assert!(
+        text.starts_with("ok: hello would be served, by Python 3."),
+        "{text}"
+    );
     let table: Vec<&str> = text
         .lines()
         .skip_while(|line| *line != "settings:")

@@ -43,7 +43,15 @@ fn told(gateway: &Gateway, path: &str, worker: u32) {
 }
 
 fn is_stuck(function: &str) {
-    let gateway = Gateway::start("stuck.py", &["--workers", "2", "--request-timeout", "1s"]);
+    let options = [
+        "--workers",
+        "2",
+        "--request-timeout",
+        "1s",
+        "--kill-after",
+        "0s",
+    ];
+    let gateway = Gateway::start("stuck.py", &options);
     let workers = gateway.wait_until_ready(2);
     let path = format!("/{function}?id=7");
     let (answer, tally) = Load::on(&gateway, "/").clients(2).during(|load| {
@@ -71,7 +79,14 @@ fn is_stuck(function: &str) {
 /// A worker that is stopped sees to no deadline: its master does.
 #[test]
 fn a_stopped_worker_is_replaced() {
-    let options = ["--workers", "2", "--request-timeout", "200ms"];
+    let options = [
+        "--workers",
+        "2",
+        "--request-timeout",
+        "200ms",
+        "--kill-after",
+        "0s",
+    ];
     let gateway = Gateway::start("stuck.py", &options);
     let workers = gateway.wait_until_ready(2);
     let mut stuck = Connection::open(gateway.socket());
@@ -85,16 +100,6 @@ fn a_stopped_worker_is_replaced() {
     gateway.wait_for_line(&[&format!("(pid {pid})"), "ended: killed by signal SIGKILL"]);
     gateway.wait_for_count(READY, 3);
     gateway.wait_for_workers(2);
-}
-
-#[test]
-fn a_request_that_sleeps_is_ended() {
-    is_stuck("sleeps");
-}
-
-#[test]
-fn a_request_that_spins_is_ended() {
-    is_stuck("spins");
 }
 
 #[test]
@@ -139,7 +144,14 @@ fn a_response_that_has_begun_is_cut() {
 /// The application comes back when the client has its page: nobody is there to answer, and that is no news.
 #[test]
 fn an_answer_that_comes_after_its_deadline_goes_nowhere() {
-    let options = ["--threads", "2", "--request-timeout", "1s"];
+    let options = [
+        "--threads",
+        "2",
+        "--request-timeout",
+        "1s",
+        "--kill-after",
+        "0s",
+    ];
     let gateway = Gateway::start("stuck.py", &options);
     gateway.wait_until_ready(1);
     for path in ["/waits", "/waits_and_streams", "/waits_and_reports"] {
@@ -170,7 +182,15 @@ fn an_answer_that_comes_after_its_deadline_goes_nowhere() {
 /// Other requests of the same worker finish before it goes.
 #[test]
 fn a_stuck_request_takes_no_other_with_it() {
-    let gateway = Gateway::start("stuck.py", &["--threads", "2", "--request-timeout", "1s"]);
+    let options = [
+        "--threads",
+        "2",
+        "--request-timeout",
+        "1s",
+        "--kill-after",
+        "0s",
+    ];
+    let gateway = Gateway::start("stuck.py", &options);
     let worker = gateway.wait_until_ready(1)[0];
     let mut stuck = Connection::open(gateway.socket());
     stuck.write(&Request::get("/sleeps?id=8").bytes());
@@ -275,6 +295,8 @@ fn one_thread_of_several_is_stuck() {
         "2",
         "--request-timeout",
         "1s",
+        "--kill-after",
+        "0s",
     ];
     let gateway = Gateway::start("stuck.py", &options);
     gateway.wait_until_ready(2);

@@ -281,7 +281,8 @@ fn a_stopped_worker_does_not_outlive_its_master() {
 /// It takes no request from its kept connections, and gives none away.
 #[test]
 fn a_stopped_worker_ends_by_the_deadline_of_requests() {
-    let gateway = builder(1).args(["--request-timeout", "200ms"]).start();
+    let options = ["--request-timeout", "200ms", "--kill-after", "0s"];
+    let gateway = builder(1).args(options).start();
     gateway.wait_until_ready(1);
     let mut kept = Connection::open(gateway.socket());
     kept.request(&Request::get("/").keep()).expect(200);

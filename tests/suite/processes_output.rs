@@ -126,10 +126,13 @@ fn every_message_is_a_json_object() {
         gateway.reload();
         let exit = gateway.terminate();
         let lines: Vec<&str> = exit.log.lines().collect();
-        let keys = "{tuple(o) for o in d}";
-        assert_eq!(asked(&lines, keys), "{('time', 'level', 'pid', 'message')}");
+        let keys = "sorted({tuple(o) for o in d if 'worker' in o}), {tuple(o) for o in d if 'worker' not in o}";
+        let expected = "[('time', 'level', 'name', 'pid', 'worker', 'message'), \
+                        ('time', 'level', 'name', 'pid', 'worker', 'message', 'traceback')] \
+                        {('time', 'level', 'name', 'pid', 'message')}";
+        assert_eq!(asked(&lines, keys), expected);
         // A traceback is one record.
-        let traceback = "sum('Traceback' in o['message'] and 'ValueError: two\\nlines' in o['message'] for o in d)";
+        let traceback = "sum('ValueError: two\\nlines' in o.get('traceback', '') for o in d)";
         assert_eq!(asked(&lines, &traceback.replace("\\n", "\\x0a")), "1");
         let quoted = r#"sum('"quoted" \ufffd\u2028 \\ ' + chr(0x1f600) + '\ttab' in o['message'] for o in d)"#;
         assert_eq!(asked(&lines, quoted), "1");
@@ -146,7 +149,7 @@ fn even_the_last_message_is_a_json_object() {
         .run();
     assert_eq!(exit.code, 3, "{}", exit.log);
     let lines: Vec<&str> = exit.log.lines().collect();
-    let loads = "'Traceback' in str([o['message'] for o in d])";
+    let loads = "'Traceback' in str([o.get('traceback') for o in d])";
     assert_eq!(asked(&lines, loads), "True");
     let gateway = Gateway::start("hello", &["--log-format=json", "--log-file=/dev/full"]);
     gateway.wait_for_log("No space left");

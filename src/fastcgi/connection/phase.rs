@@ -107,7 +107,9 @@ pub enum Answered {
     Whole,
     /// The web server took no more than a part, or nothing, and sees the connection end.
     Cut,
-    /// The application has begun to answer, or there is no such request any more.
+    /// The application has begun to answer: the web server was told that nothing follows.
+    BrokenOff,
+    /// All of the application's answer has left, or there is no such request any more.
     TooLate,
 }
 

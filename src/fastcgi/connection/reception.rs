@@ -13,7 +13,7 @@ use super::super::record::{
 use super::super::request::BegunRequest;
 use super::super::response::{write_piece, write_reports};
 use super::super::unsent::Unsent;
-use super::phase::{BodySource, Goodbye, InputError, Phase};
+use super::phase::{Answered, BodySource, Goodbye, InputError, Phase};
 use crate::gateway::{Page, Refusal, ResponseProgress};
 
 /// What answers the web server in the application's place.
@@ -362,17 +362,8 @@ impl Reception {
             self.refuse(id, ProtocolStatus::RequestComplete);
             ended = true;
         } else if request.progress.is_cut() {
-            // In the way that this web server understands soonest, and never like a whole one.
-            let owed = request.progress.owed();
-            if request.for_cgi {
-                write_reports(&mut self.unsent, &mut request);
-            }
-            write_cut(
-                self.unsent.records(),
-                id,
-                Cut::of(request.role, owed, is_nginx),
-            );
-            ended = owed == Some(0) && request.role != Role::Authorizer;
+            self.cut(&mut request, is_nginx);
+            ended = request.progress.owed() == Some(0) && request.role != Role::Authorizer;
             is_broken = !ended;
         }
         let input = match input {
@@ -397,6 +388,16 @@ impl Reception {
             (BodySource::Failed(InputError::Gone), _) if self.unsent.is_empty() => Phase::Lost,
             (BodySource::Failed(_), _) => Phase::Closing(Goodbye::Linger),
         }
+    }
+
+    /// Ends a response that has begun and cannot come to its end: in the way that this web server understands soonest, and
+    /// never like a whole one.
+    pub(super) fn cut(&mut self, request: &mut BegunRequest, is_nginx: bool) {
+        if request.for_cgi {
+            write_reports(&mut self.unsent, request);
+        }
+        let cut = Cut::of(request.role, request.progress.owed(), is_nginx);
+        write_cut(self.unsent.records(), request.id, cut);
     }
 
     /// The time for what a connection waits for is over.
@@ -428,13 +429,31 @@ impl Reception {
         self.refuse_with(request, &Page::new("408 Request Timeout", text))
     }
 
-    /// Answers in the application's place.
-    pub(super) fn answer_instead(&mut self, request: &mut BegunRequest, page: &Page) {
+    /// Answers in the application's place, if that has the request and nothing of its answer has left, else breaks that off.
+    pub(super) fn answer_instead(
+        &mut self,
+        phase: &mut Phase,
+        page: &Page,
+        is_nginx: bool,
+    ) -> Answered {
+        let Phase::Answering(input, request) = phase else {
+            return Answered::TooLate;
+        };
+        if request.aborted || request.progress.has_ended() || request.progress.has_failed() {
+            return Answered::TooLate;
+        }
+        if request.progress.has_begun() {
+            self.cut(request, is_nginx);
+            phase.break_off();
+            return Answered::BrokenOff;
+        }
         // What was reported and has not left is in the log.
         request.reports.clear();
         self.write_page(request, page);
         // The application is told when it sends, and not before.
         request.progress = ResponseProgress::new(false);
         request.progress.fail();
+        *input = BodySource::Failed(InputError::Answered);
+        Answered::Whole
     }
 }

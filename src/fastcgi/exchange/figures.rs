@@ -76,10 +76,10 @@ impl ExchangeFigures {
         self.sent.store(before + bytes, Ordering::Relaxed);
     }
 
-    /// It was answered in the application's place.
+    /// It was answered in the application's place, or what that had begun to answer was broken off, and keeps its status.
     pub(super) fn note_answer(&self, status: u16) {
         self.set(fate::ANSWERED);
-        self.status.store(status, Ordering::Relaxed);
+        let _ = (self.status).compare_exchange(0, status, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     pub(super) fn note_failure(&self, kind: FailureKind) {

@@ -3,9 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use nix::unistd::Pid;
+
 use super::super::channel::{Channel, Heard};
 use super::super::child::Child;
-use super::super::output::Output;
+use super::super::output::{OUTPUT, Output};
 use super::super::scoreboard::WorkerSlot;
 use super::reaction::{ChildId, Died, Figures, MasterEvent};
 use super::rules::MessageAllowance;
@@ -132,24 +134,41 @@ impl ChildProcess {
         figures
     }
 
+    /// When its output is to be read again though nothing has come.
+    pub(super) fn output_deadline(&self) -> Option<Instant> {
+        self.output.deadline()
+    }
+
     /// Reads its output.
     pub(super) fn read_output(&mut self, id: ChildId) {
-        self.output.read(|line| tell(id, line));
+        let pid = self.process.as_ref().map(Child::pid);
+        self.output.read(|line| tell(id, pid, line));
     }
 
     /// Reads its output to the end, as far as it has come. Gives it back where others may still write to it.
     pub(super) fn read_last_output(mut self, id: ChildId) -> Option<Output> {
-        self.output.read_last(|line| tell(id, line));
+        let pid = self.process.as_ref().map(Child::pid);
+        self.output.read_last(|line| tell(id, pid, line));
         (!self.output.is_closed).then_some(self.output)
+    }
+
+    /// Tells what it has to say, at this level.
+    pub(super) fn relay(&self, id: ChildId, level: log::Level, text: &str) {
+        let pid = self.process.as_ref().map(Child::pid);
+        let (name, said) = (id.name(), level as usize);
+        // The process itself leaves out what nobody wants to know.
+        let level = level.min(log::Level::Info);
+        log::log!(level, from = name.as_str(), pid = number(pid), said = said; "{text}");
     }
 }
 
-/// Tells a line of a child's output.
-pub(super) fn tell(id: ChildId, line: &str) {
-    match id {
-        ChildId::Worker(_) if line.is_empty() => {}
-        ChildId::Worker(number) => log::info!("worker {number}: {line}"),
-        ChildId::Template(_) => log::info!("template: {line}"),
-        ChildId::Observer => log::info!("control socket: {line}"),
+/// Tells a line of a child's output, or the lines of a message.
+pub(super) fn tell(id: ChildId, pid: Option<Pid>, text: &str) {
+    if !text.is_empty() || matches!(id, ChildId::Template(_)) {
+        log::info!(target: OUTPUT, from = id.name().as_str(), pid = number(pid); "{text}");
     }
+}
+
+fn number(pid: Option<Pid>) -> Option<i32> {
+    pid.map(Pid::as_raw)
 }

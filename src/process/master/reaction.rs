@@ -25,6 +25,17 @@ pub(super) enum ChildId {
     Observer,
 }
 
+impl ChildId {
+    /// Its name in the log.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Worker(number) => format!("worker {number}"),
+            Self::Template(_) => "template".to_owned(),
+            Self::Observer => "control socket".to_owned(),
+        }
+    }
+}
+
 /// Something has happened.
 #[derive(Debug)]
 pub(super) enum MasterEvent {
@@ -117,6 +128,8 @@ pub(super) enum Action {
     TellReady,
     /// Write a line to the log.
     Log(log::Level, String),
+    /// Write to the log what a child says.
+    Relay(ChildId, log::Level, String),
     /// Tell systemd.
     Notify(Notice),
     /// Make the listening sockets anew where that is needed. Answered by [`MasterEvent::Listeners`].
@@ -261,6 +274,11 @@ impl Reaction {
     /// Adds a line of the log.
     pub(super) fn log(&mut self, level: log::Level, line: impl Into<String>) {
         self.add(Action::Log(level, line.into()));
+    }
+
+    /// Adds what a child says.
+    pub(super) fn relay(&mut self, from: ChildId, level: log::Level, text: String) {
+        self.add(Action::Relay(from, level, text));
     }
 
     /// Adds an error.

@@ -18,6 +18,12 @@ pub(super) fn run(launch: &Launch, begun: RawFd) -> Result<i32, Failure> {
     let (interpreter, application) = load(launch)?;
     let found = interpreter.describe();
     let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "ok: {} would be served, by Python {}",
+        launch.settings.name(),
+        found.version
+    )?;
     writeln!(out, "python: {}", found.version)?;
     writeln!(
         out,

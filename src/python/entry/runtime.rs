@@ -1,10 +1,11 @@
 //! Python and the application as `worker` knows them.
 
+use std::ffi::c_ulong;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gateway::Exchange;
-use crate::worker::{HostedApplication, PythonRuntime, RequestHandler};
+use crate::worker::{HostedApplication, PythonRuntime, RaiseIn, RequestHandler};
 use crate::wsgi::{self, Application, Caller, Interpreter};
 
 /// The Python of this process.
@@ -20,6 +21,26 @@ impl PythonRuntime for Runtime {
 
     fn lock_is_free(&self, within: Duration) -> bool {
         wsgi::lock_is_free(within)
+    }
+
+    fn this_thread(&self) -> c_ulong {
+        wsgi::this_thread()
+    }
+
+    fn raise_timeout_on(
+        &self,
+        signal: i32,
+        is_due: Box<dyn Fn() -> bool + Send + Sync>,
+    ) -> Result<(), String> {
+        wsgi::raise_timeout_on(signal, is_due)
+    }
+
+    fn raise_timeout(&self, work: &dyn Fn(RaiseIn<'_>)) {
+        wsgi::raise_timeout(work);
+    }
+
+    fn forget_timeout(&self) {
+        wsgi::forget_timeout();
     }
 
     fn imported_count(&self) -> usize {

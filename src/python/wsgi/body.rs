@@ -11,6 +11,7 @@ use super::errors::{kind, traceback};
 use super::exchange::OpenRequest;
 use super::file_wrapper::{FileWrapper, as_block};
 use super::signals::raised;
+use super::timeout::RequestTimeout;
 use crate::gateway::{KeptBytes, Pushed, forked};
 
 /// A block up to this size, in bytes, is copied; above it the object itself is kept until it has been sent.
@@ -35,6 +36,11 @@ impl Closer<'_, '_> {
     pub(super) fn close(self, py: Python<'_>, open: &OpenRequest) {
         let close = self.result.getattr_opt(intern!(py, "close"));
         let closed = close.and_then(|close| close.map_or(Ok(()), |close| close.call0().map(drop)));
+        // Who has raised the time-out has told of it.
+        let closed = closed.or_else(|error| match error.is_instance_of::<RequestTimeout>(py) {
+            true => Ok(()),
+            false => Err(error),
+        });
         if let Err(error) = closed {
             let text = traceback(py, &error);
             let subject = open.subject();

@@ -17,6 +17,7 @@ use super::file_wrapper::as_block;
 use super::input::Input;
 use super::load::load;
 use super::response::StartResponse;
+use super::timeout::RequestTimeout;
 use crate::config::Target;
 use crate::exit::CannotLoad;
 use crate::gateway::{Exchange, KeptBytes, Mount, Page, forked};
@@ -255,9 +256,13 @@ impl Caller {
         let is_abort = error.is_instance_of::<PyOSError>(py);
         // Nothing of Python's was running where this program raised it itself.
         let is_ours = error.traceback(py).is_none();
+        // Who has raised it has told where the request was, and answered.
+        let is_timeout = error.is_instance_of::<RequestTimeout>(py);
         py.detach(|| {
             let subject = open.subject();
-            if open.is_gone() && is_abort {
+            if is_timeout && open.exchange.has_begun() {
+                log::debug!("{subject}: {}", text.trim_end());
+            } else if open.is_gone() && is_abort {
                 log::debug!("{subject}: the web server has gone: {}", text.trim_end());
             } else {
                 open.note_exception(is_ours);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::timeout::offer_module;
 use super::venv;
 use crate::exit::CannotLoad;
 
@@ -28,6 +29,7 @@ impl Interpreter {
             }
             forget_the_start(py, program).map_err(refused)?;
             insert_paths(py, path).map_err(refused)?;
+            offer_module(py).map_err(refused)?;
             Ok(Self)
         })
     }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::home::{APP, Home, body};
 use crate::cgi_door::{Cgi, Fifo, Output};
 use crate::client::Request;
+use crate::gateway::apps;
 use crate::process_table::{children, is_alive};
 
 /// An application that answers with this word, put in the place of one before as editors and deploys do it.
@@ -41,6 +42,22 @@ impl Site {
     fn app(&self) -> PathBuf {
         self.folder.path().join("site.py")
     }
+}
+
+/// Its worker goes on, as everywhere else.
+#[test]
+fn a_request_that_takes_too_long_ends_by_itself() {
+    let (home, app) = (Home::new(), apps().join("timed_out.py"));
+    let get = |path| {
+        let cgi = home.get(&app, path);
+        cgi.options(["--request-timeout", "200ms"]).run()
+    };
+    let worker = body(&get("/"));
+    assert_eq!(get("/sleeps").response().status, 504);
+    home.wait_for("its end", || {
+        home.log().contains("goes on serving").then_some(())
+    });
+    assert_eq!(body(&get("/")), worker);
 }
 
 #[test]
@@ -99,7 +116,7 @@ fn what_is_in_flight_is_finished_by_the_old() {
     let home = Home::new();
     let folder = TempDir::new().unwrap();
     let app = folder.path().join("app.py");
-    fs::copy(crate::gateway::apps().join("persistent.py"), &app).unwrap();
+    fs::copy(apps().join("persistent.py"), &app).unwrap();
     let fifo = Fifo::new(folder.path().join("fifo"));
     let waiting = home
         .get(&app, &format!("/wait?{}", fifo.path().display()))

@@ -2,7 +2,7 @@
 
 use super::super::super::content::SentFile;
 use super::super::super::record::{RecordType, write_record};
-use super::super::{BegunRequest, Filled};
+use super::super::{Answered, BegunRequest, Filled};
 use super::script::some;
 use super::{Driver, READ};
 use crate::gateway::{Head, Page, Portion, ResponseProgress};
@@ -36,8 +36,11 @@ impl ModelApplication<'_, '_> {
             }
             14 if self.0.script.byte() > 200 => {
                 let page = Page::new("504 Gateway Timeout", "Too slow.");
-                let is_answered = self.0.connection.answer_instead(turn, &page);
-                self.0.account.served.as_mut().unwrap().page |= is_answered;
+                let is_nginx = self.0.script.is();
+                let answered = self.0.connection.answer_instead(turn, &page, is_nginx);
+                let served = self.0.account.served.as_mut().unwrap();
+                served.page |= answered == Answered::Whole;
+                served.cut |= answered == Answered::BrokenOff;
             }
             15 if self.0.script.byte() > 240 => {
                 self.0.account.lost = true;

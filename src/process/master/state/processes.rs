@@ -256,8 +256,8 @@ impl Processes {
                 }
             }
             ChildMessage::Log(level, text) => {
-                let (level, line) = plain_line(level, format!("worker {number}: {text}"));
-                reaction.log(level, line);
+                let (level, text) = plain_line(level, text);
+                reaction.relay(ChildId::Worker(number), level, text);
             }
             ChildMessage::CannotLoad(text) => {
                 let generation = worker.generation();
@@ -276,8 +276,8 @@ impl Processes {
                     .note_template_ready(number, supply, reaction);
             }
             ChildMessage::Log(level, text) => {
-                let (level, line) = plain_line(level, format!("template: {text}"));
-                reaction.log(level, line);
+                let (level, text) = plain_line(level, text);
+                reaction.relay(ChildId::Template(number), level, text);
             }
             ChildMessage::CannotLoad(text) => self.generations.note_trouble(number, text),
             ChildMessage::Files(files) => self.generations.note_files(&files, reaction),

@@ -229,7 +229,7 @@ impl World {
                 self.alive.clear();
                 self.dying.clear();
             }
-            Action::Log(_, line) => self.done.push(line),
+            Action::Log(_, line) | Action::Relay(_, _, line) => self.done.push(line),
             Action::TellReady => self.done.push("ready".to_owned()),
             Action::Notify(notice) => self.done.push(
                 match notice {
