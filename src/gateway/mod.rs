@@ -7,6 +7,7 @@ pub mod closed;
 mod exchange;
 pub mod forked;
 mod head;
+pub mod html;
 mod interrupts;
 mod meta;
 mod mount;

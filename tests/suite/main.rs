@@ -7,6 +7,7 @@
 
 mod access_log;
 mod application_files;
+mod browser;
 mod captures;
 mod client;
 mod control;
