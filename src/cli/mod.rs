@@ -9,6 +9,7 @@ mod process;
 mod query;
 mod resolve;
 mod settings;
+mod tools;
 mod values;
 
 use std::ffi::{OsStr, OsString};

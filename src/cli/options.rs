@@ -12,6 +12,7 @@ use super::control::{
     StopOptions,
 };
 use super::process::ProcessOptions;
+use super::tools::ConfOptions;
 use super::values::{duration, level, log_format, mode, number, size, switch};
 use crate::config::{ConfigFile, LogFormat, SettingInForce};
 use crate::gateway::Mount;
@@ -98,6 +99,8 @@ pub(super) enum DoorCommand {
     Reopen(GatewayOptions),
     /// End a gateway or a persistent application: what it is at is finished first.
     Stop(StopOptions),
+    /// Print what a web server is to be configured with for these options, and where to put it.
+    Conf(Box<ConfOptions>),
 }
 
 /// What is looked at.

@@ -37,6 +37,7 @@ pub(super) fn invocation(cli: Cli) -> Invocation {
         Some(DoorCommand::Stop(StopOptions { gateway, all })) => {
             operate(Operation::Stop { gateway, all })
         }
+        Some(DoorCommand::Conf(options)) => Invocation::Conf(Box::new(options.settings())),
         _ => Invocation::Serve(Box::new(config(cli))),
     }
 }

@@ -2,6 +2,7 @@
 
 mod cgi;
 mod check;
+mod conf;
 mod control;
 mod core;
 mod fastcgi;
@@ -21,6 +22,7 @@ use crate::logging::{self, Destination};
 use crate::process;
 use crate::worker::Failure;
 
+pub use conf::print as print_configuration;
 pub use operate::operate;
 pub use persistent::respond;
 
