@@ -1,11 +1,16 @@
-//! The options of the commands for the first minute: `conf`.
+//! The options of the commands for the first minute: `conf`, `get`, `try`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use std::time::Duration;
 
-use crate::config::{ConfSettings, Extent, WebServer};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, Command};
+
+use super::options::{DoorOptions, FastcgiOptions};
+use super::values::time_limit;
+use crate::config::{ConfSettings, Extent, GetSettings, TrySettings, WebServer};
 use crate::gateway::Mount;
 
 /// Which configuration is printed.
@@ -65,6 +70,131 @@ impl ConfOptions {
             },
         }
     }
+}
+
+/// Which request is made.
+#[derive(Args, Clone, Debug)]
+pub(super) struct GetOptions {
+    /// The application, which is started for this request, or the address of a gateway that runs: unix:/path, /path or host:port.
+    #[arg(value_name = "APP|ADDR")]
+    pub target: OsString,
+
+    /// What stands behind the host in the URL, as /shop?page=2.
+    #[arg(value_name = "PATH", default_value = "/")]
+    pub path: String,
+
+    /// The method [default: GET; POST with --data].
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    pub method: Option<String>,
+
+    /// The body of the request; @FILE is what is in that file, @- what comes by standard input.
+    #[arg(short = 'd', long, value_name = "DATA")]
+    pub data: Option<OsString>,
+
+    /// A header field, as 'Host: www.example.org'; may be given more than once.
+    #[arg(short = 'H', long = "header", value_name = "HEADER", action = ArgAction::Append)]
+    pub headers: Vec<String>,
+
+    /// Show the head of the response, too.
+    #[arg(short = 'i', long = "include")]
+    pub with_head: bool,
+
+    /// How long it may take in all.
+    #[arg(short = 'm', long, value_name = "TIME", default_value = "60s", value_parser = time_limit)]
+    pub max_time: Duration,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub general: DoorOptions,
+
+    /// What is for the gateway.
+    #[arg(skip)]
+    pub passed: Vec<OsString>,
+}
+
+impl GetOptions {
+    pub(super) fn settings(self) -> GetSettings {
+        GetSettings {
+            target: self.target,
+            path: self.path,
+            method: self.method,
+            data: self.data,
+            headers: self.headers,
+            with_head: self.with_head,
+            max_time: self.max_time,
+            passed: self.passed,
+        }
+    }
+}
+
+/// What runs until it is interrupted.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TryOptions {
+    /// nginx, apache, lighttpd, caddy, h2o or haproxy [default: the first of them that is installed].
+    #[arg(long, value_name = "SERVER", value_parser = web_server)]
+    pub server: Option<WebServer>,
+
+    /// A URL path and the folder whose files the web server sends there itself, as /static=./static; may be given more than once.
+    #[arg(long = "static", value_name = "PREFIX=DIR", action = ArgAction::Append, value_parser = static_files)]
+    pub statics: Vec<(Mount, PathBuf)>,
+
+    /// Where the web server listens [default: a free port of 127.0.0.1].
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = listen)]
+    pub listen: Option<(String, u16)>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub fastcgi: FastcgiOptions,
+
+    /// What is for the gateway.
+    #[arg(skip)]
+    pub passed: Vec<OsString>,
+}
+
+impl TryOptions {
+    pub(super) fn settings(self) -> TrySettings {
+        TrySettings {
+            app: self.fastcgi.application.app,
+            server: self.server,
+            mount: self.fastcgi.application.general.mount,
+            statics: self.statics,
+            listen: self.listen,
+            passed: self.passed,
+        }
+    }
+
+    /// What no value says by itself.
+    pub(super) fn check(&self, told_bind: bool) -> Result<(), String> {
+        match told_bind {
+            true => Err("'try' makes a socket of its own: leave --bind out, or use 'wsgi-gateway fastcgi' and 'wsgi-gateway conf'".to_owned()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The options of the command line that `fastcgi` has as well, as they were written.
+pub(super) fn passed_on(command: &Command, own: &Command, matches: &ArgMatches) -> Vec<OsString> {
+    let known = command.find_subcommand("fastcgi");
+    let is_known = |long: &str| {
+        let mut options = known.into_iter().flat_map(Command::get_arguments);
+        options.any(|option| option.get_long() == Some(long))
+    };
+    let mut words = Vec::new();
+    for option in own.get_arguments() {
+        let id = option.get_id().as_str();
+        let Some(long) = option.get_long().filter(|long| is_known(long)) else {
+            continue;
+        };
+        if matches.value_source(id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        for value in matches.get_raw(id).into_iter().flatten() {
+            let mut word = OsString::from(format!("--{long}="));
+            word.push(value);
+            words.push(word);
+        }
+    }
+    words
 }
 
 /// A web server by the word for it, or by its program's name.

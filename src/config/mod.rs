@@ -27,7 +27,7 @@ pub use launch::{
 pub use origin::{ConfigFile, Origin, SettingInForce, SettingOrigins};
 
 pub use script::ScriptFile;
-pub use tools::{ConfSettings, Extent, WebServer};
+pub use tools::{ConfSettings, Extent, GetSettings, TrySettings, WebServer};
 
 pub use target::{ApplicationSource, Target, TargetError, is_identifier};
 
@@ -57,6 +57,10 @@ pub enum Invocation {
     Operate(Operation),
     /// To print a web server's configuration.
     Conf(Box<ConfSettings>),
+    /// To make a request without a web server.
+    Get(Box<GetSettings>),
+    /// To run a web server and a gateway until they are interrupted.
+    Try(Box<TrySettings>),
 }
 
 /// All that the program was told.

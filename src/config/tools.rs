@@ -1,7 +1,8 @@
-//! What the commands for the first minute are told: `conf`.
+//! What the commands for the first minute are told: `conf`, `get`, `try`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::gateway::Mount;
 
@@ -88,4 +89,42 @@ pub struct ConfSettings {
     pub cgi: bool,
     /// How much of it.
     pub extent: Extent,
+}
+
+/// A request that is made without a web server.
+#[derive(Clone, Debug)]
+pub struct GetSettings {
+    /// An application, which is started for it, or the address of a gateway that runs.
+    pub target: OsString,
+    /// What stands behind the host in the URL.
+    pub path: String,
+    /// The method; GET, or POST where there is a body, without it.
+    pub method: Option<String>,
+    /// The body, or `@` and the file that it is in.
+    pub data: Option<OsString>,
+    /// Header fields, as `Name: value`.
+    pub headers: Vec<String>,
+    /// Whether the head of the response is shown, too.
+    pub with_head: bool,
+    /// How long it may take in all.
+    pub max_time: Duration,
+    /// Options for the gateway that is started, as they were written.
+    pub passed: Vec<OsString>,
+}
+
+/// A web server and a gateway that run until they are interrupted.
+#[derive(Clone, Debug)]
+pub struct TrySettings {
+    /// The application.
+    pub app: OsString,
+    /// The web server; the first that is installed without it.
+    pub server: Option<WebServer>,
+    /// Where the application lies in the site's URLs.
+    pub mount: Option<Mount>,
+    /// URL paths and folders whose files the web server sends itself.
+    pub statics: Vec<(Mount, PathBuf)>,
+    /// Where the web server listens; a free port of this host's own address without it.
+    pub listen: Option<(String, u16)>,
+    /// Options for the gateway, as they were written.
+    pub passed: Vec<OsString>,
 }

@@ -31,4 +31,5 @@ pub use path_rule::PathRule;
 pub use progress::{Portion, ResponseProgress, StartError};
 pub use request_id::{MadeId, sent_id};
 pub use tally::{Bookkeeper, FailureKind, Refusal, RequestFigures};
+pub use url::decoded as url_decoded;
 pub use variables::Variables;

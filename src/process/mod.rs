@@ -6,6 +6,7 @@
 
 mod account;
 mod address;
+mod attended;
 mod bind_error;
 mod channel;
 mod child;
@@ -38,6 +39,7 @@ mod totals;
 
 pub use account::{Account, AccountFile};
 pub use address::{Address, AddressError};
+pub use attended::{Attended, LocalUser, code, first_user};
 pub use bind_error::BindError;
 pub use channel::{Channel, Received};
 pub use desk::{Command, CommandOutcome, Desk, DeskNotice};

@@ -1,7 +1,7 @@
 //! `conf`: prints what a web server is to be configured with.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::{ConfSettings, WebServer};
@@ -32,12 +32,7 @@ fn site(settings: &ConfSettings) -> Result<ServedSite, NotConfigurable> {
         Some(mount) => prefix(mount)?,
         None => String::new(),
     };
-    let statics = settings.statics.iter().map(|(at, folder)| {
-        let text = folder.to_str().filter(|text| !text.is_empty());
-        let text = text.ok_or_else(|| not_text("--static", folder))?;
-        Ok((prefix(at)?, absolute(text)?.into()))
-    });
-    let statics = statics.collect::<Result<Vec<_>, NotConfigurable>>()?;
+    let statics = statics(&settings.statics)?;
     let app = match &settings.app {
         Some(app) => app
             .to_str()
@@ -59,10 +54,11 @@ fn site(settings: &ConfSettings) -> Result<ServedSite, NotConfigurable> {
         extent: settings.extent,
         app,
         bind,
+        trial: None,
     })
 }
 
-fn prefix(mount: &Mount) -> Result<String, NotConfigurable> {
+pub(super) fn prefix(mount: &Mount) -> Result<String, NotConfigurable> {
     String::from_utf8(mount.prefix().to_vec()).map_err(|error| {
         NotConfigurable::new(format!(
             "the URL path '{}' is not UTF-8, as configurations of web servers are: give it another name",
@@ -88,6 +84,18 @@ fn absolute(path: &str) -> Result<String, NotConfigurable> {
         "" => text.to_owned(),
         text => text.to_owned(),
     })
+}
+
+/// The URL paths and folders of files that the web server sends.
+pub(super) fn statics(
+    told: &[(Mount, PathBuf)],
+) -> Result<Vec<(String, PathBuf)>, NotConfigurable> {
+    let statics = told.iter().map(|(at, folder)| {
+        let text = folder.to_str();
+        let text = text.ok_or_else(|| not_text("--static", folder))?;
+        Ok((prefix(at)?, absolute(text)?.into()))
+    });
+    statics.collect()
 }
 
 /// The file that is started for each request.

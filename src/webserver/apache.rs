@@ -48,7 +48,18 @@ pub(super) fn write(site: &ServedSite) -> Result<(String, String), NotConfigurab
                 .as_ref()
                 .map_or_else(|| "*:80".to_owned(), address);
             let text = part.put("<VirtualHost *:80>", &format!("<VirtualHost {port}>"));
-            let frame = SampleConf::whole(FRAME).put("Listen 80", &format!("Listen {listen}"));
+            let mut frame = SampleConf::whole(FRAME).put("Listen 80", &format!("Listen {listen}"));
+            if let Some(trial) = &site.trial {
+                frame = frame
+                    .put(" /tmp", &format!(" {}", trial.folder))
+                    .put("/etc/mime.types", &format!("{}/mime.types", trial.folder));
+                frame = match &trial.user {
+                    Some((user, group)) => frame
+                        .put("User www-data", &format!("User {user}"))
+                        .put("Group www-data", &format!("Group {group}")),
+                    None => frame.without(&["User www-data", "Group www-data"]),
+                };
+            }
             let place = "To try it as root: apache2 -DFOREGROUND -f THIS-FILE";
             (
                 place.to_owned(),

@@ -76,7 +76,17 @@ pub(super) fn write(site: &ServedSite) -> Result<(String, String), NotConfigurab
             "Put it into the block of your site in /etc/caddy/Caddyfile (where that has a `handle` without a path, into that one);\nthen: systemctl reload caddy"
         }
     };
-    Ok((place.to_owned(), template.into_text()))
+    let text = template.into_text();
+    let text = match &site.trial {
+        // Another Caddy of this machine may have the port that it listens for orders on.
+        Some(trial) => format!(
+            "{{\n\tadmin off\n\tstorage file_system {}\n}}\n\n{}",
+            quoted(&trial.folder),
+            text.replace("/var/www/html", "/var/empty")
+        ),
+        None => text,
+    };
+    Ok((place.to_owned(), text))
 }
 
 fn statics(site: &ServedSite) -> Result<Vec<String>, NotConfigurable> {

@@ -59,6 +59,12 @@ pub(super) fn write(site: &ServedSite) -> Result<(String, String), NotConfigurab
             .put("host: 127.0.0.1\n", &format!("host: {}\n", string(host)))
             .put("port: 8080", &format!("port: {port}"));
     }
+    if let Some(trial) = &site.trial {
+        template = match &trial.user {
+            Some((user, _)) => template.put("user: www-data", &format!("user: {user}")),
+            None => template.without(&["user: www-data"]),
+        };
+    }
     let place = match site.extent {
         Extent::Whole => "To try it as root: h2o -c THIS-FILE",
         Extent::Part if is_root => {

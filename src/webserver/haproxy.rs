@@ -69,6 +69,14 @@ pub(super) fn write(site: &ServedSite) -> Result<(String, String), NotConfigurab
         };
         template = template.put("bind 127.0.0.1:8080", &format!("bind {listen}"));
     }
+    if let Some(trial) = &site.trial {
+        template = match &trial.user {
+            Some((user, group)) => template
+                .put("    user haproxy\n", &format!("    user {user}\n"))
+                .put("    group haproxy\n", &format!("    group {group}\n")),
+            None => template.without(&["user haproxy", "group haproxy"]),
+        };
+    }
     if is_root {
         template = template.put("default_backend wsgi", &format!("default_backend {name}"));
     }

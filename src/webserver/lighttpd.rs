@@ -37,6 +37,25 @@ pub(super) fn write(site: &ServedSite) -> Result<(String, String), NotConfigurab
             )
             .put("server.port = 8080", &format!("server.port = {port}"));
     }
+    if let Some(trial) = &site.trial {
+        let lines = [
+            "server.username = \"www-data\"",
+            "server.groupname = \"www-data\"",
+        ];
+        template = match &trial.user {
+            Some((user, group)) => template
+                .put(lines[0], &format!("server.username = \"{user}\""))
+                .put(lines[1], &format!("server.groupname = \"{group}\"")),
+            None => template.without(&lines),
+        };
+        let root = match is_root {
+            true => "/var/empty",
+            false => "/var/www/html",
+        };
+        template = template
+            .put("/var/tmp", &format!("{}/uploads", trial.folder))
+            .put(root, &format!("{}/empty", trial.folder));
+    }
     template = match &site.reach {
         Reach::Program(file) => program(template, site, file)?,
         reach => fastcgi(template, site, reach)?,

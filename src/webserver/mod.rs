@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use quote::shell;
+pub use quote::{shell, url};
 
 use crate::config::{Extent, WebServer};
 
@@ -38,6 +38,17 @@ pub struct ServedSite {
     pub app: String,
     /// The gateway's address as it was named, for the same.
     pub bind: String,
+    /// What a web server is to keep to that is started to try the application.
+    pub trial: Option<Trial>,
+}
+
+/// A web server that leaves nothing behind.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The folder for all of its files.
+    pub folder: String,
+    /// The user and group that its processes become; they stay who they are without.
+    pub user: Option<(String, String)>,
 }
 
 /// How a web server comes to the application.
@@ -140,7 +151,7 @@ fn command(server: WebServer, site: &ServedSite) -> String {
         words.push(format!("--socket-group {}", server.group()));
     }
     if !site.mount.is_empty() {
-        words.push(format!("--mount {}", shell(&quote::url(&site.mount))));
+        words.push(format!("--mount {}", shell(&url(&site.mount))));
     }
     words.push(shell(&site.app));
     words.join(" ")

@@ -56,6 +56,12 @@ pub(super) fn write(site: &ServedSite) -> Result<(String, String), NotConfigurab
         };
         template = template.put("listen 127.0.0.1:8080;", &format!("listen {listen};"));
     }
+    if let Some(trial) = &site.trial {
+        template = match &trial.user {
+            Some((user, group)) => template.put("user www-data;", &format!("user {user} {group};")),
+            None => template.without(&["user www-data;"]),
+        };
+    }
     let place = match site.extent {
         Extent::Whole => {
             "To try it, with some folder for nginx's own files: nginx -p /tmp/nginx -c THIS-FILE"

@@ -12,7 +12,7 @@ pub fn shell(text: &str) -> String {
 }
 
 /// A path as it stands in a URL.
-pub(super) fn url(path: &str) -> String {
+pub fn url(path: &str) -> String {
     let mut out = String::new();
     for byte in path.bytes() {
         match is_of_a_name(byte) {

@@ -29,6 +29,7 @@ mod fastcgi_soak;
 mod fastcgi_sockets;
 mod fastcgi_spec;
 mod fastcgi_streaming;
+mod get;
 mod slow_peers;
 
 mod floors;

@@ -47,6 +47,7 @@ mod slow_clients;
 mod small;
 mod suexec;
 mod systemd;
+mod tried;
 mod unspoken;
 
 /// A program by its name, also where PATH does not have the administrator's programs; `None` after saying that the test is skipped.
