@@ -16,6 +16,7 @@
 //! | | [`worker`] | the threads of a process that serves FastCGI; knows Python by a trait |
 //! | | [`cgi`] | this process's environment and descriptors as one request |
 //! | | [`explain`] | answers a request with what the web server sent, in the application's place; needs no Python |
+//! | | [`webserver`] | what web servers are configured with to reach the gateway |
 //! | | [`logging`] | where messages go |
 //! | | [`fastcgi`] | the FastCGI protocol and a responder; has never heard of Python |
 //! | | [`process`] | sockets to listen on, signals, the master; knows neither |
@@ -41,4 +42,5 @@ pub mod persistent;
 pub mod process;
 pub mod serve;
 pub mod top;
+pub mod webserver;
 pub mod worker;

@@ -13,6 +13,9 @@ fn main() -> ExitCode {
     let config = match cli::read() {
         Invocation::Serve(config) => config,
         Invocation::Operate(operation) => return serve::operate(&operation),
+        Invocation::Conf(settings) => return serve::print_configuration(&settings),
+        Invocation::Get(settings) => return serve::get(&settings),
+        Invocation::Try(settings) => return serve::try_out(&settings),
     };
     let started = serve::start_logging(&config);
     for warning in &config.warnings {

@@ -9,6 +9,7 @@ mod process;
 mod query;
 mod resolve;
 mod settings;
+mod tools;
 mod values;
 
 use std::ffi::{OsStr, OsString};
@@ -83,7 +84,13 @@ impl Cli {
             true => Vec::new(),
             false => settings.told(door, found),
         };
+        let passed = tools::passed_on(&told, door, found);
         let mut cli = Self::from_arg_matches_mut(&mut matches)?;
+        match &mut cli.door {
+            Some(DoorCommand::Get(options)) => options.passed = passed,
+            Some(DoorCommand::Try(options)) => options.passed = passed,
+            _ => {}
+        }
         cli.told = in_force;
         cli.warnings = warnings;
         cli.file = settings.file;
@@ -144,6 +151,8 @@ impl Cli {
             Some(DoorCommand::Explain(options)) => &options.general,
             Some(DoorCommand::Fastcgi(options)) => &options.application.general,
             Some(DoorCommand::Check(options)) => &options.fastcgi.application.general,
+            Some(DoorCommand::Get(options)) => &options.general,
+            Some(DoorCommand::Try(options)) => &options.fastcgi.application.general,
             Some(_) => return Ok(()),
             None => &self.general,
         };
@@ -163,6 +172,11 @@ impl Cli {
     /// Whether the options of processes make sense together.
     fn check(&self) -> Result<(), String> {
         let process = match &self.door {
+            Some(DoorCommand::Try(options)) => {
+                let told = |origin| matches!(origin, Origin::CommandLine);
+                options.check(told(self.origin("bind")))?;
+                &options.fastcgi.process
+            }
             Some(DoorCommand::Cgi(options)) => &options.process,
             Some(DoorCommand::Fastcgi(options)) => &options.process,
             Some(DoorCommand::Check(options)) => &options.fastcgi.process,
@@ -262,6 +276,9 @@ mod tests {
             "gw check app:app",
             "gw explain",
             "gw ps",
+            "gw conf nginx",
+            "gw get app:app /",
+            "gw try app:app",
             "gw help",
             "gw --help",
             "gw --persistent",

@@ -12,6 +12,7 @@ use super::control::{
     StopOptions,
 };
 use super::process::ProcessOptions;
+use super::tools::{ConfOptions, GetOptions, TryOptions};
 use super::values::{duration, level, log_format, mode, number, size, switch};
 use crate::config::{ConfigFile, LogFormat, SettingInForce};
 use crate::gateway::Mount;
@@ -98,6 +99,13 @@ pub(super) enum DoorCommand {
     Reopen(GatewayOptions),
     /// End a gateway or a persistent application: what it is at is finished first.
     Stop(StopOptions),
+    /// Print what a web server is to be configured with for these options, and where to put it.
+    Conf(Box<ConfOptions>),
+    /// Ask an application, or a gateway that runs, without a web server, and print what it answers. The exit code is 0 for the
+    /// statuses 200 to 399.
+    Get(Box<GetOptions>),
+    /// Serve the application by the web server that is installed, on a free port, until Ctrl-C. Takes what fastcgi takes.
+    Try(Box<TryOptions>),
 }
 
 /// What is looked at.

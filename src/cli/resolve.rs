@@ -38,6 +38,9 @@ pub(super) fn invocation(cli: Cli) -> Invocation {
         Some(DoorCommand::Stop(StopOptions { gateway, all })) => {
             operate(Operation::Stop { gateway, all })
         }
+        Some(DoorCommand::Conf(options)) => Invocation::Conf(Box::new(options.settings())),
+        Some(DoorCommand::Get(options)) => Invocation::Get(Box::new(options.settings())),
+        Some(DoorCommand::Try(options)) => Invocation::Try(Box::new(options.settings())),
         _ => Invocation::Serve(Box::new(config(cli))),
     }
 }

@@ -8,6 +8,7 @@ mod launch;
 mod origin;
 mod script;
 mod target;
+mod tools;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub use launch::{
 pub use origin::{ConfigFile, Origin, SettingInForce, SettingOrigins};
 
 pub use script::ScriptFile;
+pub use tools::{ConfSettings, Extent, GetSettings, TrySettings, WebServer};
+
 pub use target::{ApplicationSource, Target, TargetError, is_identifier};
 
 use crate::gateway::Mount;
@@ -52,6 +55,12 @@ pub enum Invocation {
     Serve(Box<Config>),
     /// To look at gateways that run, or to have them do something.
     Operate(Operation),
+    /// To print a web server's configuration.
+    Conf(Box<ConfSettings>),
+    /// To make a request without a web server.
+    Get(Box<GetSettings>),
+    /// To run a web server and a gateway until they are interrupted.
+    Try(Box<TrySettings>),
 }
 
 /// All that the program was told.

@@ -11,11 +11,17 @@ use crate::gateway::{PathRule, Request, Rule, Variables};
 
 /// One thing to know about the set-up.
 pub(super) struct Finding {
-    /// Whether something does not work; else it is to be known, in case it is needed.
-    pub(super) is_wrong: bool,
+    /// What does not work, in a few words; without it this is to be known, in case it is needed.
+    pub(super) wrong: Option<String>,
     pub(super) text: String,
     /// The line to change, in the web server's configuration or the gateway's command.
     pub(super) change: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn is_wrong(&self) -> bool {
+        self.wrong.is_some()
+    }
 }
 
 /// A request, and what was found about it.
@@ -48,22 +54,27 @@ pub(super) fn of(
     search.authorization();
     search.bodies();
     let mut found = search.found;
-    found.sort_by_key(|finding| !finding.is_wrong);
+    found.sort_by_key(|finding| !finding.is_wrong());
     found
 }
 
 impl Search<'_> {
-    fn wrong<'c>(&mut self, text: impl Into<String>, change: impl Into<Option<&'c str>>) {
-        self.add(true, text.into(), change.into());
+    fn wrong<'c>(
+        &mut self,
+        wrong: impl Into<String>,
+        text: impl Into<String>,
+        change: impl Into<Option<&'c str>>,
+    ) {
+        self.add(Some(wrong.into()), text.into(), change.into());
     }
 
     fn note<'c>(&mut self, text: impl Into<String>, change: impl Into<Option<&'c str>>) {
-        self.add(false, text.into(), change.into());
+        self.add(None, text.into(), change.into());
     }
 
-    fn add(&mut self, is_wrong: bool, text: String, change: Option<&str>) {
+    fn add(&mut self, wrong: Option<String>, text: String, change: Option<&str>) {
         self.found.push(Finding {
-            is_wrong,
+            wrong,
             text,
             change: change.map(str::to_owned),
         });
@@ -85,6 +96,7 @@ impl Search<'_> {
             if self.request.path_rule == PathRule::OutsideMount {
                 let mount = readable(mount.prefix());
                 self.wrong(
+                    format!("this URL is not below {mount}/"),
                     format!("This URL is not under {mount}/, which --mount names: the application never sees such requests."),
                     None,
                 );
@@ -96,7 +108,7 @@ impl Search<'_> {
             return;
         }
         self.note(
-            "The web server sends no PATH_INFO, as nginx does with its stock parameters. The application is taken to be at the root; in a \
+            "The web server sends no PATH_INFO, as nginx does with its stock parameters. The application is taken to have the whole site; in a \
              location such as /app/ the variables are the same, and the prefix would be missing in its URLs. If it is under a prefix, say \
              so to the gateway.",
             &*mount_of(&self.request.path_info),
@@ -112,12 +124,14 @@ impl Search<'_> {
             let change = matches!(self.server, Server::Nginx | Server::Unknown)
                 .then_some("fastcgi_param REQUEST_URI $request_uri;");
             self.wrong(
+                "REQUEST_URI is not sent",
                 "REQUEST_URI is not sent, so that what the web server made of the path cannot be compared with what was asked for.",
                 change,
             );
         }
         if !script_name.is_empty() && !script_name.starts_with(b"/") {
             self.wrong(
+                "SCRIPT_NAME does not begin with a slash",
                 format!(
                     "SCRIPT_NAME '{}' does not begin with a slash.",
                     readable(&script_name)
@@ -133,7 +147,7 @@ impl Search<'_> {
             self.note(
                 format!(
                     "SCRIPT_NAME '{}' was sent, and the URL does not begin with it: the web server has rewritten the URL, or a proxy in \
-                     front of it takes a prefix away. What stands before PATH_INFO in the URL is taken for the mount; in the second case, \
+                     front of it takes a prefix away. What stands before PATH_INFO in the URL is taken for the prefix; in the second case, \
                      name the prefix that browsers see.",
                     readable(&script_name)
                 ),
@@ -154,11 +168,13 @@ impl Search<'_> {
             let is_at_once = path_info.is_none() && script_name == b"/";
             if is_encoded {
                 self.wrong(
+                    "the path is still percent-encoded",
                     "PATH_INFO is still percent-encoded, and SCRIPT_NAME is cut at the wrong place: proxy-fcgi-pathinfo is set to 1.",
                     "SetEnvIf Request_URI . proxy-fcgi-pathinfo=unescape",
                 );
             } else if is_set_handler(self.variables) && is_at_once && !is_mounted {
                 self.wrong(
+                    "the first segment of each path is lost",
                     "SetHandler with 'proxy:' splits the path at the first file that is missing below DocumentRoot: for an application \
                      that has the whole site, the first segment of each path would be missing.",
                     "ProxyPass \"/\" \"unix:/run/wsgi-gateway.sock|fcgi://localhost/\"",
@@ -170,6 +186,7 @@ impl Search<'_> {
             // At other URLs the variables could be right: `hints`.
             if script_name == b"/" {
                 self.wrong(
+                    "the path is cut at the wrong place",
                     "lighttpd puts the first segment of the path into SCRIPT_NAME where fastcgi.server is \"/\": the application would be \
                      somewhere else for each path.",
                     "\"fix-root-scriptname\" => \"enable\"",
@@ -177,6 +194,7 @@ impl Search<'_> {
             } else {
                 let path = readable(script_name.strip_suffix(b"/").unwrap_or(&script_name));
                 self.wrong(
+                    "the path is cut at the wrong place",
                     format!(
                         "lighttpd puts the next segment of the path into SCRIPT_NAME, too, where a path of fastcgi.server ends in a slash \
                          (\"{path}/\"): the application would be somewhere else for each path."
@@ -240,6 +258,7 @@ impl Search<'_> {
         let lacks_port = host.as_ref().is_some_and(|host| !host.contains(&b':'));
         if self.server == Server::Nginx && lacks_port && !is_usual {
             self.wrong(
+                "HTTP_HOST lacks the port",
                 format!(
                     "HTTP_HOST has no port, though the web server listens on {}: Debian's fastcgi_params sets it from $host. URLs that the \
                      application builds lack the port.",
@@ -263,6 +282,7 @@ impl Search<'_> {
                 _ => None,
             };
             self.wrong(
+                "the application is told http where the browser has https",
                 "X-Forwarded-Proto says https, and the web server says http: the application builds http:// URLs. The gateway believes the web \
                  server alone, since any client can send that header; if a proxy in front of it does, let the web server say so.",
                 change,
@@ -272,6 +292,7 @@ impl Search<'_> {
         let has_type = self.filled("AUTH_TYPE").is_some();
         if self.server == Server::Nginx && has_user && !has_type {
             self.wrong(
+                "nobody has checked REMOTE_USER",
                 "REMOTE_USER comes without AUTH_TYPE: nginx takes it from the Authorization header that the client sent, and unless \
                  auth_basic is on nobody has checked the password. An application that trusts it lets everybody in. (With auth_basic, \
                  'fastcgi_param AUTH_TYPE Basic;' says that it was checked.)",
@@ -280,6 +301,7 @@ impl Search<'_> {
         }
         if self.server == Server::HAProxy && has_user {
             self.wrong(
+                "nobody has checked REMOTE_USER",
                 "HAProxy takes REMOTE_USER and AUTH_TYPE from the Authorization header that the client sent, and unless 'http-request \
                  auth' is on nobody has checked the password. An application that trusts them lets everybody in.",
                 "set-param REMOTE_USER %[str()]",
@@ -292,6 +314,7 @@ impl Search<'_> {
         let is_asked = Check::of(self.variables) == Some(Check::Authorization);
         if is_asked && self.request.authorization.is_none() {
             self.wrong(
+                "no Authorization header arrives",
                 "This page asks for a name and a password, and no Authorization header has arrived. If you were asked and gave some, the \
                  web server keeps it for itself: applications that check passwords or tokens themselves need it.",
                 authorization_line(self.server),

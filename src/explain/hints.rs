@@ -98,20 +98,20 @@ fn mount(
             "HAProxy sends no PATH_INFO here: 'path-info' is not set, or did not match."
         }
         (Server::H2o, _) => {
-            "h2o sends the same variables for an application at the root and for one under a prefix (paths: \"/app\")."
+            "h2o sends the same variables for an application that has the whole site and for one under a prefix (paths: \"/app\")."
         }
         (Server::Caddy, PathRule::AsSent) if is_at_root => {
-            "Caddy sends the same variables for an application at the root and for one under 'handle /app*' without 'split'."
+            "Caddy sends the same variables for an application that has the whole site and for one under 'handle /app*' without 'split'."
         }
         (Server::Apache(Module::ProxyFcgi), PathRule::ProxyPass) if is_at_root => {
-            "ProxyPass sends the same variables for an application at the root and for one whose prefix is in the fcgi:// URL too \
+            "ProxyPass sends the same variables for an application that has the whole site and for one whose prefix is in the fcgi:// URL too \
              (ProxyPass /app fcgi://.../app)."
         }
         _ => return None,
     };
     Some(Hint {
         text: format!(
-            "{why} The application is taken to be at the root. If it is under a prefix, say so to the gateway."
+            "{why} The application is taken to have the whole site. If it is under a prefix, say so to the gateway."
         ),
         look: None,
         change: mount_of(&request.path_info),

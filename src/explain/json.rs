@@ -1,4 +1,4 @@
-//! The explanation as JSON. Values of variables are as `environ` has them: each byte is the character of its number (PEP
+//! The explanation as JSON, the verdict first. Values of variables are as `environ` has them: each byte is the character of its number (PEP
 //! 3333, "Unicode Issues").
 
 use super::report::{Report, Value};
@@ -23,9 +23,10 @@ pub(super) fn write(report: &Report<'_>) -> String {
         .iter()
         .map(|(name, value)| object(&[("name", string(name)), ("value", native(value))]));
     let findings = report.findings.iter().map(|finding| {
-        let kind = if finding.is_wrong { "wrong" } else { "note" };
+        let kind = if finding.is_wrong() { "wrong" } else { "note" };
         object(&[
             ("kind", string(kind)),
+            ("wrong", maybe(finding.wrong.as_deref())),
             ("text", string(&finding.text)),
             ("change", maybe(finding.change.as_deref())),
         ])
@@ -41,11 +42,15 @@ pub(super) fn write(report: &Report<'_>) -> String {
     let mount = said(false).map(|mount| native(mount.prefix()));
     let script_name = said(true).map(|mount| native(mount.prefix()));
     let mut text = object(&[
+        ("verdict", string(&report.verdict())),
+        ("wrong", report.wrong().to_string()),
+        ("findings", array(findings)),
+        ("unseen", array(hints)),
         (
             "gateway",
             string(concat!("wsgi-gateway ", env!("CARGO_PKG_VERSION"))),
         ),
-        ("door", string(report.door)),
+        ("protocol", string(report.protocol)),
         ("server", native(report.software)),
         ("setup", string(report.setup)),
         (
@@ -58,8 +63,6 @@ pub(super) fn write(report: &Report<'_>) -> String {
         ("rule", string(rule)),
         ("why", string(why)),
         ("url", native(&report.url)),
-        ("findings", array(findings)),
-        ("unseen", array(hints)),
         ("variables", array(variables)),
         ("left_out", report.left_out.to_string()),
         ("added", array(added)),

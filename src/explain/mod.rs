@@ -16,6 +16,7 @@ mod report;
 mod server;
 mod text;
 
+use crate::gateway::html::PAGE_FIELDS;
 use crate::gateway::{Exchange, Head, Mount};
 use query::{Check, Format};
 use report::Report;
@@ -62,16 +63,9 @@ fn head(status: &str, kind: &str, length: usize, check: Option<Check>) -> Head {
     let mut fields = vec![
         ("Content-Type", kind),
         ("Content-Length", &length),
-        ("Cache-Control", "no-store"),
-        ("X-Robots-Tag", "noindex, nofollow"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Referrer-Policy", "no-referrer"),
-        (
-            "Content-Security-Policy",
-            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        ),
         ("Vary", "Accept"),
     ];
+    fields.extend(PAGE_FIELDS);
     if status.starts_with("401") {
         fields.push((
             "WWW-Authenticate",

@@ -3,14 +3,15 @@
 use super::Gateway;
 use super::findings::{self, Finding};
 use super::hints::{self, Hint};
-use super::redact::{has_credentials, hidden, is_of_a_web_server, is_secret};
+use super::redact::{has_credentials, hidden, is_of_a_web_server, is_secret, readable};
 use super::repeated::{Again, Repeated};
 use super::server::Server;
 use crate::gateway::{Circumstances, Meta, Mount, PathRule, Request, Rule, Variables};
 
 /// The explanation of one request.
 pub(super) struct Report<'a> {
-    pub(super) door: &'static str,
+    /// By which it came: CGI or FastCGI.
+    pub(super) protocol: &'static str,
     pub(super) software: &'a [u8],
     pub(super) setup: &'static str,
     pub(super) request: Request<'a>,
@@ -67,7 +68,7 @@ impl<'a> Report<'a> {
             })
             .collect();
         Self {
-            door: if gateway.by_program { "CGI" } else { "FastCGI" },
+            protocol: if gateway.by_program { "CGI" } else { "FastCGI" },
             software: variables.get(b"SERVER_SOFTWARE").unwrap_or_default(),
             setup: server.setup(variables, request.path_rule, gateway.by_program),
             mount: gateway.mount,
@@ -81,65 +82,118 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The rule that made SCRIPT_NAME and PATH_INFO what they are, as the documentation names it, and in a sentence.
+    /// How many things are wrong.
+    pub(super) fn wrong(&self) -> usize {
+        let wrong = self.findings.iter().filter(|finding| finding.is_wrong());
+        wrong.count()
+    }
+
+    /// The whole in one sentence.
+    pub(super) fn verdict(&self) -> String {
+        let wrong: Vec<&str> = self
+            .findings
+            .iter()
+            .filter_map(|finding| finding.wrong.as_deref())
+            .collect();
+        match wrong.len() {
+            0 => "Nothing is wrong.".to_owned(),
+            1 => format!("1 thing is wrong: {}.", wrong[0]),
+            count => format!("{count} things are wrong: {}.", wrong.join("; ")),
+        }
+    }
+
+    /// What the application sees of the path, and how that was found.
+    pub(super) fn result(&self) -> [(&'static str, String); 4] {
+        let quoted = |bytes: &[u8]| format!("'{}'", readable(bytes));
+        [
+            ("SCRIPT_NAME", quoted(&self.request.script_name)),
+            ("PATH_INFO", quoted(&self.request.path_info)),
+            ("URL", readable(&self.url)),
+            ("because", self.rule().1.to_owned()),
+        ]
+    }
+
+    /// Who has sent it, and what the gateway was told about it.
+    pub(super) fn origin(&self) -> Vec<(&'static str, String)> {
+        let software = match self.software {
+            b"" => "does not say which it is".to_owned(),
+            software => readable(software),
+        };
+        let mut rows = vec![
+            ("web server", software),
+            ("protocol", self.protocol.to_owned()),
+            ("looks like", self.setup.to_owned()),
+        ];
+        let prefix = |mount: &Mount| format!("{}/", readable(mount.prefix()));
+        rows.extend(self.mount.map(|mount| (mount.option(), prefix(mount))));
+        rows
+    }
+
+    /// What made SCRIPT_NAME and PATH_INFO what they are: in a word for programs, and in a sentence.
     pub(super) fn rule(&self) -> (&'static str, &'static str) {
         match self.request.path_rule {
-            PathRule::AsSent => (
-                "as sent",
-                "What the web server sent is what was asked for, or nothing tells more.",
+            PathRule::AsSent => ("as-sent", "They are what the web server has sent."),
+            PathRule::EncodedSlash => (
+                "slash-decoded",
+                "Apache had left %2F in PATH_INFO as it was; it was decoded.",
             ),
-            PathRule::EncodedSlash => ("A", "Apache left %2F encoded; it was decoded."),
             PathRule::Encoded => (
-                "A",
-                "PATH_INFO came with percent escapes; they were decoded.",
+                "decoded",
+                "PATH_INFO came with percent escapes (%20); they were decoded.",
             ),
             PathRule::Redirected => (
-                "B",
+                "redirected",
                 "The web server went from the URL to a script (RewriteRule, FallbackResource, an error page or an index file): the \
-                 application is mounted in the script's folder.",
+                 application is where the script's folder is.",
             ),
             PathRule::WholePath => (
-                "C",
-                "The web server put the whole path into SCRIPT_NAME and sent no PATH_INFO: the application is taken to be at \
-                 the root.",
+                "whole-path",
+                "The web server put the whole path into SCRIPT_NAME and sent no PATH_INFO: the application is taken to have the whole \
+                 site.",
             ),
             PathRule::ProxyPass => (
-                "C",
-                "ProxyPass put the whole path into SCRIPT_NAME: the part below the mount is the end of SCRIPT_FILENAME.",
+                "proxy-pass",
+                "ProxyPass put the whole path into SCRIPT_NAME; the end of SCRIPT_FILENAME tells how much of it belongs to PATH_INFO.",
             ),
             PathRule::TrailingSlash => (
-                "D",
-                "The slash at the end of SCRIPT_NAME belongs to PATH_INFO.",
+                "trailing-slash",
+                "SCRIPT_NAME was sent with a slash at its end, which belongs to PATH_INFO.",
             ),
             PathRule::Before => (
-                "E",
-                "PATH_INFO is the end of the URL's path: SCRIPT_NAME is what stands before it there, not what was sent.",
+                "before-path-info",
+                "PATH_INFO is the end of the URL's path, so SCRIPT_NAME is what stands before it there, and not what was sent.",
             ),
             PathRule::Whole => (
-                "F",
-                "The web server sent no PATH_INFO that fits the URL: the URL's path is PATH_INFO.",
+                "whole-url",
+                "The web server sent no PATH_INFO that fits the URL, so PATH_INFO is the URL's whole path.",
             ),
             PathRule::NamedMount => (
-                "G",
-                "SCRIPT_NAME is the mount, and PATH_INFO was the whole path or missing: it is what REQUEST_URI has below the mount.",
+                "named-prefix",
+                "SCRIPT_NAME says where the application is, and PATH_INFO was the whole path or missing, so it is what REQUEST_URI has \
+                 below that.",
             ),
             PathRule::StrippedPrefix => (
-                "H",
-                "SCRIPT_NAME names a prefix that the URL lacks and PATH_INFO is the whole path: a proxy in front has taken it away.",
+                "stripped-prefix",
+                "SCRIPT_NAME names a prefix that the URL does not have: a proxy in front of the web server is taken to have removed it.",
             ),
             PathRule::ScriptName => (
-                "--script-name",
-                "The operator's --script-name is SCRIPT_NAME, and the path that has come is below it.",
+                "script-name",
+                "--script-name says what SCRIPT_NAME is, and the path that has come is below it.",
             ),
-            PathRule::Mount => (
-                "--mount",
-                "The operator's --mount says where the application lies.",
-            ),
+            PathRule::Mount => ("mount", "--mount says where the application is."),
             PathRule::OutsideMount => (
-                "--mount",
-                "The URL is not under the operator's --mount: the application is not called, the answer is 404.",
+                "outside-mount",
+                "The URL is not below what --mount names: the application is not called, and the answer is 404.",
             ),
         }
+    }
+}
+
+/// Where a line is to be changed.
+pub(super) fn place(line: &str) -> &'static str {
+    match line.starts_with("--") {
+        true => "In the gateway's command",
+        false => "In the web server's configuration",
     }
 }
 
@@ -171,7 +225,7 @@ fn note(
                 Some(_) if is_secret(name) => Some("the application sees another value".to_owned()),
                 Some(seen) => Some(format!(
                     "the application sees '{}'",
-                    super::redact::readable(&seen)
+                    readable(&seen)
                 )),
                 None => Some("not passed on".to_owned()),
             }

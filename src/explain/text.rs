@@ -1,9 +1,9 @@
-//! The explanation as plain text, for a terminal.
+//! The explanation as plain text, for a terminal: the verdict, what to change, and then what it was found from.
 
 use std::fmt::Write as _;
 
 use super::redact::readable;
-use super::report::{Report, Value};
+use super::report::{Report, Value, place};
 
 pub(super) fn write(report: &Report<'_>) -> String {
     let mut out = String::new();
@@ -13,40 +13,36 @@ pub(super) fn write(report: &Report<'_>) -> String {
 }
 
 fn write_to(report: &Report<'_>, out: &mut String) -> std::fmt::Result {
-    let (rule, why) = report.rule();
-    let request = &report.request;
-    writeln!(
-        out,
-        "wsgi-gateway {} explains this request\n",
-        env!("CARGO_PKG_VERSION")
-    )?;
-    writeln!(out, "door         {}", report.door)?;
-    writeln!(out, "web server   {}", readable(report.software))?;
-    writeln!(out, "set-up       {}", report.setup)?;
-    if let Some(mount) = report.mount {
-        writeln!(out, "{:12} {}/", mount.option(), readable(mount.prefix()))?;
-    }
-    writeln!(out, "SCRIPT_NAME  '{}'", readable(&request.script_name))?;
-    writeln!(out, "PATH_INFO    '{}'", readable(&request.path_info))?;
-    writeln!(out, "rule         {rule}: {why}")?;
-    writeln!(out, "URL          {}\n", readable(&report.url))?;
-    writeln!(out, "FINDINGS")?;
+    writeln!(out, "{}\n", report.verdict())?;
     for finding in &report.findings {
-        let kind = if finding.is_wrong { "WRONG" } else { "note" };
-        writeln!(out, "- {kind}: {}", finding.text)?;
-        if let Some(change) = &finding.change {
-            writeln!(out, "    {change}")?;
+        let word = if finding.is_wrong() {
+            "WRONG"
+        } else {
+            "To know"
+        };
+        writeln!(out, "- {word}: {}", finding.text)?;
+        if let Some(line) = &finding.change {
+            writeln!(out, "    {}:\n    {line}", place(line))?;
         }
     }
-    if report.findings.is_empty() {
-        writeln!(out, "none")?;
+    if !report.findings.is_empty() {
+        writeln!(out)?;
     }
     if !report.hints.is_empty() {
-        writeln!(out, "\nWHAT THIS REQUEST CANNOT SHOW")?;
+        writeln!(out, "WHAT THIS REQUEST CANNOT SHOW")?;
+        for hint in &report.hints {
+            writeln!(out, "- {}", hint.text)?;
+            writeln!(out, "    {}:\n    {}", place(&hint.change), hint.change)?;
+        }
+        writeln!(out)?;
     }
-    for hint in &report.hints {
-        writeln!(out, "- {}", hint.text)?;
-        writeln!(out, "    {}", hint.change)?;
+    writeln!(out, "WHAT THE APPLICATION WOULD GET")?;
+    for (name, value) in report.result() {
+        writeln!(out, "{name:12} {value}")?;
+    }
+    writeln!(out, "\nWHERE THE REQUEST COMES FROM")?;
+    for (name, value) in report.origin() {
+        writeln!(out, "{name:12} {value}")?;
     }
     writeln!(out, "\nWHAT THE WEB SERVER SENT, IN ORDER")?;
     for variable in &report.variables {
@@ -67,9 +63,13 @@ fn write_to(report: &Report<'_>, out: &mut String) -> std::fmt::Result {
             report.left_out
         )?;
     }
-    writeln!(out, "\nWHAT THE APPLICATION SEES BESIDES")?;
+    writeln!(out, "\nWHAT THE APPLICATION GETS BESIDES")?;
     for (name, value) in &report.added {
         writeln!(out, "{name}={}", readable(value))?;
     }
-    Ok(())
+    let version = env!("CARGO_PKG_VERSION");
+    writeln!(
+        out,
+        "\nwsgi-gateway {version} explains this request in the application's place."
+    )
 }

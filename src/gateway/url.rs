@@ -40,7 +40,7 @@ pub(super) fn spells(spelled: &[u8], front: &[u8], rest: &[u8]) -> bool {
 }
 
 /// A path with its percent escapes decoded, once. What is no escape stays (`%zz`), and so does `+`.
-pub(super) fn decoded(spelled: &[u8]) -> Cow<'_, [u8]> {
+pub fn decoded(spelled: &[u8]) -> Cow<'_, [u8]> {
     if spelled.contains(&b'%') {
         bytes(spelled).collect()
     } else {

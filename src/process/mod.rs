@@ -6,6 +6,7 @@
 
 mod account;
 mod address;
+mod attended;
 mod beside;
 mod bind_error;
 mod bindable;
@@ -41,6 +42,7 @@ mod totals;
 
 pub use account::{Account, AccountFile};
 pub use address::{Address, AddressError};
+pub use attended::{Attended, LocalUser, code, first_user};
 pub use beside::log_output_beside;
 pub use bind_error::BindError;
 pub use bindable::look_at;

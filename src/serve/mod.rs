@@ -1,15 +1,21 @@
 //! The top floor: joins a transport, the application and the process, one function a door.
 
+mod ask;
 mod cgi;
 mod check;
+mod conf;
 mod control;
 mod core;
 mod fastcgi;
 mod folder;
+mod get;
+mod installed;
 mod interpreter;
 mod launcher;
 mod operate;
+mod own_gateway;
 mod persistent;
+mod try_out;
 
 use std::io::{self};
 use std::os::fd::AsFd;
@@ -21,8 +27,11 @@ use crate::logging::{self, Destination};
 use crate::process;
 use crate::worker::Failure;
 
+pub use conf::print as print_configuration;
+pub use get::get;
 pub use operate::operate;
 pub use persistent::respond;
+pub use try_out::try_out;
 
 /// What comes before everything, the log included: the process is to be the same whoever starts it.
 pub fn begin() {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use crate::browser::check_look;
 use crate::captures::setups;
 use crate::cgi_door::{Cgi, os};
 use crate::client::{AUTHORIZER, Connection, Request, fetch};
@@ -139,7 +140,7 @@ fn it_is_a_page_json_or_text_as_the_client_likes() {
         let text = answer.text();
         let members = members(
             &text,
-            r"d['door'], d['rule'], d['script_name'], d['path_info'], d['url'],
+            r"list(d)[0], d['protocol'], d['rule'], d['script_name'], d['path_info'], d['url'],
             [v['value'] for v in d['variables'] if v['name'] in ('HTTP_X_MARK', 'HTTP_X_LATIN')] ==
             ['<script>alert(\'\x22&\')</script>', 'caf\xe9\0']",
         );
@@ -149,7 +150,7 @@ fn it_is_a_page_json_or_text_as_the_client_likes() {
             ""
         };
         assert!(
-            members.starts_with("FastCGI as sent  /a http://localhost/a"),
+            members.starts_with("verdict FastCGI as-sent  /a http://localhost/a"),
             "{members}"
         );
         assert!(
@@ -162,6 +163,22 @@ fn it_is_a_page_json_or_text_as_the_client_likes() {
         plain.header("Content-Type"),
         Some("text/plain; charset=utf-8")
     );
+}
+
+/// With values that have no place to be broken at, and with all kinds of sentences.
+#[test]
+fn the_page_can_be_read_on_a_phone_and_in_the_dark() {
+    let gateway = explaining(&["--mount", "/shop"]);
+    let long = "x".repeat(400);
+    let request = Request::get(&format!("/shop/{long}?format=html&{long}"))
+        .param("HTTP_X_FORWARDED_PROTO", "https")
+        .param("HTTP_PROXY", "evil")
+        .param("REMOTE_USER", "admin")
+        .param(format!("HTTP_{}", long.to_uppercase()), &*long)
+        .add_param("HTTP_ACCEPT", "more");
+    let page = fetch(gateway.socket(), &request).expect(200).text();
+    has(&page, &["Wrong:", "To know:", "<small>", "<h2>What this"]);
+    check_look(&page);
 }
 
 /// What is asked of others for help is shown around.
@@ -254,7 +271,7 @@ fn it_needs_no_working_python() {
         .env("PYTHONHOME", "/nowhere")
         .start();
     let text = fetch(gateway.socket(), &request).expect(200).text();
-    has(&text, &["explains this request", "door         FastCGI"]);
+    has(&text, &["explains this request", "protocol     FastCGI"]);
     assert_eq!(gateway.terminate().code, 0);
 }
 
@@ -353,7 +370,7 @@ fn set_ups_are_recognised_and_told_what_to_change() {
             "nginx-params",
             &[
                 "no PATH_INFO",
-                "rule         C:",
+                "put the whole path into SCRIPT_NAME",
                 "--mount /app",
                 "fastcgi_buffer_size",
             ][..],
@@ -375,18 +392,25 @@ fn set_ups_are_recognised_and_told_what_to_change() {
         ),
         ("nginx-split", &["fastcgi_split_path_info"]),
         ("apache-cgid-root", &["mod_cgid", "CGIPassAuth On"]),
-        ("apache-cgid-rewrite", &["RewriteRule", "rule         B:"]),
+        (
+            "apache-cgid-rewrite",
+            &["RewriteRule", "went from the URL to a script"],
+        ),
         (
             "apache-fcgid-wrapper",
             &["mod_fcgid", "FcgidMaxRequestLen", "CGIPassAuth On"],
         ),
         (
             "apache-pfcgi-app-slash",
-            &["ProxyPass", "rule         C:", "['proxy:' is how"],
+            &[
+                "ProxyPass",
+                "the end of SCRIPT_FILENAME tells",
+                "['proxy:' is how",
+            ],
         ),
         (
             "apache-pfcgi-root-tcp",
-            &["ProxyPass", "is taken to be at the root"],
+            &["ProxyPass", "is taken to have the whole site"],
         ),
         (
             "lighttpd-fcgi-root",
@@ -397,14 +421,20 @@ fn set_ups_are_recognised_and_told_what_to_change() {
             "caddy-transport",
             &["transport fastcgi", "handle /app*", "--mount"],
         ),
-        ("caddy-php", &["php_fastcgi", "rule         F:"]),
+        (
+            "caddy-php",
+            &["php_fastcgi", "no PATH_INFO that fits the URL"],
+        ),
         (
             "haproxy-basic",
             &["fcgi-app", "path-info", "pass-header Authorization"],
         ),
         ("h2o-root", &["fastcgi.connect", "--mount"]),
         ("mini_httpd", &["a CGI program"]),
-        ("fcgiwrap", &["fcgiwrap", "rule         C:"]),
+        (
+            "fcgiwrap",
+            &["fcgiwrap", "put the whole path into SCRIPT_NAME"],
+        ),
     ] {
         let setup = setups.iter().find(|setup| setup.name == name).unwrap();
         let mut request = Request::get("/");
@@ -453,17 +483,20 @@ fn single_mistakes_are_told_with_the_line_to_change() {
         ),
         (
             get().param("SCRIPT_NAME", "/front"),
-            &["rule         H:", "--script-name /front"],
+            &["is taken to have removed it", "--script-name /front"],
         ),
         (
             get()
                 .param("SCRIPT_NAME", "/front")
                 .param("SCRIPT_FILENAME", "/srv/www/front"),
-            &["rule         E:", "--script-name /front"],
+            &[
+                "PATH_INFO is the end of the URL's path",
+                "--script-name /front",
+            ],
         ),
         (
             get().without("PATH_INFO").param("SCRIPT_NAME", "/a/b"),
-            &["rule         C:", "--mount /a"],
+            &["put the whole path into SCRIPT_NAME", "--mount /a"],
         ),
         (
             get().param("CONTENT_LENGTH", "0010"),
@@ -478,7 +511,26 @@ fn single_mistakes_are_told_with_the_line_to_change() {
         has(&text, words);
     }
     let text = fetch(gateway.socket(), &get()).expect(200).text();
+    assert!(text.starts_with("Nothing is wrong.\n"), "{text}");
     assert!(!text.contains("WRONG"), "{text}");
+    let two = get()
+        .param("HTTP_X_FORWARDED_PROTO", "https")
+        .param("REMOTE_USER", "admin");
+    let said = "2 things are wrong: the application is told http where the browser has https; nobody has checked REMOTE_USER.";
+    for (format, words) in [
+        ("text", format!("{said}\n")),
+        ("json", format!("{{\"verdict\": \"{said}\", \"wrong\": 2,")),
+        ("html", format!("<body>\n<h1 class=\"bad\">{said}</h1>")),
+    ] {
+        let query = format!("format={format}");
+        let request = two.clone().param("QUERY_STRING", query);
+        let text = fetch(gateway.socket(), &request).expect(200).text();
+        let begin = match format {
+            "html" => text.find("<body>").unwrap(),
+            _ => 0,
+        };
+        assert!(text[begin..].starts_with(&words), "{text}");
+    }
 }
 
 #[test]
@@ -494,10 +546,10 @@ fn the_mount_is_explained_too() {
             "--mount      /shop/",
             "SCRIPT_NAME  '/shop'",
             "PATH_INFO    '/a'",
-            "rule         --mount:",
+            "--mount says where the application is",
         ],
     );
-    assert!(!text.contains("taken to be at the root"), "{text}");
+    assert!(!text.contains("taken to have the whole site"), "{text}");
     let outside = fetch(gateway.socket(), &Request::get("/shopping"))
         .expect(200)
         .text();

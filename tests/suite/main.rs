@@ -7,6 +7,7 @@
 
 mod access_log;
 mod application_files;
+mod browser;
 mod captures;
 mod checks;
 mod client;
@@ -30,6 +31,7 @@ mod fastcgi_soak;
 mod fastcgi_sockets;
 mod fastcgi_spec;
 mod fastcgi_streaming;
+mod get;
 mod slow_peers;
 
 mod floors;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::matrix::{self, Loss, Way, loss, loss_of_some};
 use super::responders::Responders;
-use super::{Conf, Folder, Server, gateway, installed, program, server_user};
+use super::{Conf, Folder, Server, Start, gateway, installed, program, server_user};
 use crate::gateway::{Gateway, apps};
 use crate::http::Client;
 
@@ -311,31 +311,37 @@ pub(super) fn serve(
     addresses: usize,
     sites: impl Fn(&Folder) -> Vec<String>,
 ) -> Option<Server> {
-    let apache = program("apache2")?;
+    program("apache2")?;
     installed(&format!("{MODULES}/mod_fcgid.so"))?;
     Some(Server::start(addresses, |start| {
-        let folder = &start.folder;
-        folder.write("mime.types", "");
-        let mut conf = include_str!("apache-base.conf")
-            .replace("{modules}", MODULES)
-            .replace("{folder}", &folder.at(""))
-            .replace("{mpm}", mpm)
-            .replace("{cgi}", cgi)
-            .replace(
-                "{user}",
-                &server_user().map_or(String::new(), |user| format!("User {user}\nGroup {user}")),
-            );
-        for (site, address) in sites(folder).iter().zip(&start.addresses) {
-            let site = site
-                .replace("#ServerName www.example.org", "ServerName 127.0.0.1")
-                .replace("*:80", &address.to_string());
-            conf += &format!("Listen {address}\n{site}\n");
-        }
-        let conf = folder.write("apache.conf", conf);
-        let mut command = Command::new(&apache);
-        command.arg("-DFOREGROUND").arg("-f").arg(conf);
-        command
+        command(mpm, cgi, start, &sites(&start.folder)).expect("asked for before")
     }))
+}
+
+/// What starts Apache with these sites, each on an address of its own, where it is there.
+pub(super) fn command(mpm: &str, cgi: &str, start: &Start, sites: &[String]) -> Option<Command> {
+    let apache = program("apache2")?;
+    let folder = &start.folder;
+    folder.write("mime.types", "");
+    let mut conf = include_str!("apache-base.conf")
+        .replace("{modules}", MODULES)
+        .replace("{folder}", &folder.at(""))
+        .replace("{mpm}", mpm)
+        .replace("{cgi}", cgi)
+        .replace(
+            "{user}",
+            &server_user().map_or(String::new(), |user| format!("User {user}\nGroup {user}")),
+        );
+    for (site, address) in sites.iter().zip(&start.addresses) {
+        let site = site
+            .replace("#ServerName www.example.org", "ServerName 127.0.0.1")
+            .replace("*:80", &address.to_string());
+        conf += &format!("Listen {address}\n{site}\n");
+    }
+    let conf = folder.write("apache.conf", conf);
+    let mut command = Command::new(apache);
+    command.arg("-DFOREGROUND").arg("-f").arg(conf);
+    Some(command)
 }
 
 /// Starts Apache with these sites and sends the list to each. Of the programs that they have, so many keep their application.

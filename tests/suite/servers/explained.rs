@@ -78,7 +78,7 @@ fn nothing_is_wrong_with_nginx() {
         mount,
         server: "nginx/",
         setup,
-        rule: "as sent",
+        rule: "as-sent",
         unseen: &[HEAD],
     };
     check(&[
@@ -120,7 +120,7 @@ fn nothing_is_wrong_with_lighttpd() {
         mount,
         server: "lighttpd/",
         setup,
-        rule: "as sent",
+        rule: "as-sent",
         unseen,
     };
     let fix: &[&str] = &["\"fix-root-scriptname\" => \"enable\""];
@@ -172,9 +172,9 @@ fn nothing_is_wrong_with_apache_that_runs_programs() {
             unseen: &[CGI_PASS_AUTH],
         };
         check(&[
-            right("Apache, CGI", 0, "", "ScriptAlias", "as sent"),
-            right("Apache, CGI, prefix", 1, "/app", "ScriptAlias", "as sent"),
-            right("Apache, CGI, .htaccess", 2, "", "RewriteRule", "B"),
+            right("Apache, CGI", 0, "", "ScriptAlias", "as-sent"),
+            right("Apache, CGI, prefix", 1, "/app", "ScriptAlias", "as-sent"),
+            right("Apache, CGI, .htaccess", 2, "", "RewriteRule", "redirected"),
         ]);
     }
 }
@@ -220,7 +220,7 @@ fn nothing_is_wrong_with_apache_that_speaks_fastcgi() {
             0,
             "",
             "mod_fcgid",
-            "as sent",
+            "as-sent",
             &[CGI_PASS_AUTH, BODY],
         ),
         right(
@@ -228,7 +228,7 @@ fn nothing_is_wrong_with_apache_that_speaks_fastcgi() {
             1,
             "/app",
             "mod_fcgid",
-            "as sent",
+            "as-sent",
             &[CGI_PASS_AUTH, BODY],
         ),
         right(
@@ -236,7 +236,7 @@ fn nothing_is_wrong_with_apache_that_speaks_fastcgi() {
             2,
             "",
             "mod_fcgid",
-            "as sent",
+            "as-sent",
             &[CGI_PASS_AUTH, BODY],
         ),
         right(
@@ -244,7 +244,7 @@ fn nothing_is_wrong_with_apache_that_speaks_fastcgi() {
             3,
             "",
             "by ProxyPass",
-            "C",
+            "proxy-pass",
             &[MOUNT, CGI_PASS_AUTH],
         ),
         right(
@@ -252,7 +252,7 @@ fn nothing_is_wrong_with_apache_that_speaks_fastcgi() {
             4,
             "/app",
             "by ProxyPass",
-            "C",
+            "proxy-pass",
             &[CGI_PASS_AUTH],
         ),
         right(
@@ -260,7 +260,7 @@ fn nothing_is_wrong_with_apache_that_speaks_fastcgi() {
             5,
             "/app",
             "by SetHandler",
-            "as sent",
+            "as-sent",
             &[PROXY_PASS, CGI_PASS_AUTH],
         ),
     ]);
@@ -280,7 +280,7 @@ fn nothing_is_wrong_with_caddy() {
         mount,
         server: "Caddy/",
         setup: "transport fastcgi",
-        rule: "as sent",
+        rule: "as-sent",
         unseen,
     };
     check(&[
@@ -307,12 +307,18 @@ fn nothing_is_wrong_with_haproxy() {
         unseen,
     };
     check(&[
-        right("HAProxy", root.address(), "", "C", &[MOUNT, PASS_HEADER]),
+        right(
+            "HAProxy",
+            root.address(),
+            "",
+            "whole-path",
+            &[MOUNT, PASS_HEADER],
+        ),
         right(
             "HAProxy, prefix",
             prefix.address(),
             "/app",
-            "--mount",
+            "mount",
             &[PASS_HEADER],
         ),
     ]);
@@ -338,8 +344,8 @@ fn nothing_is_wrong_with_h2o() {
         unseen,
     };
     check(&[
-        right("h2o", root.address(), "", "as sent", &[MOUNT]),
-        right("h2o, prefix", prefix.address(), "/app", "--mount", &[]),
+        right("h2o", root.address(), "", "as-sent", &[MOUNT]),
+        right("h2o, prefix", prefix.address(), "/app", "mount", &[]),
     ]);
 }
 
@@ -363,7 +369,7 @@ fn nothing_is_wrong_with_small_servers() {
         mount: "/cgi-bin/app",
         server: "busybox httpd/",
         setup: "a CGI program",
-        rule: "as sent",
+        rule: "as-sent",
         unseen: &[],
     });
     // It keeps the header for itself, and there is no line that would change that.

@@ -151,8 +151,8 @@ fn nginx_with_its_own_parameters_under_a_prefix() {
         let (server, _gateway) = serve(line);
         Explained::of(&ask(server.address(), target, &[])).path
     };
-    assert_eq!(explained(""), ["C", "", "/app/a b/c"]);
-    assert_eq!(explained("--mount /app"), ["--mount", "/app", "/a b/c"]);
+    assert_eq!(explained(""), ["whole-path", "", "/app/a b/c"]);
+    assert_eq!(explained("--mount /app"), ["mount", "/app", "/a b/c"]);
 }
 
 /// Such a page does not come: the line has to be read before.

@@ -1,5 +1,5 @@
-//! Starts real web servers with the files of `conf/`, as an operator would who copied them: a port of our own, paths and a user are
-//! filled in, and nothing else. Knows nothing of what the servers are then asked.
+//! Starts real web servers with the files of `conf/`, as an operator would who copied them or had them printed (`wsgi-gateway conf`): a
+//! port of our own, paths and a user are filled in, and nothing else. Knows nothing of what the servers are then asked.
 //!
 //! A server that is not installed: the test says so and passes; in CI (`CI` is set) it fails.
 
@@ -39,6 +39,7 @@ mod mistaken_apache;
 mod nginx;
 mod oracle;
 mod persistent;
+mod printed;
 mod requests;
 mod responders;
 mod sites;
@@ -46,6 +47,7 @@ mod slow_clients;
 mod small;
 mod suexec;
 mod systemd;
+mod tried;
 mod unspoken;
 
 /// A program by its name, also where PATH does not have the administrator's programs; `None` after saying that the test is skipped.
@@ -87,8 +89,27 @@ pub(crate) struct Conf {
     text: String,
 }
 
+/// The files of `conf/` that `wsgi-gateway conf` prints when it is asked so, with the addresses that stand there.
+const PRINTED: [(&str, &[&str]); 9] = [
+    ("nginx.conf", &["nginx"]),
+    ("nginx-prefix.conf", &["nginx", "--mount=/app"]),
+    ("lighttpd.conf", &["lighttpd"]),
+    ("lighttpd-prefix.conf", &["lighttpd", "--mount=/app"]),
+    ("Caddyfile", &["caddy"]),
+    ("Caddyfile-prefix", &["caddy", "--mount=/app"]),
+    ("haproxy.cfg", &["haproxy"]),
+    ("haproxy-prefix.cfg", &["haproxy", "--mount=/app"]),
+    ("h2o.conf", &["h2o"]),
+];
+
 impl Conf {
+    /// A file as an operator gets it: printed where it can be, else copied.
     pub(crate) fn read(name: &'static str) -> Conf {
+        if let Some((_, words)) = PRINTED.iter().find(|(printed, _)| *printed == name) {
+            let words = [words, &["--whole", "--listen=127.0.0.1:8080"][..]].concat();
+            let text = printed::print(&words);
+            return Conf { name, text };
+        }
         let path = conf(name);
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Conf { name, text }

@@ -458,9 +458,9 @@ pub(super) fn start(conf: &Conf, gateway: &Gateway) -> Server {
 
 /// A configuration with this socket and this address.
 fn filled_in(conf: Conf, socket: &Path, address: SocketAddr) -> Conf {
-    let socket = format!("server unix:{}", socket.display());
+    let socket = format!("unix:{};", socket.display());
     let conf = conf
-        .put("server unix:/run/wsgi-gateway.sock", socket)
+        .put("unix:/run/wsgi-gateway.sock;", socket)
         .put("127.0.0.1:8080", address.to_string());
     // nginx warns about a user where it cannot become one.
     match server_user() {

@@ -34,7 +34,7 @@ fn check(name: &str, address: SocketAddr) {
         assert!(text.contains("(hidden, "), "{name}: {text}");
         let words: &[&str] = match format {
             "html" => &[
-                "PATH_INFO</th><td class=\"v\">&#39;/&lt;script&gt;alert(&quot;&#39;)&lt;/script&gt;/caf\\xe9&#39;</td>",
+                "PATH_INFO</th><td><code>&#39;/&lt;script&gt;alert(&quot;&#39;)&lt;/script&gt;/caf\\xe9&#39;</code></td>",
                 "&lt;script&gt;alert(&quot;&#39;&amp;&quot;)&lt;/script&gt; \\xff\\xe9",
             ],
             "json" => &["\"path_info\": \"/<script>alert(\\\"')</script>/caf\\u00e9\""],
