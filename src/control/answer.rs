@@ -1,7 +1,7 @@
 //! Who asks for what, and what is shown.
 
 use super::knowledge::Knowledge;
-use super::{metrics, text};
+use super::{html, metrics, text};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,7 @@ pub(super) struct Answer {
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
 impl Answer {
@@ -83,6 +84,11 @@ impl Question<'_> {
         let status = knowledge.status(is_owner && self.asks_for("query"));
         if self.asks_for("json") || self.accepts(JSON.as_bytes()) {
             return Answer::new("200 OK", JSON, status.write() + "\n");
+        }
+        let is_text = self.asks_for("text") || self.asks_for("full");
+        if self.accepts(b"text/html") && !is_text {
+            let body = html::write(&status, knowledge.history());
+            return Answer::new("200 OK", HTML, body);
         }
         let body = text::write(&status, self.asks_for("full"));
         Answer::new("200 OK", TEXT, body)

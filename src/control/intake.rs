@@ -15,6 +15,7 @@ use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv};
 use super::answer::{Answer, Question};
 use super::observer::{ObserverProcess, uid};
 use crate::fastcgi::Handoff;
+use crate::gateway::html::PAGE_FIELDS;
 use crate::process::Bound;
 
 /// Connections that are open at a time, and how many are taken before others have their turn.
@@ -67,8 +68,8 @@ impl Intake {
         }
     }
 
-    /// Sleeps until there is something to do here, or something to read on this.
-    pub(super) fn wait(&self, other: BorrowedFd<'_>) {
+    /// Sleeps until there is something to do here, something to read on this, or the time has come.
+    pub(super) fn wait(&self, other: BorrowedFd<'_>, next: Instant) {
         let now = Instant::now();
         let mut fds = vec![PollFd::new(other, PollFlags::POLLIN)];
         let sockets = self.sockets.iter();
@@ -80,11 +81,10 @@ impl Intake {
             };
             PollFd::new(connection.stream.as_fd(), flags)
         }));
-        let due = self.connections.iter().map(|it| it.since + PATIENCE).min();
-        let wait = due.map_or(PollTimeout::NONE, |due| {
-            let left = due.saturating_duration_since(now) + Duration::from_millis(1);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        });
+        let due = self.connections.iter().map(|it| it.since + PATIENCE);
+        let due = due.fold(next, Instant::min);
+        let left = due.saturating_duration_since(now) + Duration::from_millis(1);
+        let wait = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let _ = poll(&mut fds, wait);
     }
 
@@ -229,13 +229,16 @@ fn answer(request: &[u8], uid: Option<u32>, observer: &ObserverProcess) -> Optio
 
 /// An answer as HTTP has it, with or without its body.
 fn write(answer: &Answer, is_head: bool) -> Vec<u8> {
-    let head = format!(
-        "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
-             X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+    let mut head = format!(
+        "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n",
         answer.status,
         answer.kind,
         answer.body.len()
     );
+    for (name, value) in PAGE_FIELDS {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
+    head.push_str("\r\n");
     let body = if is_head { "" } else { &answer.body };
     [head.as_bytes(), body.as_bytes()].concat()
 }

@@ -5,10 +5,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{SysconfVar, sysconf};
 
+use super::history::History;
 use super::queue::{Queue, Queues};
 use super::status::{
     ReloadStatus, RequestStatus, Status, TimesStatus, WaitingAt, WorkerCounts, WorkerStatus,
@@ -36,6 +37,7 @@ pub(super) struct Knowledge {
     snapshot: Option<Snapshot>,
     slots: BTreeMap<u32, SlotView>,
     queues: Queues,
+    history: History,
 }
 
 /// What the kernel says of a process.
@@ -53,7 +55,22 @@ impl Knowledge {
             snapshot: None,
             slots: BTreeMap::new(),
             queues: Queues::new(),
+            history: History::default(),
         }
+    }
+
+    /// What there was lately.
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Notes how it stands, where that is due; when it is next.
+    pub(super) fn note_history(&mut self, now: Instant) -> Instant {
+        if now >= self.history.due(now) {
+            let status = self.status(false);
+            self.history.note(now, &status);
+        }
+        self.history.due(now)
     }
 
     /// The user whose gateway it is.

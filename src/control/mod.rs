@@ -15,6 +15,8 @@
 
 mod answer;
 mod client;
+mod history;
+mod html;
 mod intake;
 mod knowledge;
 mod metrics;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -18,6 +18,7 @@ use super::answer::{Answer, Question};
 use super::intake::Intake;
 use super::knowledge::{About, Knowledge};
 use crate::fastcgi::{AllowList, FastcgiExchange, Handoff, Limits, Responder};
+use crate::gateway::html::PAGE_FIELDS;
 use crate::gateway::{Bookkeeper, Exchange as _, Head, ResponseWriter as _};
 use crate::process::{Command, CommandOutcome, Desk, DeskNotice, ObserverArgs, unseal};
 
@@ -86,7 +87,8 @@ pub fn observe(args: ObserverArgs, about: About) -> io::Result<()> {
     }
     let mut intake = Intake::new(args.sockets, handoff);
     loop {
-        intake.wait(observer.desk.as_fd());
+        let next = observer.knowledge().note_history(Instant::now());
+        intake.wait(observer.desk.as_fd(), next);
         if observer.hear().is_err() {
             break;
         }
@@ -94,8 +96,8 @@ pub fn observe(args: ObserverArgs, about: About) -> io::Result<()> {
     }
     // What came of the last commands is on its way.
     observer.forget_asks();
-    let until = std::time::Instant::now() + LAST;
-    while observer.waiting.load(Ordering::Acquire) > 0 && std::time::Instant::now() < until {
+    let until = Instant::now() + LAST;
+    while observer.waiting.load(Ordering::Acquire) > 0 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
@@ -246,9 +248,11 @@ fn give(exchange: &Arc<FastcgiExchange>, answer: &Answer, exit: u8) {
         for (name, value) in [
             ("Content-Type", answer.kind),
             ("Content-Length", &length),
-            ("Cache-Control", "no-store"),
             ("X-Exit", &exit),
-        ] {
+        ]
+        .into_iter()
+        .chain(PAGE_FIELDS)
+        {
             head.field(name.as_bytes(), value.as_bytes())?;
         }
         Ok(head)

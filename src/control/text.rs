@@ -104,7 +104,8 @@ fn write_to(status: &Status, full: bool, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-fn reload(status: &Status) -> String {
+/// What came of the last reload.
+pub(super) fn reload(status: &Status) -> String {
     let reloads = &status.reloads;
     let Some(ago) = reloads.last_seconds_ago else {
         return "none so far".to_owned();
