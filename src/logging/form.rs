@@ -112,12 +112,26 @@ impl Form {
             None => Named(message).to_string(),
         };
         let (text, traceback) = split_traceback(&text);
+        if let Some(id) = request_id(text) {
+            member("id", &format!("\"{}\"", Quoted(id)));
+        }
         member("message", &format!("\"{}\"", Quoted(text)));
         if let Some(traceback) = traceback {
             member("traceback", &format!("\"{}\"", Quoted(traceback)));
         }
         line + "}\n"
     }
+}
+
+/// The id of the request that a message is about, which it has in parentheses: `(request 7f3a)`.
+fn request_id(text: &str) -> Option<&str> {
+    let mut found = text.lines().next()?.match_indices("request ");
+    found.find_map(|(at, word)| {
+        let is_first = text[..at].ends_with('(') || text[..at].ends_with(", ");
+        let (id, _) = text[at + word.len()..].split_once(')')?;
+        let is_id = !id.is_empty() && !id.contains(|letter: char| !letter.is_ascii_graphic());
+        (is_first && is_id).then_some(id)
+    })
 }
 
 /// As sd-daemon(3) wants it: each line is an entry of its own and has its priority in front. The journal knows the time and the
@@ -259,6 +273,20 @@ mod tests {
             time(written(&form(LogFormat::Json), Some("template"), "x")),
             ", \"level\": \"error\", \"name\": \"shop\", \"pid\": 8, \"message\": \"template: x\"}\n"
         );
+        let about = "slow: GET / runs for 1s (--slow-log, request a-7)";
+        let line = written(&form(LogFormat::Json), Some("worker 3"), about);
+        assert!(
+            line.contains(r#""worker": 3, "id": "a-7", "message": "slow: "#),
+            "{line}"
+        );
+        for text in [
+            "a request that",
+            "(a request x)",
+            "(request a b)",
+            "(request )",
+        ] {
+            assert_eq!(super::request_id(text), None, "{text}");
+        }
         assert_eq!(
             text(&form(LogFormat::Journal)),
             "<3>worker 3: GET /: failed\n<3>Traceback (most recent call last):\n<3>  File\n<3>E: x\n"

@@ -269,9 +269,10 @@ impl Controller {
             ),
         };
         log::error!(
-            "timeout: {} runs for {:.3?}, longer than --request-timeout: {answered}{next}{kept}\n{stacks}",
+            "timeout: {} runs for {:.3?}, longer than --request-timeout (request {}): {answered}{next}{kept}\n{stacks}",
             request.request,
-            request.age
+            request.age,
+            request.id
         );
         if !wait.is_zero() {
             self.context.interrupt(&request);

@@ -62,7 +62,8 @@ fn one_failure_is_one_message() {
     gateway.wait_until_ready(1);
     let worker = gateway.worker();
     says(&gateway, "/raises");
-    fetch(gateway.socket(), &Request::get("/breaks")).expect(500);
+    let breaks = Request::get("/breaks").param("HTTP_X_REQUEST_ID", "it");
+    fetch(gateway.socket(), &breaks).expect(500);
     let mut connection = Connection::open(gateway.socket());
     connection.write(&Request::get("/dies").bytes());
     gateway.wait_for_log("killed by signal");
@@ -76,7 +77,7 @@ fn one_failure_is_one_message() {
     let expected = [
         "ERROR:shop:it failed",
         "Exception in thread helper:",
-        "GET /breaks: the application failed",
+        "GET /breaks: the application failed (request it)",
     ]
     .map(|words| format!("('error', {worker}, 1, '{words}', 'ValueError: on purpose')"));
     assert_eq!(failures[..3], expected, "{log}");
@@ -89,6 +90,10 @@ fn one_failure_is_one_message() {
     assert_eq!(failures.len(), 4, "{log}");
     let warned = "o['level'] if 'UserWarning: old\\x0a  warnings.warn' in o['message'] else ''";
     assert!(each(&log, warned).contains(&"warn".to_owned()), "{log}");
+    assert!(
+        each(&log, "o.get('id')").contains(&"it".to_owned()),
+        "{log}"
+    );
     let name = "o['name'] == 'gateway'";
     assert!(!each(&log, name).contains(&"False".to_owned()), "{log}");
 }
@@ -101,14 +106,15 @@ fn systemds_journal_gets_what_it_wants() {
     let builder = Gateway::builder("levels.py").shell(JOURNAL);
     let gateway = builder.start();
     says(&gateway, "/logs");
-    fetch(gateway.socket(), &Request::get("/breaks")).expect(500);
+    let breaks = Request::get("/breaks").param("HTTP_X_REQUEST_ID", "it");
+    fetch(gateway.socket(), &breaks).expect(500);
     gateway.wait_for_log("<3>ValueError: on purpose\n");
     let log = gateway.terminate().log;
     for line in [
         "<6>worker 1: said by print",
         "<7>worker 1: DEBUG:shop:a word of debug",
         "<4>worker 1: WARNING:shop:a word of warning",
-        "<3>worker 1: GET /breaks: the application failed",
+        "<3>worker 1: GET /breaks: the application failed (request it)",
         "<3>Traceback (most recent call last):",
     ] {
         assert!(log.lines().any(|told| told == line), "{line}: {log}");
@@ -163,7 +169,7 @@ fn the_log_file_of_cgi_gets_everything() {
     );
     let text = wait_for("ValueError: on purpose\n");
     assert!(
-        text.contains(" error: GET /breaks: the application failed\nTraceback "),
+        text.contains(" error: GET /breaks: the application failed (request "),
         "{text}"
     );
     ask("/dies");

@@ -127,8 +127,8 @@ fn every_message_is_a_json_object() {
         let exit = gateway.terminate();
         let lines: Vec<&str> = exit.log.lines().collect();
         let keys = "sorted({tuple(o) for o in d if 'worker' in o}), {tuple(o) for o in d if 'worker' not in o}";
-        let expected = "[('time', 'level', 'name', 'pid', 'worker', 'message'), \
-                        ('time', 'level', 'name', 'pid', 'worker', 'message', 'traceback')] \
+        let expected = "[('time', 'level', 'name', 'pid', 'worker', 'id', 'message', 'traceback'), \
+                        ('time', 'level', 'name', 'pid', 'worker', 'message')] \
                         {('time', 'level', 'name', 'pid', 'message')}";
         assert_eq!(asked(&lines, keys), expected);
         // A traceback is one record.
