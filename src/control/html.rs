@@ -53,27 +53,17 @@ fn write_to(status: &Status, history: &History, out: &mut String) -> fmt::Result
             Escaped(failure)
         )?;
     }
-    let points = || history.points();
-    let seconds = EVERY.as_secs() * KEPT as u64;
-    writeln!(out, "<h2>The last {} minutes</h2>", seconds / 60)?;
-    plot(
-        out,
-        "Requests in a second",
-        "",
-        &[(points(), |it| Some(it.requests))],
-    )?;
-    plot(
-        out,
-        "Connections that wait",
-        "",
-        &[(points(), |it| Some(it.waiting))],
-    )?;
-    plot(
-        out,
-        "Time of requests: half of them (dashed), 95 % of them",
-        " ms",
-        &[(points(), |it| it.p95), (points(), |it| it.median)],
-    )?;
+    let line = |value: fn(&Point) -> Option<f64>| -> Vec<Option<f64>> {
+        history.points().map(value).collect()
+    };
+    let minutes = EVERY.as_secs() * KEPT as u64 / 60;
+    writeln!(out, "<h2>The last {minutes} minutes</h2>")?;
+    let requests = line(|it| Some(it.requests));
+    plot(out, "Requests in a second", "", &[requests])?;
+    let waiting = line(|it| Some(it.waiting));
+    plot(out, "Connections that wait", "", &[waiting])?;
+    let what = "Time of requests: half of them (dashed), 95 % of them";
+    plot(out, what, " ms", &[line(|it| it.p95), line(|it| it.median)])?;
     figures(status, out)?;
     out.push_str("<h2>Workers</h2>\n<div class=\"wide\"><table>\n<tr>");
     for head in [
@@ -228,27 +218,20 @@ fn worker_row(worker: &WorkerStatus, out: &mut String) -> fmt::Result {
 }
 
 /// A plot of lines, the second of which is dashed; what it is of, and the largest value, in words.
-fn plot<'a, Points>(
-    out: &mut String,
-    what: &str,
-    unit: &str,
-    lines: &[(Points, fn(&Point) -> Option<f64>)],
-) -> fmt::Result
-where
-    Points: ExactSizeIterator<Item = &'a Point> + Clone,
-{
-    let values = |line: &(Points, fn(&Point) -> Option<f64>)| {
-        let (points, value) = line.clone();
-        points.map(value).collect::<Vec<Option<f64>>>()
-    };
-    let most = lines.iter().flat_map(values).flatten().fold(0.0, f64::max);
+fn plot(out: &mut String, what: &str, unit: &str, lines: &[Vec<Option<f64>>]) -> fmt::Result {
+    let most = lines
+        .iter()
+        .flatten()
+        .flatten()
+        .copied()
+        .fold(0.0, f64::max);
     writeln!(
         out,
         "<p>{what} <small>(at the most {most:.1}{unit})</small></p>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
          aria-label=\"{what}\"><path d=\"M0 {bottom}H{WIDTH}\" stroke=\"currentColor\" stroke-opacity=\".4\" fill=\"none\"/>",
         bottom = HEIGHT - 1.0
     )?;
-    for (number, line) in lines.iter().enumerate() {
+    for (number, values) in lines.iter().enumerate() {
         let dash = if number == 0 {
             ""
         } else {
@@ -258,7 +241,6 @@ where
             out,
             "<path fill=\"none\" stroke=\"currentColor\" stroke-width=\"1.5\"{dash} d=\""
         )?;
-        let values = values(line);
         // The newest stands at the right.
         let missing = KEPT.saturating_sub(values.len());
         let mut is_drawn = false;
