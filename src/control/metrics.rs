@@ -87,7 +87,7 @@ impl Families<'_> {
         let kind = MetricType::Histogram;
         let mut family = self.0.encode_descriptor(name, help, None, kind)?;
         let bounds = times.bounds_seconds.iter().copied();
-        let bounds = bounds.chain([f64::MAX]);
+        let bounds = bounds.chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(times.counts.iter().copied()).collect();
         let count = times
             .counts

@@ -40,7 +40,7 @@ pub(super) struct Line {
 }
 
 /// Places of the bar of busy threads.
-const BAR: usize = 16;
+const BAR: usize = 8;
 
 /// Looks of which the most that waited is told.
 const LATELY: usize = 10;
@@ -160,16 +160,16 @@ fn workers(status: &Status) -> String {
     };
     let full = full.min(BAR);
     format!(
-        "{} ready of {}..{}   threads {} of {} busy  [{}{}]   starting {}  draining {}",
+        "{} ready of {}..{}, {} starting, {} draining   threads {} of {} busy [{}{}]",
         counts.idle + counts.busy,
         counts.min,
         counts.max,
+        counts.starting,
+        counts.draining,
         status.threads_busy,
         status.threads,
         "#".repeat(full),
         "-".repeat(BAR - full),
-        counts.starting,
-        counts.draining
     )
 }
 
@@ -386,7 +386,7 @@ mod tests {
         for word in [
             "shop  mysite.wsgi:application",
             "NOT WELL the last reload failed",
-            "[############----]",
+            "[######--]",
             "214/s",
             "slowest now  W",
             "q quit",
