@@ -28,7 +28,9 @@ pub(super) struct Known(BTreeMap<String, Arg>);
 
 impl Known {
     pub(super) fn of(command: &Command) -> Self {
-        let doors = command.get_subcommands().filter(|door| is_door(door));
+        // Not those that 'conf', 'get' and 'try' have for themselves: who writes a file of settings would not be told of a mistake.
+        let serves = |door: &&Command| SERVING.contains(&door.get_name());
+        let doors = command.get_subcommands().filter(serves);
         let doors = std::iter::once(command).chain(doors);
         let options = doors.flat_map(Command::get_arguments);
         Self(
@@ -53,6 +55,9 @@ impl Known {
         (near(nearest) > NEAR).then_some(nearest)
     }
 }
+
+/// The commands that may be told by environment and file what they are told by the command line.
+const SERVING: [&str; 4] = ["cgi", "fastcgi", "check", "explain"];
 
 /// Whether a command serves or says what would be served. What environment and file say is for those alone.
 fn is_door(command: &Command) -> bool {

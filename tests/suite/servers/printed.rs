@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Folder, Server, Start, apache, gateway, h2o, installed, program, server_user};
+use super::{Folder, Server, Start, apache, h2o, installed, program, reachable, server_user};
 use crate::gateway::{Gateway, binary};
 use crate::http::Client;
 
@@ -68,7 +68,11 @@ impl Case {
             &mount
         };
         match self.is_tcp {
-            false => gateway("nginx_site", options),
+            false => {
+                let builder = Gateway::builder("nginx_site").args(options);
+                let socket = builder.folder().path().join("a b.sock");
+                reachable(builder.socket(socket))
+            }
             true => Gateway::builder("nginx_site")
                 .args(options)
                 .bind_tcp()
@@ -433,6 +437,9 @@ fn addresses_are_read_in_the_gateways_file() {
         "app = \"shop:app\"\nbind = [\"tcp:10.0.0.1:9000\"]\nmount = \"/shop\"\nworkers = 3\n";
     folder.write("shop.toml", file);
     let text = print(&["caddy", "--config", &folder.at("shop.toml")]);
+    folder.write("wrong.toml", "listen = \"80\"\n");
+    let (code, _, err) = run(&["caddy", "--config", &folder.at("wrong.toml")]);
+    assert_eq!(code, 2, "{err}");
     for words in [
         "# Caddy in front of wsgi-gateway: shop:app is at /shop.",
         "reverse_proxy @wsgi_9000 10.0.0.1:9000 {",
