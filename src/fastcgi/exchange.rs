@@ -70,10 +70,12 @@ impl FastcgiExchange {
     pub(super) fn begin(link: &Arc<Link>, now: u64, waited: u64) -> Option<Arc<Self>> {
         let mut connection = link.lock();
         let (variables, turn) = connection.begin()?;
-        let body = &connection.request(turn).ok()?.body;
-        let received = body.is_whole().then(|| body.come());
+        let request = connection.request(turn).ok()?;
+        let received = request.body.is_whole().then(|| request.body.come());
+        let has_id = request.has_id;
         drop(connection);
-        let made_id = sent_id(&variables).is_none().then(MadeId::next);
+        let is_sent = has_id && sent_id(&variables).is_some();
+        let made_id = (!is_sent).then(MadeId::next);
         Some(Arc::new(Self {
             link: Arc::clone(link),
             turn,

@@ -21,6 +21,8 @@ pub(super) struct BegunRequest {
     /// The PARAMS stream while it is not whole.
     params: Vec<u8>,
     pub(super) variables: Variables,
+    /// Whether the web server has sent an id with it.
+    pub(super) has_id: bool,
     pub(super) body: StdinStream,
     pub(super) progress: ResponseProgress,
     /// ABORT_REQUEST has come: the answer is not wanted any more.
@@ -138,6 +140,7 @@ impl BegunRequest {
             exit_status: 0,
             params: Vec::new(),
             variables: Variables::new(),
+            has_id: false,
             body: StdinStream::default(),
             progress: ResponseProgress::new(false),
             aborted: false,
@@ -168,6 +171,7 @@ impl BegunRequest {
         self.variables.clear();
         self.progress = ResponseProgress::new(false);
         self.aborted = false;
+        self.has_id = false;
         self.reported = false;
     }
 
@@ -190,6 +194,7 @@ impl BegunRequest {
             match name {
                 b"CONTENT_LENGTH" => announced = gateway::Request::content_length(Some(value)),
                 b"REQUEST_METHOD" => is_head = value == b"HEAD",
+                b"HTTP_X_REQUEST_ID" => self.has_id = true,
                 _ => {}
             }
             // The two are what lies between this pair's lengths and what is left.

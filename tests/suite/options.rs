@@ -145,7 +145,8 @@ fn every_option_of_every_door_is_also_a_variable_and_a_key() {
             (_, "PATH|off") => "off".to_owned(),
             (_, "PREFIX") => "/shop".to_owned(),
             (_, "DIR") => ".".to_owned(),
-            (_, "FILE") => inside(&key),
+            (_, "FILE" | "FILE|-|syslog:") => inside(&key),
+            (_, "PATH") => "/ping".to_owned(),
             (_, "YES|NO") => "yes".to_owned(),
             _ => panic!("--{key} <{kind}>: say here what a good value is"),
         };

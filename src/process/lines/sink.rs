@@ -79,9 +79,6 @@ impl LineSink {
     /// # Errors
     /// When there is no thread to be had.
     pub fn to_files(files: LineFiles, slot: WorkerSlot) -> std::io::Result<Arc<Self>> {
-        for descriptor in files.descriptors() {
-            forked::close_in_child(descriptor.as_raw_fd());
-        }
         Self::start(Outlet::Own(Box::new(files)), slot)
     }
 
