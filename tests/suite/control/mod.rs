@@ -2,6 +2,7 @@
 
 mod asks;
 mod looks;
+mod shows;
 mod trusts;
 
 use std::os::unix::process::CommandExt;

@@ -93,6 +93,7 @@ fn the_service_starts_reloads_and_stops_as_its_unit_says() {
         .stdin(listener)
         .shell("export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\" 3<&0 </dev/null")
         .env("NOTIFY_SOCKET", folder.at("notify"))
+        .env("RUNTIME_DIRECTORY", folder.at(""))
         .env(
             "WATCHDOG_USEC",
             seconds(&unit, "WatchdogSec").to_string() + "000000",
@@ -105,10 +106,12 @@ fn the_service_starts_reloads_and_stops_as_its_unit_says() {
         "Hello, world\n"
     );
 
-    let reload = setting(&unit, "ExecReload").replace("$MAINPID", &gateway.pid().to_string());
+    let reload = setting(&unit, "ExecReload").replace("%i", "shop");
     let mut words = reload.split(' ');
-    let status = Command::new(words.next().unwrap()).args(words).status();
-    assert!(status.unwrap().success(), "{reload}");
+    assert_eq!(words.next(), Some("/usr/local/bin/wsgi-gateway"));
+    let mut command = Command::new(crate::gateway::binary());
+    let reloaded = command.args(words).env("RUNTIME_DIRECTORY", folder.at(""));
+    said(&reloaded.output().unwrap());
     wait_for(&messages, "RELOADING=1");
     wait_for(&messages, "READY=1");
     fetch(Path::new(&socket), &request).expect(200);
