@@ -24,7 +24,7 @@ type Labels<'a> = Vec<(&'a str, String)>;
 
 /// The whole.
 pub(super) fn write(status: Status) -> String {
-    let mut registry = Registry::with_prefix(PREFIX);
+    let mut registry = Registry::default();
     registry.register_collector(Box::new(StatusCollector(status)));
     let mut out = String::new();
     // Writing to a String does not fail.
@@ -49,8 +49,8 @@ impl Families<'_> {
         help: &str,
         samples: impl IntoIterator<Item = (Labels<'a>, f64)>,
     ) -> fmt::Result {
-        let kind = MetricType::Gauge;
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        let (name, kind) = (named(name), MetricType::Gauge);
+        let mut family = self.0.encode_descriptor(&name, help, None, kind)?;
         for (labels, value) in samples {
             let value = ConstGauge::new(value);
             match labels.is_empty() {
@@ -71,8 +71,8 @@ impl Families<'_> {
         help: &str,
         samples: impl IntoIterator<Item = (Labels<'a>, f64)>,
     ) -> fmt::Result {
-        let kind = MetricType::Counter;
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        let (name, kind) = (named(name), MetricType::Counter);
+        let mut family = self.0.encode_descriptor(&name, help, None, kind)?;
         for (labels, value) in samples {
             let value = ConstCounter::new(value);
             match labels.is_empty() {
@@ -84,8 +84,8 @@ impl Families<'_> {
     }
 
     fn times(&mut self, name: &str, help: &str, times: &TimesStatus) -> fmt::Result {
-        let kind = MetricType::Histogram;
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        let (name, kind) = (named(name), MetricType::Histogram);
+        let mut family = self.0.encode_descriptor(&name, help, None, kind)?;
         let bounds = times.bounds_seconds.iter().copied();
         let bounds = bounds.chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(times.counts.iter().copied()).collect();
@@ -98,6 +98,11 @@ impl Families<'_> {
 }
 
 const NONE: [(&str, &str); 0] = [];
+
+/// The name of a family.
+fn named(name: &str) -> String {
+    format!("{PREFIX}_{name}")
+}
 
 /// Counts by a label.
 fn by<'a>(

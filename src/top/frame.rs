@@ -160,7 +160,7 @@ fn workers(status: &Status) -> String {
     };
     let full = full.min(BAR);
     format!(
-        "{} ready of {}..{}, {} starting, {} draining   threads {} of {} busy [{}{}]",
+        "{} ready of {}..{}, {} starting, {} draining  threads {} of {} busy [{}{}]",
         counts.idle + counts.busy,
         counts.min,
         counts.max,
