@@ -1,6 +1,7 @@
 //! Build script of the program: what it and the cores have in common, so that those of different builds know each other.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 /// Where the two sides' common words are: how a worker's settings, its messages to the master and its slot of the scoreboard
@@ -25,9 +26,45 @@ fn main() {
         digest(&[PathBuf::from("src")])
     );
     println!("cargo::rerun-if-changed=scripts/build.rs");
+    if let Some(commit) = commit() {
+        println!("cargo::rustc-env=WSGI_GATEWAY_COMMIT={commit}");
+    }
     println!("cargo::metadata=CONTRACT={contract}");
     println!("cargo::rustc-env=WSGI_GATEWAY_CONTRACT={contract}");
     println!("cargo::rustc-env=WSGI_GATEWAY_BUILD={build}");
+}
+
+/// The commit that the sources are of, with a `+` where they have changed since. None in a tarball, if WSGI_GATEWAY_COMMIT does not
+/// say it, nor for who develops, whose next commit would have all built anew.
+fn commit() -> Option<String> {
+    println!("cargo::rerun-if-env-changed=WSGI_GATEWAY_COMMIT");
+    if let Ok(told) = env::var("WSGI_GATEWAY_COMMIT") {
+        return Some(told).filter(|told| !told.is_empty());
+    }
+    if env::var("PROFILE").is_ok_and(|profile| profile != "release") {
+        return None;
+    }
+    let git = |words: &[&str]| {
+        let output = Command::new("git").args(words).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    // Not that of a repository around these sources.
+    let top = PathBuf::from(git(&["rev-parse", "--show-toplevel"])?);
+    if top.canonicalize().ok()? != env::current_dir().ok()?.canonicalize().ok()? {
+        return None;
+    }
+    println!(
+        "cargo::rerun-if-changed={}",
+        git(&["rev-parse", "--git-path", "logs/HEAD"])?
+    );
+    let commit = git(&["rev-parse", "--short=10", "HEAD"])?;
+    let has_changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Some(if has_changed.is_empty() {
+        commit
+    } else {
+        commit + "+"
+    })
 }
 
 /// A short word for what stands in these files and folders.

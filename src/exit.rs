@@ -32,6 +32,9 @@ pub enum UsageError {
          (CGI); started by hand, use 'wsgi-gateway cgi APP' or 'wsgi-gateway fastcgi --bind ADDR APP'"
     )]
     NoDoor,
+    /// No door, and APP was rather meant for a command.
+    #[error("{0}")]
+    NoCommand(String),
     /// No address, and standard input is none.
     #[error(
         "nothing says where to listen: give --bind ADDR (standard input is no listening socket)"

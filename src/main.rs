@@ -10,12 +10,17 @@ fn main() -> ExitCode {
     if let Some(exit) = serve::respond() {
         return exit;
     }
-    let config = match cli::read() {
+    let invocation = match cli::read() {
+        Ok(invocation) => invocation,
+        Err(answer) => return answer.tell(),
+    };
+    let config = match invocation {
         Invocation::Serve(config) => config,
         Invocation::Operate(operation) => return serve::operate(&operation),
         Invocation::Conf(settings) => return serve::print_configuration(&settings),
         Invocation::Get(settings) => return serve::get(&settings),
         Invocation::Try(settings) => return serve::try_out(&settings),
+        Invocation::Version => return serve::show_version(),
     };
     let started = serve::start_logging(&config);
     for warning in &config.warnings {

@@ -8,15 +8,26 @@ use std::path::Path;
 use clap::{Arg, ArgAction};
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use super::peers;
 use super::settings::{Known, Setting, checked, is_switch};
 use crate::config::{ConfigFile, Origin};
 
-/// Reads it.
+/// Reads it, seen from this folder if there is one.
 ///
 /// # Errors
 /// Why it cannot be read.
-pub(super) fn read(path: &Path) -> Result<ConfigFile, String> {
-    ConfigFile::read(path).map_err(|error| format!("{} cannot be read: {error}", called(path)))
+pub(super) fn read(named: &Path, chdir: Option<&Path>) -> Result<ConfigFile, String> {
+    let path = chdir.unwrap_or(Path::new("")).join(named);
+    let seen = match chdir {
+        Some(folder) if named.is_relative() => format!(" (seen from --chdir {})", folder.display()),
+        _ => String::new(),
+    };
+    ConfigFile::read(&path).map_err(|error| {
+        format!(
+            "{} cannot be read: {error}{seen}; correct its name, or leave it out",
+            called(&path)
+        )
+    })
 }
 
 fn called(path: &Path) -> String {
@@ -39,8 +50,15 @@ pub(super) fn settings(
     };
     let table = DeTable::parse(text).map_err(|error| {
         let place = place(error.span().map_or(0, |span| span.start));
+        let others = match path
+            .extension()
+            .is_some_and(|ending| ending == "py" || ending == "ini")
+        {
+            true => " (another server's file? here it is TOML: workers = 4)",
+            false => "",
+        };
         format!(
-            "{place} is not TOML: {}",
+            "{place} is not TOML: {}{others}",
             error.message().replace('\n', ", ")
         )
     })?;
@@ -48,10 +66,20 @@ pub(super) fn settings(
     for (name, value) in table.into_inner() {
         let place = place(name.span().start);
         let key = name.get_ref().as_ref();
-        if matches!(value.get_ref(), DeValue::Table(_)) {
-            return Err(format!(
-                "{place} begins the table '{key}', and there are none: every option stands at the top, above any [...]"
-            ));
+        if let DeValue::Table(inner) = value.get_ref() {
+            // `pm.max_children = 5` is one to TOML.
+            let mut dotted = inner.keys().map(|name| format!("{key}.{}", name.get_ref()));
+            let meant = dotted.find_map(|name| Some((peers::key(&name, known)?, name)));
+            return Err(match meant {
+                Some((ours, name)) => {
+                    format!(
+                        "{place} has the key '{name}', which is no option: did you mean '{ours}'?"
+                    )
+                }
+                None => format!(
+                    "{place} begins the table '{key}', and there are none: every option stands at the top, above any [...]"
+                ),
+            });
         }
         let Some(option) = known.get(key) else {
             return Err(format!(
@@ -78,7 +106,7 @@ pub(super) fn settings(
 }
 
 fn unknown_key(known: &Known, key: &str) -> String {
-    match known.nearest(key) {
+    match peers::key(key, known).or_else(|| known.nearest(key)) {
         Some(nearest) => format!("which is no option: did you mean '{nearest}'?"),
         None => {
             "which is no option: 'wsgi-gateway fastcgi --help' tells all of them (a key is written without the --)"

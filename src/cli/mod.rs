@@ -2,9 +2,14 @@
 //! nothing of what it does.
 
 mod access_log;
+mod answer;
 mod control;
 mod file;
+mod generated;
+mod help;
+mod mistakes;
 mod options;
+mod peers;
 mod process;
 mod query;
 mod resolve;
@@ -18,38 +23,75 @@ use clap::error::ErrorKind;
 use clap::{Args as _, Command, CommandFactory, FromArgMatches, Subcommand as _};
 
 use crate::config::{Invocation, Origin, SettingOrigins};
+pub use answer::CommandLineAnswer;
 use options::{CgiOptions, Cli, DoorCommand};
 use settings::Settings;
 
-/// The command line, for who writes its manual.
-pub fn command() -> Command {
-    Cli::command()
-}
-
-/// Reads the command line, the environment and the file of `--config`; on an error says so and ends the process
-/// (exit code 2, or 0 for --help).
+/// Reads the command line, the environment and the file of `--config`.
 ///
 /// Behind APP nothing is read when a web server runs a CGI program: those words are the query's.
-pub fn read() -> Invocation {
+///
+/// # Errors
+/// What is to be said in place of serving: help, or what is wrong.
+pub fn read() -> Result<Invocation, CommandLineAnswer> {
     let query = std::env::var_os("REQUEST_METHOD")
         .map(|_| std::env::var_os("QUERY_STRING").unwrap_or_default());
-    let cli = Cli::of(std::env::args_os(), std::env::vars_os(), query.as_deref());
-    resolve::invocation(cli.unwrap_or_else(|error| error.exit()))
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::of(&words, std::env::vars_os(), query.as_deref()) {
+        Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => return Ok(Invocation::Version),
+        Err(error) => return Err(answer(error, &words)),
+    };
+    match &cli.door {
+        Some(DoorCommand::Completions(options)) => {
+            let script = generated::completions(Cli::command(), options.shell);
+            Err(CommandLineAnswer::text(script))
+        }
+        Some(DoorCommand::Manual(options)) => {
+            let written = generated::write_all(&help::whole(&Cli::command()), &options.folder);
+            Err(match written {
+                Ok(()) => CommandLineAnswer::text(Vec::new()),
+                Err(error) => CommandLineAnswer::wrong(format!(
+                    "the manual cannot be written to {}: {error}",
+                    options.folder.display()
+                )),
+            })
+        }
+        _ => Ok(resolve::invocation(cli)),
+    }
+}
+
+/// What is said of what clap has to say: where it is help, that, and with the defaults that an option has by itself, whatever
+/// environment and file say.
+fn answer(error: clap::Error, words: &[OsString]) -> CommandLineAnswer {
+    match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => CommandLineAnswer::bare(help::BARE),
+        ErrorKind::DisplayHelp => {
+            let command = Cli::command();
+            let shown = match words.iter().any(|word| word == "-h") {
+                true => help::short(&command),
+                false => help::whole(&command),
+            };
+            let shown = shown.try_get_matches_from(words);
+            CommandLineAnswer::help(shown.err().unwrap_or(error))
+        }
+        _ => CommandLineAnswer::wrong(mistakes::told(&error, &Cli::command(), words)),
+    }
 }
 
 impl Cli {
     /// Reads what was told; with a query, by a web server.
     fn of(
-        words: impl Iterator<Item = OsString>,
+        words: &[OsString],
         variables: impl Iterator<Item = (OsString, OsString)>,
         query: Option<&OsStr>,
     ) -> Result<Self, clap::Error> {
-        let mut words: Vec<OsString> = words.collect();
         let variables = settings::ours(variables);
-        if let Some(cli) = Self::light(&words, &variables, query) {
+        if let Some(cli) = Self::light(words, &variables, query) {
             cli.check_all().map_err(settings::wrong)?;
             return Ok(cli);
         }
+        let mut words = words.to_owned();
         let command = Self::command();
         let mut warnings = Vec::new();
         if let Some(query) = query {
@@ -93,6 +135,9 @@ impl Cli {
         }
         cli.told = in_force;
         cli.warnings = warnings;
+        if let (None, None, Some(app)) = (query, &cli.door, &cli.app) {
+            cli.mistyped = mistakes::mistyped(&app.to_string_lossy(), &Self::command());
+        }
         cli.file = settings.file;
         cli.check_all().map_err(settings::wrong)?;
         Ok(cli)
@@ -105,7 +150,7 @@ impl Cli {
         variables: &[(OsString, OsString)],
         query: Option<&OsStr>,
     ) -> Option<Self> {
-        let is_plain = |word: &OsString| !word.to_string_lossy().starts_with("--config");
+        let is_plain = |word: &OsString| !settings::names_config(word);
         let begin = query::query_begins(words, query?);
         if !variables.is_empty() || begin < words.len() || !words.iter().all(is_plain) {
             return None;
@@ -115,7 +160,7 @@ impl Cli {
         if !is_cgi && (first == "help" || DoorCommand::has_subcommand(first)) {
             return None;
         }
-        let command = CgiOptions::augment_args(Command::new("cgi"));
+        let command = CgiOptions::augment_args(Command::new("cgi").args_override_self(true));
         let words = &words[usize::from(is_cgi)..];
         let words = &words[..query::after_app(&command, words)];
         let mut matches = command.try_get_matches_from(words).ok()?;
@@ -131,6 +176,7 @@ impl Cli {
             told: Vec::new(),
             file: None,
             warnings: Vec::new(),
+            mistyped: None,
         })
     }
 
@@ -215,8 +261,8 @@ fn without_application(command: Command, words: &[OsString]) -> Command {
     })
 }
 
-/// What to say of a command line that cannot be read: where it asks for help, that, and with the defaults that an option
-/// has by itself, whatever environment and file say.
+/// What clap has to say of a command line that cannot be read: help, where that is asked, whatever is wrong in environment and
+/// file.
 fn help_or(error: clap::Error, words: &[OsString]) -> clap::Error {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     match Cli::command().try_get_matches_from(words) {
@@ -245,8 +291,7 @@ mod tests {
         let variables = variables
             .iter()
             .map(|(name, value)| (name.into(), value.into()));
-        Cli::of(words(line).into_iter(), variables, query.map(OsStr::new))
-            .map_err(|error| error.to_string())
+        Cli::of(&words(line), variables, query.map(OsStr::new)).map_err(|error| error.to_string())
     }
 
     /// The short way and the long one lead to the same.
@@ -259,6 +304,7 @@ mod tests {
             "gw /srv/app.cgi",
             "gw --persistent /srv/app.cgi --help",
             "gw --log-level warn --mount /a /srv/app.cgi word",
+            "gw cgi -w 3 -t30 --log-level warn --log-level info app:app -w 4",
             "gw -- /srv/app.cgi",
         ] {
             let words: Vec<OsString> = words(line);
@@ -284,6 +330,8 @@ mod tests {
             "gw --persistent",
             "gw cgi --no-such app:app",
             "gw cgi --config /etc/a.toml app:app",
+            "gw cgi -c /etc/a.toml app:app",
+            "gw completions bash",
         ] {
             assert!(
                 Cli::light(&words(line), &[], Some(OsStr::new("a=b"))).is_none(),

@@ -30,6 +30,7 @@ use crate::gateway::Mount;
     version,
     args_conflicts_with_subcommands = true,
     arg_required_else_help = true,
+    args_override_self = true,
     max_term_width = 100
 )]
 pub(super) struct Cli {
@@ -68,6 +69,10 @@ pub(super) struct Cli {
     /// What is to be said about the settings when there is a log to say it in.
     #[arg(skip)]
     pub warnings: Vec<String>,
+
+    /// What to say where nothing tells the door.
+    #[arg(skip)]
+    pub mistyped: Option<String>,
 }
 
 /// A way in.
@@ -106,6 +111,11 @@ pub(super) enum DoorCommand {
     Get(Box<GetOptions>),
     /// Serve the application by the web server that is installed, on a free port, until Ctrl-C. Takes what fastcgi takes.
     Try(Box<TryOptions>),
+    /// Print what a shell reads to complete the words of this command line.
+    Completions(CompletionsOptions),
+    /// Write manual pages and completions, as packages have them.
+    #[command(hide = true)]
+    Manual(ManualOptions),
 }
 
 /// What is looked at.
@@ -122,6 +132,22 @@ pub(super) struct CheckOptions {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub fastcgi: FastcgiOptions,
+}
+
+/// What completes words.
+#[derive(Args, Clone, Debug)]
+pub(super) struct CompletionsOptions {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// Where the manual goes.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ManualOptions {
+    /// The folder, which is made.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// Which application, and in which Python.
@@ -229,7 +255,7 @@ pub(super) struct DoorOptions {
 
     /// A TOML file of options, each a key as workers = 4 or bind = ["/run/a.sock"], which environment and command line
     /// overrule.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
@@ -238,11 +264,11 @@ pub(super) struct DoorOptions {
 pub(super) struct FastcgiOptions {
     /// unix:/path, /path, unix:@name, tcp:host:port, host:port, fd:N or systemd; may be given more than once (as a
     /// variable, with spaces or commas between) [default: standard input, if it is a listening socket].
-    #[arg(long, value_name = "ADDR", action = ArgAction::Append)]
+    #[arg(short, long, value_name = "ADDR", action = ArgAction::Append)]
     pub bind: Vec<String>,
 
     /// Permission bits of a Unix socket.
-    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = mode)]
+    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = mode("0660"))]
     pub socket_mode: u32,
 
     /// The user who owns a Unix socket.

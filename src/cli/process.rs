@@ -14,7 +14,7 @@ use crate::config::{Origin, WorkerOutput};
 pub(super) struct ProcessOptions {
     /// The most worker processes [default: the number of CPUs, or MIN if more; 1 when the web server starts this program; 2 with
     /// --persistent].
-    #[arg(long, value_name = "MAX", value_parser = number::<u16>(1..=1000))]
+    #[arg(short, long, value_name = "MAX", value_parser = number::<u16>(1..=1000))]
     pub workers: Option<u16>,
 
     /// The fewest worker processes: below --workers, they come with the load; 0 starts the first with a request
@@ -56,7 +56,7 @@ pub(super) struct ProcessOptions {
 
     /// Time for a request, after which its client gets 504, Python's stacks are logged and wsgi_gateway.RequestTimeout is raised
     /// in it [default: no limit].
-    #[arg(long, value_name = "TIME", value_parser = time_limit)]
+    #[arg(short = 't', long, value_name = "TIME", value_parser = time_limit)]
     pub request_timeout: Option<Duration>,
 
     /// Time for a request to end when RequestTimeout was raised in it, after which its worker is replaced; with 0s it is not
@@ -82,15 +82,15 @@ pub(super) struct ProcessOptions {
     pub worker_output: WorkerOutput,
 
     /// The file that the process id of the one to send signals to is written to.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub pid: Option<PathBuf>,
 
     /// The user that workers run as, by name or number; needs a start as root.
-    #[arg(long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME")]
     pub user: Option<String>,
 
     /// The group that workers run as, by name or number [default: the user's].
-    #[arg(long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME")]
     pub group: Option<String>,
 
     /// Take from workers, and all that they start, the right to gain privileges by running a setuid or setgid program, such
@@ -100,7 +100,7 @@ pub(super) struct ProcessOptions {
     pub no_new_privileges: bool,
 
     /// Permission bits that files made by the application do not get [default: as inherited].
-    #[arg(long, value_name = "MODE", value_parser = mode)]
+    #[arg(long, value_name = "MODE", value_parser = mode("0022"))]
     pub umask: Option<u32>,
 
     /// Files that each process may have open [default: what --max-connections needs].

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::Command;
+use clap::{Arg, Command};
 
 use super::settings::is_switch;
 
@@ -18,10 +18,10 @@ pub(super) fn after_app(command: &Command, words: &[OsString]) -> usize {
         if word == "--" {
             return at + 1;
         }
-        match word.to_str().and_then(|word| word.strip_prefix("--")) {
-            Some(option) => at += usize::from(takes_value(command, option)),
-            None if word.to_str().is_some_and(|word| word.starts_with('-')) => {}
-            None => match command.find_subcommand(word) {
+        let text = word.to_string_lossy();
+        match text.starts_with('-') {
+            true => at += usize::from(takes_value(command, &text)),
+            false => match command.find_subcommand(word) {
                 Some(found) => command = found,
                 None => return at,
             },
@@ -30,9 +30,23 @@ pub(super) fn after_app(command: &Command, words: &[OsString]) -> usize {
     words.len()
 }
 
-fn takes_value(command: &Command, option: &str) -> bool {
-    let mut arguments = command.get_arguments();
-    arguments.any(|argument| argument.get_long() == Some(option) && !is_switch(argument))
+/// Whether the next word is the value of this option, `--bind` or `-b`.
+fn takes_value(command: &Command, word: &str) -> bool {
+    option(command, word).is_some_and(|option| !is_switch(option))
+}
+
+/// The option of a command by its name, `--bind` or `-b`.
+pub(super) fn option<'a>(command: &'a Command, word: &str) -> Option<&'a Arg> {
+    let long = word.strip_prefix("--");
+    let short = word.strip_prefix('-').filter(|_| long.is_none());
+    command.get_arguments().find(|option| match (long, short) {
+        (Some(long), _) => option.get_long() == Some(long),
+        (None, Some(short)) => {
+            let letter = option.get_short();
+            letter.is_some_and(|letter| short.strip_prefix(letter) == Some(""))
+        }
+        (None, None) => false,
+    })
 }
 
 /// Where the words begin that are the query's, for when there is no APP in front of them to tell.
@@ -110,6 +124,10 @@ mod tests {
             ("gw --venv=/v app.py --version", 3),
             ("gw -- app.py -h", 3),
             ("gw --debug", 2),
+            ("gw cgi -c /etc/a.toml app:app -h", 5),
+            ("gw cgi -c/etc/a.toml -w4 app:app -h", 5),
+            ("gw -t 30 app.py -w 4", 4),
+            ("gw -h app.py", 3),
         ] {
             assert_eq!(after_app(&Cli::command(), &words(line)), kept, "{line}");
         }

@@ -1,5 +1,8 @@
 //! What the operator has said as what the program needs: from here on nobody sees a command line.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use super::control::{StopOptions, act};
 use super::options::{Cli, DoorCommand, DoorOptions, FastcgiOptions, ResponderOptions};
 use super::process::ProcessOptions;
@@ -59,7 +62,8 @@ fn config(cli: Cli) -> Config {
         responder,
         told,
         file,
-        warnings,
+        mut warnings,
+        mistyped,
     } = cli;
     let nowhere = ListenSettings {
         bind: Vec::new(),
@@ -111,6 +115,7 @@ fn config(cli: Cli) -> Config {
         // No doors.
         Some(_) => unsaid,
     };
+    warn_of_missing(&parts.general, &mut warnings);
     let origins = SettingOrigins::of(&told);
     let worker = worker(&parts, origins);
     Config {
@@ -124,6 +129,21 @@ fn config(cli: Cli) -> Config {
         in_force: told,
         file,
         warnings,
+        mistyped,
+    }
+}
+
+/// Warns of folders that are not there: Python says nothing of them.
+fn warn_of_missing(general: &DoorOptions, warnings: &mut Vec<String>) {
+    let start = general.chdir.as_deref().unwrap_or(Path::new(""));
+    for named in &general.pythonpath {
+        let found = std::fs::metadata(start.join(named));
+        if found.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            warnings.push(format!(
+                "there is no folder {} of --pythonpath: name another, or leave it out",
+                named.display()
+            ));
+        }
     }
 }
 

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::file;
+use super::{file, peers};
 use crate::config::{ConfigFile, Origin, SettingInForce};
 
 /// What the name of every variable begins with that is one of ours.
@@ -27,12 +27,25 @@ pub(super) struct Setting {
 pub(super) struct Known(BTreeMap<String, Arg>);
 
 impl Known {
+    /// Of all doors.
     pub(super) fn of(command: &Command) -> Self {
         // Not those that 'conf', 'get' and 'try' have for themselves: who writes a file of settings would not be told of a mistake.
         let serves = |door: &&Command| SERVING.contains(&door.get_name());
         let doors = command.get_subcommands().filter(serves);
         let doors = std::iter::once(command).chain(doors);
         let options = doors.flat_map(Command::get_arguments);
+        Self(
+            options
+                .map(|option| (key(option).to_owned(), option.clone()))
+                .collect(),
+        )
+    }
+
+    /// Of this door alone.
+    pub(super) fn of_one(door: &Command) -> Self {
+        let options = door
+            .get_arguments()
+            .filter(|option| option.get_long().is_some());
         Self(
             options
                 .map(|option| (key(option).to_owned(), option.clone()))
@@ -97,9 +110,7 @@ impl Settings {
         variables: &[(OsString, OsString)],
         warnings: &mut Vec<String>,
     ) -> Result<Self, clap::Error> {
-        let named = words
-            .iter()
-            .any(|word| word.to_string_lossy().starts_with("--config"));
+        let named = words.iter().any(|word| names_config(word));
         let mut settings = Self::default();
         if variables.is_empty() && !named {
             return Ok(settings);
@@ -122,8 +133,7 @@ impl Settings {
             found.map(PathBuf::as_path)
         };
         if let Some(config) = path("config") {
-            let config = path("chdir").unwrap_or(Path::new("")).join(config);
-            let read = file::read(&config).map_err(wrong)?;
+            let read = file::read(config, path("chdir")).map_err(wrong)?;
             for (key, setting) in file::settings(&read, &known).map_err(wrong)? {
                 settings.told.entry(key).or_insert(setting);
             }
@@ -143,7 +153,8 @@ impl Settings {
         let word = text.strip_prefix(PREFIX).unwrap_or(&text);
         let key = word.to_ascii_lowercase().replace('_', "-");
         let Some(option) = known.get(&key).filter(|_| variable(&key) == text) else {
-            let meant = known.nearest(word).map_or(String::new(), |key| {
+            let meant = peers::key(word, known).or_else(|| known.nearest(word));
+            let meant = meant.map_or(String::new(), |key| {
                 format!(": did you mean {}?", variable(key))
             });
             warnings.push(format!(
@@ -239,6 +250,12 @@ fn in_force(option: &Arg, matches: &ArgMatches) -> String {
         .to_owned()
 }
 
+/// Whether the word may be the option that names a file of options.
+pub(super) fn names_config(word: &OsStr) -> bool {
+    let word = word.to_string_lossy();
+    word.starts_with("--config") || word.starts_with("-c")
+}
+
 /// Whether it is on or off.
 pub(super) fn is_switch(option: &Arg) -> bool {
     option
@@ -294,7 +311,8 @@ pub(super) fn checked(
     values.into_iter().map(check).collect()
 }
 
-fn reason(error: &clap::Error) -> String {
+/// What is wrong with a value, without its option's name.
+pub(super) fn reason(error: &clap::Error) -> String {
     match (error.kind(), error.source()) {
         (ErrorKind::InvalidUtf8, _) => "it is not UTF-8".to_owned(),
         (_, Some(source)) => source.to_string(),

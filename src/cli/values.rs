@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crate::config::{AccessFormat, LineTarget, LogFormat, WorkerOutput};
 
-/// Reads `10s`, `300ms`, `1.5s`, `2m`, `1h`.
+/// Reads `10s`, `300ms`, `1.5s`, `2m`, `1h`; a number alone is seconds, as systemd, nginx and gunicorn have it.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("'{text}' is no duration such as 10s, 300ms, 1.5s or 2m");
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "ms" => 0.001,
-        "s" => 1.0,
+        "" | "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
         _ => return Err(bad()),
@@ -20,24 +20,24 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration = Duration::try_from_secs_f64(number * unit).map_err(|_| bad())?;
     // More than anyone waits, and little enough to be added to a point in time.
     const MOST: Duration = Duration::from_secs(366 * 24 * 3600);
-    if duration > MOST {
-        Err(bad())
-    } else {
-        Ok(duration)
+    match duration > MOST {
+        true => Err(format!(
+            "'{text}' is more than a year: leave the option out for its default"
+        )),
+        false => Ok(duration),
     }
 }
 
-/// Reads `65536`, `64K`, `1M`, `2G`, as bytes.
+/// Reads `65536`, `64K`, `1M`, `2G`, as bytes; `10m`, `10MB` and `10MiB` are 10M: 1024 is meant everywhere, as nginx does.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let bad = || format!("'{text}' is no size such as 65536, 64K, 1M or 2G");
-    let (digits, shift) = match text.strip_suffix(['K', 'k']) {
-        Some(digits) => (digits, 10),
-        None => match text.strip_suffix(['M', 'm']) {
-            Some(digits) => (digits, 20),
-            None => text
-                .strip_suffix(['G', 'g'])
-                .map_or((text, 0), |digits| (digits, 30)),
-        },
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(bad()),
     };
     let number: u64 = digits.parse().map_err(|_| bad())?;
     number.checked_mul(1 << shift).ok_or_else(bad)
@@ -76,7 +76,8 @@ pub(super) fn number<N: TryFrom<u64>>(
     move |text| {
         let number = text.parse().ok().filter(|number| bounds.contains(number));
         let number = number.and_then(|number| N::try_from(number).ok());
-        number.ok_or_else(|| format!("'{text}' is no number in {bounds:?}"))
+        let (least, most) = (bounds.start(), bounds.end());
+        number.ok_or_else(|| format!("'{text}' is no number from {least} to {most}"))
     }
 }
 
@@ -95,10 +96,14 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads the least important level that is logged.
+/// Reads the least important level that is logged; also as Python's logging and gunicorn name them.
 pub(super) fn level(text: &str) -> Result<log::LevelFilter, String> {
-    text.parse()
-        .map_err(|_| format!("'{text}' is no level: give error, warn, info, debug, trace or off"))
+    match text.to_ascii_lowercase().as_str() {
+        "warning" => Ok(log::LevelFilter::Warn),
+        "critical" => Ok(log::LevelFilter::Error),
+        text => text.parse().map_err(|_| ()),
+    }
+    .map_err(|()| format!("'{text}' is no level: give error, warn, info, debug, trace or off"))
 }
 
 /// Reads what a message of the log is.
@@ -142,12 +147,14 @@ pub(super) fn worker_output(text: &str) -> Result<WorkerOutput, String> {
     }
 }
 
-/// Reads `0660`, as permission bits.
-pub(super) fn mode(text: &str) -> Result<u32, String> {
-    let bits = u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|bits| *bits <= 0o777);
-    bits.ok_or_else(|| format!("'{text}' is no mode such as 0660"))
+/// What reads permission bits such as these.
+pub(super) fn mode(example: &'static str) -> impl Fn(&str) -> Result<u32, String> + Clone {
+    move |text| {
+        let bits = u32::from_str_radix(text, 8)
+            .ok()
+            .filter(|bits| *bits <= 0o777);
+        bits.ok_or_else(|| format!("'{text}' is no mode such as {example}"))
+    }
 }
 
 #[cfg(test)]
@@ -165,14 +172,20 @@ mod tests {
         assert_eq!(size("64K").unwrap(), 65536);
         assert_eq!(size("1").unwrap(), 1);
         assert_eq!(size("2G").unwrap(), 2 << 30);
+        for megabytes in ["10M", "10m", "10MB", "10mb", "10MiB"] {
+            assert_eq!(size(megabytes).unwrap(), 10 << 20, "{megabytes}");
+        }
+        assert_eq!(duration("30").unwrap().as_secs(), 30);
+        assert_eq!(duration("0.5").unwrap().as_millis(), 500);
+        let mode = mode("0660");
         assert_eq!(mode("0660").unwrap(), 0o660);
-        for bad in ["", "10", "s", "-1s", "1d", "nans", "infs", "9000h"] {
+        for bad in ["", "s", "-1s", "-1", "1d", "nans", "nan", "infs", "9000h"] {
             assert!(
                 duration(bad).unwrap_err().contains(&format!("'{bad}'")),
                 "{bad}"
             );
         }
-        for bad in ["", "K", "-1", "1.5M", "99999999999G"] {
+        for bad in ["", "K", "-1", "1.5M", "1T", "1iM", "99999999999G"] {
             assert!(
                 size(bad).unwrap_err().contains(&format!("'{bad}'")),
                 "{bad}"
@@ -187,7 +200,7 @@ mod tests {
         assert_eq!((threads("1"), threads("512")), (Ok(1), Ok(512)));
         for bad in ["", "0", "513", "-1", "1.5", "70000", "many"] {
             let error = threads(bad).unwrap_err();
-            assert_eq!(error, format!("'{bad}' is no number in 1..=512"));
+            assert_eq!(error, format!("'{bad}' is no number from 1 to 512"));
         }
         assert!(number::<u16>(0..=100_000)("70000").is_err());
     }
@@ -207,7 +220,7 @@ mod tests {
                 "{error}"
             );
         }
-        assert!(limit("-1").is_err() && limit("1s").is_err() && time_limit("1").is_err());
+        assert!(limit("-1").is_err() && limit("1s").is_err() && time_limit("1x").is_err());
     }
 
     #[test]
@@ -227,6 +240,8 @@ mod tests {
         assert!(!switch("off").unwrap() && !switch("FALSE").unwrap() && !switch("0").unwrap());
         assert!(switch("maybe").unwrap_err().contains("'maybe'"));
         assert_eq!(level("Debug").unwrap(), log::LevelFilter::Debug);
+        assert_eq!(level("WARNING").unwrap(), log::LevelFilter::Warn);
+        assert_eq!(level("critical").unwrap(), log::LevelFilter::Error);
         assert!(level("loud").unwrap_err().contains("'loud'"));
     }
 }

@@ -61,6 +61,8 @@ pub enum Invocation {
     Get(Box<GetSettings>),
     /// To run a web server and a gateway until they are interrupted.
     Try(Box<TrySettings>),
+    /// To say which version this is.
+    Version,
 }
 
 /// All that the program was told.
@@ -86,6 +88,8 @@ pub struct Config {
     pub file: Option<ConfigFile>,
     /// What is to be said about the settings when there is a log to say it in.
     pub warnings: Vec<String>,
+    /// What to say where nothing tells the door: APP was rather meant for a command.
+    pub mistyped: Option<String>,
 }
 
 /// Where to listen.

@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::connection::{Answered, Connection};
 use super::link::{Flushed, Got, Link};
 use crate::gateway::{
-    Exchange, MadeId, Page, Portion, Pushed, RequestFigures, ResponseProgress, Variables,
+    Exchange, MadeId, Page, Portion, Pushed, RequestFigures, ResponseProgress, TimeSpan, Variables,
     interrupted, sent_id,
 };
 use figures::ExchangeFigures;
@@ -428,6 +428,9 @@ fn wait_for(socket: BorrowedFd<'_>, events: PollFlags, wait: Duration) -> io::Re
 }
 
 fn timed_out(limit: Duration) -> io::Error {
-    let text = format!("nothing from or to the web server for {limit:?} (--io-timeout)");
+    let text = format!(
+        "nothing from or to the web server for {} (--io-timeout)",
+        TimeSpan(limit)
+    );
     io::Error::new(io::ErrorKind::TimedOut, text)
 }

@@ -69,7 +69,7 @@ pub fn to_read(path: &Path) -> Option<String> {
 
 fn told(what: &str, path: &Path, right: &str) -> String {
     format!(
-        "permission denied: {} {what} {} (chmod o+{right} opens it to everybody)",
+        "permission denied: {} {what} {} (chmod o+{right} opens it to everybody; or have another user run this)",
         user(),
         path.display()
     )

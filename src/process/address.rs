@@ -22,19 +22,33 @@ pub enum Address {
     Systemd,
 }
 
-/// A text that is no address.
+/// The host that is all addresses of this machine.
+pub(super) const ALL: &str = "*";
+
+/// A text that is no address to listen on.
 #[derive(Debug, Error)]
-#[error(
-    "'{0}' is no address to listen on: give unix:/path, /path, unix:@name, tcp:host:port, host:port ([::1]:9000 for \
-     IPv6), fd:N or systemd"
-)]
-pub struct AddressError(String);
+#[allow(missing_docs, reason = "the sentences say it")]
+pub enum AddressError {
+    #[error(
+        "'{0}' is no address to listen on: give unix:/path, /path, unix:@name, tcp:host:port, host:port ([::1]:9000 for \
+         IPv6), :port for all addresses of this machine, fd:N or systemd"
+    )]
+    Unknown(String),
+    #[error(
+        "'{0}' is a port alone: write :{0} for all addresses of this machine, or 127.0.0.1:{0}"
+    )]
+    Port(u16),
+    #[error("'{0}' is no port in '{1}': give one from 1 to 65535")]
+    NoPort(String, String),
+    #[error("{0} is given twice: leave one of them out")]
+    Twice(Address),
+}
 
 impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let bad = || AddressError(text.to_owned());
+        let bad = || AddressError::Unknown(text.to_owned());
         if text == "systemd" {
             return Ok(Self::Systemd);
         }
@@ -57,6 +71,9 @@ impl FromStr for Address {
                 None => Ok(Self::Unix(path.into())),
             };
         }
+        if let Ok(port) = text.parse() {
+            return Err(AddressError::Port(port));
+        }
         let text_of_host = text.strip_prefix("tcp:").unwrap_or(text);
         let (host, port) = text_of_host.rsplit_once(':').ok_or_else(bad)?;
         let host = match host.strip_prefix('[') {
@@ -64,10 +81,12 @@ impl FromStr for Address {
             None if host.contains(':') => return Err(bad()),
             None => host,
         };
-        let port = port.parse().map_err(|_| bad())?;
-        if host.is_empty() {
+        if host.contains('/') || port.is_empty() {
             return Err(bad());
         }
+        let no_port = |_| AddressError::NoPort(port.to_owned(), text.to_owned());
+        let port = port.parse().map_err(no_port)?;
+        let host = if host.is_empty() { ALL } else { host };
         Ok(Self::Tcp(host.to_owned(), port))
     }
 }
@@ -99,6 +118,9 @@ mod tests {
             ("tcp:127.0.0.1:9000", "tcp:127.0.0.1:9000"),
             ("localhost:9000", "tcp:localhost:9000"),
             ("[::1]:9000", "tcp:[::1]:9000"),
+            (":9000", "tcp:*:9000"),
+            ("*:9000", "tcp:*:9000"),
+            ("tcp::9000", "tcp:*:9000"),
             ("fd:3", "fd:3"),
             ("systemd", "systemd"),
         ] {
@@ -119,8 +141,10 @@ mod tests {
             "fd:-1",
             "unix:",
             "unix:@",
-            ":9000",
+            ":",
             "h:99999",
+            "http://h:80",
+            "70000",
         ] {
             let message = bad.parse::<Address>().unwrap_err().to_string();
             assert!(message.contains(&format!("'{bad}'")), "{message}");

@@ -7,33 +7,51 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::address::Address;
+use super::holder::AddressHolder;
 use super::identity::IdentityError;
 
 /// Why there is no listening socket.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the sentences say it")]
 pub enum BindError {
-    #[error("cannot listen on {address}: {error}{hint}")]
+    #[error("cannot listen on {address}: {}", reason.clone().unwrap_or_else(|| error.to_string()))]
     Refused {
         address: Address,
         error: io::Error,
-        /// What is in the way, behind a semicolon, where that can be told.
-        hint: String,
+        /// What is in the way, and the way out, where that can be told.
+        reason: Option<String>,
     },
     #[error(
         "cannot listen on {0}: the path of a socket has at most 107 bytes; choose a shorter one"
     )]
     LongPath(Address),
-    #[error("cannot listen on {0}: the host has no address")]
-    NoHost(Address),
+    #[error(
+        "cannot listen on {address}: the host '{host}' is not known{reason}; give an address, or :port for all of this machine"
+    )]
+    NoHost {
+        address: Address,
+        host: String,
+        /// What the system says of it, behind a colon, if anything.
+        reason: String,
+    },
+    #[error(
+        "cannot listen on {0}: this machine has no such address; give one of its own ('ip address' shows them), or :port for all"
+    )]
+    NotOurs(Address),
+    #[error("cannot listen on {0}, which is given twice: leave one of them out")]
+    Twice(Address),
     #[error(
         "cannot listen on {0}: there is something else than a socket at that path; remove it or choose another path"
     )]
     NoSocket(Address),
     #[error(
-        "cannot listen on {address}: {who} already listens there; stop it or choose another path"
+        "cannot listen on {address}: {holder} already listens there; stop it or choose another {}",
+        part(.address)
     )]
-    Taken { address: Address, who: String },
+    Taken {
+        address: Address,
+        holder: AddressHolder,
+    },
     #[error("cannot listen on {address}: whether somebody does cannot be told: {error}")]
     Unclear { address: Address, error: io::Error },
     #[error("cannot remove the old socket {address}: {error}")]
@@ -81,16 +99,58 @@ impl BindError {
         move |error| Self::Refused {
             address: address.clone(),
             error,
-            hint: String::new(),
+            reason: None,
         }
     }
 
-    /// Whether it is another process that has the address.
-    pub(super) fn is_taken(&self) -> bool {
-        match self {
-            Self::Taken { .. } => true,
-            Self::Refused { error, .. } => error.kind() == io::ErrorKind::AddrInUse,
-            _ => false,
+    /// That somebody has the address, who may be this process.
+    pub(super) fn taken(address: Address, holder: AddressHolder) -> Self {
+        match holder.is_self() {
+            true => Self::Twice(address),
+            false => Self::Taken { address, holder },
         }
+    }
+
+    /// Whether another has the address that may be about to go.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Taken { holder, .. } if holder.may_go())
+    }
+
+    /// Whether what the operator has written is wrong, and not how things are: starting again will not help.
+    pub fn is_told_wrong(&self) -> bool {
+        use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied};
+        match self {
+            Self::LongPath(_)
+            | Self::NoSocket(_)
+            | Self::Twice(_)
+            | Self::Account(_)
+            | Self::Owner { .. }
+            | Self::NotForGroup { .. }
+            | Self::NotListening(_)
+            | Self::NoneOfSystemd => true,
+            Self::Refused { error, .. } => {
+                matches!(error.kind(), InvalidInput | NotFound | PermissionDenied)
+            }
+            // A network, or another's answer, may come later.
+            Self::NoHost { .. }
+            | Self::NotOurs(_)
+            | Self::Taken { .. }
+            | Self::OutOfReach { .. }
+            | Self::Unclear { .. }
+            | Self::OldSocket { .. }
+            | Self::Unusable { .. }
+            | Self::Systemd { .. }
+            | Self::Removed { .. } => false,
+        }
+    }
+}
+
+/// What of an address another may be chosen of.
+fn part(address: &Address) -> &'static str {
+    match address {
+        Address::Unix(_) => "path",
+        Address::Abstract(_) => "name",
+        Address::Tcp(..) => "port",
+        Address::Fd(_) | Address::Systemd => "socket",
     }
 }

@@ -2,14 +2,12 @@
 //! there is no matter here: it may be the gateway that is asked about.
 
 use std::fs::{self, Metadata};
-use std::io;
-use std::net::ToSocketAddrs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::AtFlags;
-use nix::sys::socket::{AddressFamily, SockaddrStorage, UnixAddr};
+use nix::sys::socket::UnixAddr;
 use nix::sys::stat::SFlag;
 use nix::unistd::{
     AccessFlags, Gid, Uid, User, faccessat, getegid, geteuid, getgrouplist, getgroups,
@@ -19,7 +17,8 @@ use super::Address;
 use super::bind_error::BindError;
 use super::folder::{Entry, is};
 use super::identity::{find_group, find_user};
-use super::listener::{SocketOwner, bind_socket, refused_path};
+use super::listener::{SocketOwner, refused_path};
+use super::tcp::bind_port;
 
 /// Whether this process could listen on the address, and give the socket to whom the operator says.
 ///
@@ -35,18 +34,9 @@ pub fn look_at(address: &Address, owner: &SocketOwner) -> Result<(), BindError> 
 }
 
 fn look_at_port(address: &Address, host: &str, port: u16) -> Result<(), BindError> {
-    let told = BindError::refused(address);
-    let mut places = (host, port).to_socket_addrs().map_err(&told)?;
-    let place = places
-        .next()
-        .ok_or_else(|| BindError::NoHost(address.clone()))?;
-    let family = match place.is_ipv4() {
-        true => AddressFamily::Inet,
-        false => AddressFamily::Inet6,
-    };
-    match bind_socket(family, &SockaddrStorage::from(place)) {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(told(error)),
-        _ => Ok(()),
+    match bind_port(address, host, port) {
+        Ok(_) | Err(BindError::Taken { .. } | BindError::Twice(_)) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

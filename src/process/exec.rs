@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{self, SigSet, SigmaskHow};
 use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve, setsid};
@@ -214,6 +214,14 @@ pub fn never_began(how: &str) -> String {
     )
 }
 
+/// What to say where the application has ended the process that loaded it, with this exit code.
+pub fn ended_itself(code: i32) -> String {
+    format!(
+        "the application, or a library that it imports, called os._exit({code}) while it was loaded: take that out of what is \
+         imported"
+    )
+}
+
 /// Whether this process may execute the file, as far as its user and group decide that.
 pub fn may_execute(file: &Path) -> bool {
     use nix::fcntl::AtFlags;
@@ -222,11 +230,11 @@ pub fn may_execute(file: &Path) -> bool {
     file.is_file() && faccessat(at, file, AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok()
 }
 
-/// A pipe: where it is read and where it is written.
+/// A pipe: where it is read and where it is written; neither waits.
 ///
 /// # Errors
 /// When there are no descriptors left.
 pub fn pipe() -> io::Result<(File, File)> {
-    let (from, to) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let (from, to) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     Ok((from.into(), to.into()))
 }

@@ -18,6 +18,10 @@ use crate::gateway::closed;
 /// The user and the group that own nothing (user_namespaces(7)).
 const NOBODY: u32 = 65534;
 
+/// Files that a process has open which serves a few connections at a time: its own, those of Python while it imports, and the
+/// application's.
+const LEAST_FILES: u64 = 64;
+
 /// User, group, file mode mask and limit of open files.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
@@ -57,6 +61,8 @@ pub enum IdentityError {
          --group"
     )]
     OthersGroup { uid: Uid, group: String },
+    #[error("{told} is too few for --max-open-files: give at least {least}, or leave it out")]
+    TooFewFiles { told: u64, least: u64 },
     #[error("cannot {what}: {error}")]
     Refused { what: String, error: nix::Error },
 }
@@ -80,6 +86,12 @@ impl Identity {
         umask: Option<u32>,
         open_files: Option<u64>,
     ) -> Result<Self, IdentityError> {
+        if let Some(told) = open_files.filter(|told| *told < LEAST_FILES) {
+            return Err(IdentityError::TooFewFiles {
+                told,
+                least: LEAST_FILES,
+            });
+        }
         let open_files = open_files.map(within_hard_limit);
         let user = user.map(|name| look_up(name, "--user")).transpose()?;
         let named = group.map(|name| find_group(name, "--group")).transpose()?;

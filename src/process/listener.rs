@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,9 @@ use nix::unistd::dup2_stdin;
 use super::Address;
 use super::bind_error::BindError;
 use super::folder::{Entry, is};
+use super::holder::AddressHolder;
 use super::identity::{find_group, find_user};
+use super::tcp::bind_port;
 use crate::gateway::closed;
 
 /// Mode and owner of a Unix socket in the file system.
@@ -126,7 +128,13 @@ pub fn bind(address: &Address, backlog: i32, owner: &SocketOwner) -> Result<Vec<
         Address::Abstract(name) => {
             let place =
                 UnixAddr::new_abstract(name.as_bytes()).map_err(|error| told(error.into()))?;
-            let socket = bind_socket(AddressFamily::Unix, &place).map_err(&told)?;
+            let socket =
+                bind_socket(AddressFamily::Unix, &place).map_err(|error| match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        BindError::taken(address.clone(), holder_at(&place))
+                    }
+                    _ => told(error),
+                })?;
             start(&socket, backlog).map_err(told)?;
             vec![Bound {
                 socket,
@@ -276,22 +284,25 @@ pub(super) fn refused_path<'a>(
 ) -> impl Fn(io::Error) -> BindError + 'a {
     move |error| {
         let folder = || path.parent().unwrap_or(path).display();
-        let hint = match error.kind() {
-            io::ErrorKind::NotFound => "; its folder has to exist".to_owned(),
-            io::ErrorKind::PermissionDenied => match closed::on_the_way(path) {
-                Some(closed) => format!("; {closed}"),
+        let reason = match error.kind() {
+            io::ErrorKind::NotFound => Some(format!(
+                "its folder {} is not there: make it, or choose another path",
+                folder()
+            )),
+            io::ErrorKind::PermissionDenied => Some(match closed::on_the_way(path) {
+                Some(closed) => closed,
                 None => format!(
-                    "; {} may not write to its folder {}",
+                    "{} may not write to its folder {}: choose another path, or open the folder to that user",
                     closed::user(),
                     folder()
                 ),
-            },
-            _ => String::new(),
+            }),
+            _ => None,
         };
         BindError::Refused {
             address: address.clone(),
             error,
-            hint,
+            reason,
         }
     }
 }
@@ -308,15 +319,11 @@ fn make_room(address: &Address, path: &Path) -> Result<(), BindError> {
     if !is(&found, SFlag::S_IFSOCK) {
         return Err(BindError::NoSocket(address));
     }
-    match connect_now(path) {
-        Ok(peer) => {
-            let who = peer.and_then(|peer| getsockopt(&peer, PeerCredentials).ok());
-            let who = who.map_or_else(
-                || "another process".to_owned(),
-                |peer| process_name(peer.pid()),
-            );
-            Err(BindError::Taken { address, who })
-        }
+    match UnixAddr::new(path)
+        .map_err(Into::into)
+        .and_then(|place| connect_now(&place))
+    {
+        Ok(peer) => Err(BindError::taken(address, holder_of(peer))),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             log::info!("removing the socket {address}, on which nobody listens any more");
             entry
@@ -328,22 +335,26 @@ fn make_room(address: &Address, path: &Path) -> Result<(), BindError> {
 }
 
 /// Connects without a wait; nothing where somebody listens and has no room for a connection.
-fn connect_now(path: &Path) -> io::Result<Option<OwnedFd>> {
+fn connect_now(place: &UnixAddr) -> io::Result<Option<OwnedFd>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+    match connect(socket.as_raw_fd(), place) {
         Ok(()) => Ok(Some(socket)),
         Err(nix::Error::EAGAIN) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-fn process_name(pid: i32) -> String {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    match name.trim_end() {
-        "" => format!("process {pid}"),
-        name => format!("process {pid} ({name})"),
-    }
+/// Who listens where this connection leads.
+fn holder_of(peer: Option<OwnedFd>) -> AddressHolder {
+    let peer = peer.and_then(|peer| getsockopt(&peer, PeerCredentials).ok());
+    peer.map_or_else(AddressHolder::unknown, |peer| {
+        AddressHolder::of_pid(peer.pid())
+    })
+}
+
+fn holder_at(place: &UnixAddr) -> AddressHolder {
+    connect_now(place).map_or_else(|_| AddressHolder::unknown(), holder_of)
 }
 
 fn bind_tcp(
@@ -353,16 +364,7 @@ fn bind_tcp(
     backlog: i32,
 ) -> Result<Vec<Bound>, BindError> {
     let told = BindError::refused(address);
-    let mut places = (host, port).to_socket_addrs().map_err(&told)?;
-    let place = places
-        .next()
-        .ok_or_else(|| BindError::NoHost(address.clone()))?;
-    let family = if place.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
-    let socket = bind_socket(family, &SockaddrStorage::from(place)).map_err(&told)?;
+    let socket = bind_port(address, host, port)?;
     start(&socket, backlog).map_err(&told)?;
     // Port 0 is the kernel's choice: say which.
     let socket = TcpListener::from(socket);

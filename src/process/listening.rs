@@ -13,7 +13,7 @@ use super::listener::{Bound, SocketFile, SocketOwner, bind, listens, start};
 use super::port::ignore_new;
 use super::snapshot::AddressSeen;
 
-/// How long an address that is taken is waited for: workers whose master was killed keep it for most of a second.
+/// How long an address is waited for that another gateway has: workers whose master was killed keep it for most of a second.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// How often it is tried.
@@ -274,7 +274,7 @@ fn bind_patiently(
     let until = Instant::now() + PATIENCE;
     loop {
         match bind(address, backlog, owner) {
-            Err(error) if error.is_taken() && Instant::now() < until => std::thread::sleep(TRY),
+            Err(error) if error.may_pass() && Instant::now() < until => std::thread::sleep(TRY),
             bound => return bound,
         }
     }

@@ -60,7 +60,7 @@ impl Opened {
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the sentences say it")]
 pub enum LogFileError {
-    #[error("the log file '{path}' of --log-file cannot be opened: {reason}")]
+    #[error("the log file '{path}' of --log-file cannot be opened: {reason}; choose another")]
     Open { path: PathBuf, reason: String },
     #[error("the log file '{path}' cannot be opened anew: {reason}; the old one stays in use")]
     Reopen { path: PathBuf, reason: String },

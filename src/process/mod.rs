@@ -18,6 +18,7 @@ mod directory;
 mod exec;
 mod folder;
 mod forks;
+mod holder;
 mod identity;
 mod joined;
 mod lines;
@@ -36,6 +37,7 @@ mod service;
 mod signals;
 mod slot_view;
 mod snapshot;
+mod tcp;
 mod threads;
 mod title;
 mod totals;
@@ -50,10 +52,11 @@ pub use channel::{Channel, Received};
 pub use desk::{Command, CommandOutcome, Desk, DeskNotice};
 pub use directory::{NoDirectory, PrivateDirectory};
 pub use exec::{
-    become_program, in_child, leave_open, may_execute, never_began, pipe, seal, start_detached,
-    take_inherited, unseal,
+    become_program, ended_itself, in_child, leave_open, may_execute, never_began, pipe, seal,
+    start_detached, take_inherited, unseal,
 };
 pub use forks::{close_in_children, keep_in_children, watch_forks, write_in_child};
+pub use holder::AddressHolder;
 pub use identity::{Identity, IdentityError, own_user, user_name};
 pub use lines::{LineFileError, LineFiles, LineKind, LineSink, LineWriter, LineWriterError};
 pub use listener::{

@@ -26,7 +26,7 @@ pub struct PidFile {
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the sentences say it")]
 pub enum PidFileError {
-    #[error("cannot write the file '{path}' of --pid: {error}")]
+    #[error("cannot write the file '{path}' of --pid: {error}; choose another")]
     Refused { path: PathBuf, error: io::Error },
     #[error(
         "cannot write the file '{0}' of --pid: there is something else than a file; choose another name"
@@ -36,6 +36,20 @@ pub enum PidFileError {
         "the file '{path}' of --pid names process {pid}, which runs: stop it or choose another file"
     )]
     Running { path: PathBuf, pid: i32 },
+}
+
+impl PidFileError {
+    /// Whether what the operator has written is wrong, and not how things are: starting again will not help.
+    pub fn is_told_wrong(&self) -> bool {
+        use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+        match self {
+            Self::NoFile(_) => true,
+            Self::Refused { error, .. } => {
+                matches!(error.kind(), NotADirectory | NotFound | PermissionDenied)
+            }
+            Self::Running { .. } => false,
+        }
+    }
 }
 
 impl PidFile {

@@ -1,6 +1,6 @@
 //! `check`: what would be served, by which Python, and with which settings.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 
 use anyhow::Context as _;
 
@@ -21,6 +21,7 @@ use crate::worker::{Failure, FastcgiService};
 /// Why it could not be served.
 pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
     let settings = &config.worker;
+    fastcgi::know_application(settings)?;
     let mut service = FastcgiService::new(settings.clone(), None)?;
     let identity = fastcgi::identity(&config.master)?;
     let mut open_files = 0;
@@ -51,8 +52,11 @@ pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
         .filter(|told| config.shows_all || told.origin != Origin::Default)
         .map(|told| in_force(told, config, open_files))
         .collect();
-    print(&shown, &mut std::io::stdout().lock())?;
-    Ok(Exit::Fine)
+    match print(&shown, &mut std::io::stdout().lock()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Fine),
+        printed => Ok(printed.map(|()| Exit::Fine)?),
+    }
 }
 
 /// The setting, with the value that comes of a default that is a rule.
@@ -110,18 +114,24 @@ fn import(config: &Config, identity: &Identity, folder: &WorkingFolder) -> Resul
         let error = work();
         log::error!("{}", config.with_origins(&format!("{error:#}")));
         // Or it would be taken for what has ended by itself.
-        let _ = (&begins).write_all(b"!");
+        let _ = (&begins).write_all(b"!!");
         error.exit() as i32
     };
     // SAFETY: this process has begun no thread.
     let code = unsafe { process::in_child(child) }.context("no process can be made")?;
     drop(begins);
-    let mut byte = [0];
-    let has_begun = begun.read(&mut byte)? > 0;
-    match code {
-        _ if has_begun => Ok(Exit::from_code(code)),
-        3 => Ok(Exit::CannotLoad),
-        code => Err(CannotLoad::new(ended(code)).into()),
+    // Who has ended has written it; children of the application may have the pipe still.
+    let told = begun.read(&mut [0; 2]).unwrap_or(0);
+    match (told, code) {
+        (0, 3) => Ok(Exit::CannotLoad),
+        (0, code) => Err(CannotLoad::new(ended(code)).into()),
+        (1, 0..) => Err(CannotLoad::new(process::ended_itself(code)).into()),
+        (1, _) => Err(CannotLoad::new(format!(
+            "the process that loaded the application died by signal {}",
+            -code
+        ))
+        .into()),
+        _ => Ok(Exit::from_code(code)),
     }
 }
 

@@ -49,6 +49,41 @@ impl Installation {
         &self.program
     }
 
+    /// The Pythons that there are cores for, as `3.14t`, the oldest first.
+    pub(super) fn cores(&self) -> Vec<String> {
+        let (built, folder) = self.places();
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let installed = names.filter_map(|name| {
+            Some(
+                name.strip_prefix("core-cp")?
+                    .strip_suffix(".so")?
+                    .to_owned(),
+            )
+        });
+        let mut found: Vec<String> = built
+            .and_then(|built| entry_of(&built))
+            .into_iter()
+            .chain(installed)
+            .collect();
+        found.sort_by_key(|name| (name.trim_end_matches('t').parse::<u32>().ok(), name.len()));
+        found.dedup();
+        let shown = found
+            .iter()
+            .filter(|name| name.is_ascii() && name.len() > 1);
+        shown
+            .map(|name| format!("{}.{}", &name[..1], &name[1..]))
+            .collect()
+    }
+
+    /// What cargo has built, if this is its program, and the folder of the installed cores.
+    fn places(&self) -> (Option<PathBuf>, PathBuf) {
+        let bin = self.program.parent().unwrap_or(Path::new("/"));
+        let built = Some(bin.join(BUILT)).filter(|built| built.is_file());
+        let folder = bin.parent().unwrap_or(Path::new("/"));
+        (built, folder.join("lib/wsgi-gateway"))
+    }
+
     /// Has this process become the Python of the application. It is in the folder that the application is seen from.
     ///
     /// Returns only the reason why that cannot be done.
@@ -92,11 +127,8 @@ impl Installation {
     }
 
     fn bootstrap(&self, python: &Path, settings: i32, tell: &[ToTell]) -> String {
-        let bin = self.program.parent().unwrap_or(Path::new("/"));
-        let built = Some(bin.join(BUILT)).filter(|built| built.is_file());
+        let (built, folder) = self.places();
         let files = built.map_or_else(String::new, |built| quoted(built.as_os_str()));
-        let folder = bin.parent().unwrap_or(Path::new("/"));
-        let folder = folder.join("lib/wsgi-gateway");
         let tell: Vec<String> = tell
             .iter()
             .map(|(fd, before, behind)| {
@@ -116,6 +148,19 @@ impl Installation {
             .replace("$SETTINGS", &settings.to_string())
             .replace("$FAILURE", &literal(failure.as_bytes()))
     }
+}
+
+/// The version of Python in the name of this core's entry, `311`.
+fn entry_of(core: &Path) -> Option<String> {
+    const ENTRY: &[u8] = b"PyInit_wsgi_gateway_cp";
+    let bytes = std::fs::read(core).ok()?;
+    let at = bytes
+        .windows(ENTRY.len())
+        .position(|found| found == ENTRY)?;
+    let rest = bytes[at + ENTRY.len()..]
+        .split(|byte| *byte == b'_')
+        .next()?;
+    String::from_utf8(rest.to_vec()).ok()
 }
 
 fn quoted(path: &OsStr) -> String {

@@ -11,7 +11,9 @@ use anyhow::Context as _;
 use super::control;
 use super::folder::WorkingFolder;
 use super::launcher::Launcher;
-use crate::config::{Config, IDLE_TIMEOUT, ListenSettings, MasterSettings};
+use crate::config::{
+    Config, IDLE_TIMEOUT, ListenSettings, MasterSettings, Target, TargetError, WorkerSettings,
+};
 use crate::exit::{Exit, UsageError};
 use crate::logging;
 use crate::process::{
@@ -36,6 +38,7 @@ pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
         return run_spawned(config);
     }
     let addresses = addresses(listen)?;
+    know_application(&config.worker)?;
     let owner = socket_owner(listen);
     let (folder, identity) = begin(config)?;
     let launcher = Launcher::new(config, true, folder, &identity)?;
@@ -46,9 +49,17 @@ pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
 /// The addresses of `--bind`.
 ///
 /// # Errors
-/// The first that is none.
+/// The first that is none, or stands there already.
 pub(super) fn addresses(listen: &ListenSettings) -> Result<Vec<Address>, AddressError> {
-    listen.bind.iter().map(|address| address.parse()).collect()
+    let mut addresses: Vec<Address> = Vec::new();
+    for address in &listen.bind {
+        let address: Address = address.parse()?;
+        if addresses.contains(&address) {
+            return Err(AddressError::Twice(address));
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
 }
 
 /// Whose a Unix socket is to be.
@@ -80,6 +91,7 @@ pub(super) fn identity(process: &MasterSettings) -> Result<Identity, IdentityErr
 /// # Errors
 /// What keeps it from serving.
 pub(super) fn run_spawned(config: &Config) -> Result<Exit, Failure> {
+    know_application(&config.worker)?;
     let (folder, identity) = begin(config)?;
     let has_master = config.master.workers.is_some();
     let launcher = Launcher::new(config, has_master, folder, &identity)?;
@@ -88,6 +100,7 @@ pub(super) fn run_spawned(config: &Config) -> Result<Exit, Failure> {
         return serve(listening, identity, &launcher, None);
     }
     let pid_file = write_pid_file(&config.master)?;
+    warn_of_root(&identity);
     identity.take_on()?;
     let code = launcher.work_alone(listening.into_sockets(), pid_file.as_ref());
     Ok(Exit::from_code(code))
@@ -114,12 +127,26 @@ pub(super) fn run_for_cgi(
 fn begin(config: &Config) -> Result<(WorkingFolder, Identity), Failure> {
     let folder = WorkingFolder::begin(&config.worker)?;
     let identity = identity(&config.master)?;
+    Ok((folder, identity))
+}
+
+fn warn_of_root(identity: &Identity) {
     if identity.is_root() {
         log::warn!(
             "the application runs as root: give --user, so that a fault of it is not the whole machine's"
         );
     }
-    Ok((folder, identity))
+}
+
+/// Whether APP names an application, which every process of it would find out else.
+///
+/// # Errors
+/// When it does not.
+pub(super) fn know_application(settings: &WorkerSettings) -> Result<(), TargetError> {
+    match settings.explain {
+        true => Ok(()),
+        false => Target::parse(&settings.app).map(drop),
+    }
 }
 
 fn write_pid_file(process: &MasterSettings) -> Result<Option<PidFile>, PidFileError> {
@@ -145,6 +172,7 @@ fn serve(
     let control = control::listen(launcher.config())?;
     let lives_by_itself = settings.for_cgi.is_some();
     let _pid_file = write_pid_file(process)?;
+    warn_of_root(&identity);
     let (min, max) = launcher.sizes();
     let plan = Plan {
         name: settings.name(),
@@ -173,7 +201,9 @@ fn serve(
         master = master.accounting_in(account);
     }
     let ending = master.run();
-    log::info!("ended");
+    if matches!(ending, Ending::Finished | Ending::Cut) {
+        log::info!("ended");
+    }
     Ok(match ending {
         Ending::Finished => Exit::Fine,
         Ending::Cut => Exit::Failed,

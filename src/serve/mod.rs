@@ -16,6 +16,7 @@ mod operate;
 mod own_gateway;
 mod persistent;
 mod try_out;
+mod version;
 
 use std::io::{self};
 use std::os::fd::AsFd;
@@ -32,6 +33,7 @@ pub use get::get;
 pub use operate::operate;
 pub use persistent::respond;
 pub use try_out::try_out;
+pub use version::show_version;
 
 /// What comes before everything, the log included: the process is to be the same whoever starts it.
 pub fn begin() {
@@ -83,6 +85,10 @@ pub fn run(config: &Config) -> Result<Exit, Failure> {
         {
             cgi::run(config)
         }
-        Door::Unsaid => Err(UsageError::NoDoor.into()),
+        Door::Unsaid => Err(match &config.mistyped {
+            Some(told) => UsageError::NoCommand(told.clone()),
+            None => UsageError::NoDoor,
+        }
+        .into()),
     }
 }

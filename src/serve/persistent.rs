@@ -215,6 +215,7 @@ pub fn respond() -> Option<ExitCode> {
         in_force: Vec::new(),
         file: None,
         warnings: Vec::new(),
+        mistyped: None,
     };
     let log = &config.worker.log;
     let to = log

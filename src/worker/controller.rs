@@ -11,7 +11,7 @@ use super::access_log::AccessLog;
 use super::context::WorkerContext;
 use super::overdue::{OverdueEnd, OverdueRequests};
 use crate::fastcgi::{Answered, FastcgiExchange, Idle, Listener};
-use crate::gateway::{Bookkeeper as _, Page};
+use crate::gateway::{Bookkeeper as _, Page, TimeSpan};
 use crate::logging;
 use crate::process::{self, ChildMessage, MasterMessage, Received, Running, Signal, Signals};
 
@@ -382,8 +382,8 @@ impl Controller {
                 process::end_at_once(0);
             }
             let reason = format!(
-                "requests in flight, or Python itself, did not end within {:?} (--graceful-timeout)",
-                self.context.limits.grace
+                "requests in flight, or Python itself, did not end within {} (--graceful-timeout)",
+                TimeSpan(self.context.limits.grace)
             );
             self.abort(&reason);
         }

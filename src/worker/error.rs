@@ -18,7 +18,7 @@ pub fn report(
         Err(error) => error,
     };
     let told = service.settings().origins.put_in(&format!("{error:#}"));
-    log::error!("{told}");
+    log::error!("{}", with_traceback(&told, &error));
     let traceback = error.traceback().unwrap_or_default();
     if service.watches_files() {
         let imported = python.map(PythonRuntime::imported_files);
@@ -34,6 +34,14 @@ pub fn report(
         &ChildMessage::CannotLoad(text.trim_end().to_owned()),
     );
     error.exit() as i32
+}
+
+/// What is wrong, and below it the traceback if the application's own code has raised: one message.
+pub fn with_traceback(told: &str, error: &Failure) -> String {
+    match error.traceback() {
+        Some(traceback) => format!("{told}\n{}", traceback.trim_end()),
+        None => told.to_owned(),
+    }
 }
 
 fn send(channel: Option<&Channel>, message: &ChildMessage) {

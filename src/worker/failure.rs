@@ -39,7 +39,7 @@ pub enum Failure {
     LogFile(#[from] LogFileError),
     #[error(transparent)]
     LineFile(#[from] LineFileError),
-    #[error("cannot change to the folder {path} of --chdir: {reason}")]
+    #[error("cannot change to the folder {path} of --chdir: {reason}; choose another")]
     Folder { path: PathBuf, reason: String },
     #[error(transparent)]
     CannotLoad(#[from] CannotLoad),
@@ -91,18 +91,21 @@ impl Failure {
             | Self::Target(_)
             | Self::Address(_)
             | Self::Allow(_)
+            | Self::Folder { .. }
             | Self::LogFile(_)
             | Self::LineFile(_) => Exit::Usage,
+            Self::Bind(error) if error.is_told_wrong() => Exit::Usage,
+            Self::PidFile(error) if error.is_told_wrong() => Exit::Usage,
             Self::Identity(error) => match error {
                 IdentityError::Unknown { .. }
                 | IdentityError::NotLookedUp { .. }
                 | IdentityError::NotRoot
+                | IdentityError::TooFewFiles { .. }
                 | IdentityError::OthersGroup { .. } => Exit::Usage,
                 IdentityError::Refused { .. } => Exit::Failed,
             },
             Self::CannotLoad(_) => Exit::CannotLoad,
             Self::Number { .. }
-            | Self::Folder { .. }
             | Self::Bind(_)
             | Self::PidFile(_)
             | Self::Slot(_)

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::gateway::Exchange;
 
 pub use access_log::open_line_files;
-pub use error::{report, send_files};
+pub use error::{report, send_files, with_traceback};
 pub use failure::Failure;
 pub use service::FastcgiService;
 pub use serving::Worker;

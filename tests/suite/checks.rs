@@ -91,15 +91,15 @@ fn check_looks_at_the_sockets() {
     for (options, code, words) in [
         (
             &["--bind", &missing][..],
-            1,
-            &["none/a.sock", "its folder has to exist"][..],
+            2,
+            &["none/a.sock", "is not there: make it"][..],
         ),
-        (&["--bind", &file], 1, &["something else than a socket"]),
-        (&["--bind", &long], 1, &["at most 107 bytes"]),
+        (&["--bind", &file], 2, &["something else than a socket"]),
+        (&["--bind", &long], 2, &["at most 107 bytes"]),
         (&["--bind", "tcp:192.0.2.1:9009"], 1, &["192.0.2.1:9009"]),
         (
             &["--bind", &socket, "--socket-group", "no-such-group"],
-            1,
+            2,
             &["no group 'no-such-group'", "--socket-group"],
         ),
         (
@@ -111,7 +111,7 @@ fn check_looks_at_the_sockets() {
                 "--socket-mode",
                 "0600",
             ],
-            1,
+            2,
             &["--socket-mode", "0600", "--socket-group"],
         ),
     ] {

@@ -299,7 +299,7 @@ fn explain_stands_in_the_place_of_an_application() {
         let program = Cgi::bare("").program(crate::gateway::binary());
         let output = program.words(words).run();
         assert_eq!(output.code, 2, "{output:#?}");
-        has(&output.stderr, &["<APP>"]);
+        has(&output.stderr, &["needs APP"]);
     }
 }
 

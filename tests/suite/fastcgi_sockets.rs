@@ -147,7 +147,7 @@ fn what_is_no_socket_is_refused_and_left() {
     std::fs::write(&path, "precious").unwrap();
     let folder = file.folder();
     let exit = file.run();
-    assert_eq!(exit.code, 1, "{}", exit.log);
+    assert_eq!(exit.code, 2, "{}", exit.log);
     assert!(exit.log.contains(path.to_str().unwrap()), "{}", exit.log);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     drop(folder);
@@ -156,7 +156,7 @@ fn what_is_no_socket_is_refused_and_left() {
     let path = directory.socket_path();
     let folder = directory.folder();
     std::fs::create_dir(&path).unwrap();
-    assert_eq!(directory.run().code, 1);
+    assert_eq!(directory.run().code, 2);
     assert!(path.is_dir());
     drop(folder);
 }
@@ -166,7 +166,7 @@ fn a_folder_that_does_not_exist_is_named() {
     let builder = builder();
     let path = builder.folder().path().join("nowhere/gateway.sock");
     let exit = builder.socket(&path).run();
-    assert_eq!(exit.code, 1, "{}", exit.log);
+    assert_eq!(exit.code, 2, "{}", exit.log);
     assert!(exit.log.contains(path.to_str().unwrap()), "{}", exit.log);
 }
 
@@ -484,9 +484,9 @@ fn a_descriptor_by_its_number() {
 fn a_descriptor_that_does_not_listen_is_refused() {
     let (connected, _other) = UnixStream::pair().unwrap();
     let exit = builder().bind("fd:0").stdin(OwnedFd::from(connected)).run();
-    assert_eq!(exit.code, 1, "{}", exit.log);
+    assert_eq!(exit.code, 2, "{}", exit.log);
     let exit = builder().bind("fd:9").run();
-    assert_eq!(exit.code, 1, "{}", exit.log);
+    assert_eq!(exit.code, 2, "{}", exit.log);
     assert!(exit.log.contains('9'), "{}", exit.log);
 }
 
@@ -513,9 +513,9 @@ fn systemd_sockets_of_another_process_are_refused() {
         .env("LISTEN_PID", "1")
         .env("LISTEN_FDS", "1")
         .run();
-    assert_eq!(stranger.code, 1, "{}", stranger.log);
+    assert_eq!(stranger.code, 2, "{}", stranger.log);
     let nothing = builder().bind("systemd").run();
-    assert_eq!(nothing.code, 1, "{}", nothing.log);
+    assert_eq!(nothing.code, 2, "{}", nothing.log);
     assert!(nothing.log.contains("systemd") || nothing.log.contains("LISTEN_FDS"));
 }
 

@@ -39,6 +39,7 @@ mod forks;
 mod http;
 mod imports;
 mod leadership;
+mod messages;
 mod options;
 mod packages;
 mod paths_rules;

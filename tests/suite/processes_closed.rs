@@ -153,7 +153,7 @@ fn a_closed_folder_of_the_socket_is_told() {
     ] {
         let socket = site.at(socket);
         let exit = Gateway::builder("hello").uid(uid).socket(&socket).run();
-        assert_eq!(exit.code, 1, "{}", exit.log);
+        assert_eq!(exit.code, 2, "{}", exit.log);
         let folder = socket.parent().unwrap().display();
         let line = format!("user 'nobody' {words} {folder}");
         assert!(exit.log.contains(&line), "{}", exit.log);

@@ -160,13 +160,15 @@ fn a_pid_file_is_no_link_of_another_user() {
     // Would be read for ever.
     symlink("/dev/zero", &path).unwrap();
     let gateway = Gateway::builder("hello").arg("--pid").arg(&path).start();
+    // The socket is there before the file.
+    gateway.wait_for_log("ready on");
     assert!(fs::symlink_metadata(&path).unwrap().is_file());
     assert_eq!(gateway.terminate().code, 0);
     assert!(!path.exists());
     symlink(foreign.folder.path(), foreign.at("on_its_way")).unwrap();
     let path = foreign.at("on_its_way/victim");
     let exit = Gateway::builder("hello").arg("--pid").arg(&path).run();
-    assert_eq!(exit.code, 1, "{}", exit.log);
+    assert_eq!(exit.code, 2, "{}", exit.log);
     foreign.expect_unharmed();
 }
 
@@ -204,6 +206,6 @@ fn what_is_no_file_stays_in_the_place_of_a_pid_file() {
     let path = folder.path().join("pid");
     let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let exit = Gateway::builder("hello").arg("--pid").arg(&path).run();
-    assert_eq!(exit.code, 1, "{}", exit.log);
+    assert_eq!(exit.code, 2, "{}", exit.log);
     assert!(path.exists());
 }

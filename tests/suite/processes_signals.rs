@@ -345,7 +345,7 @@ fn a_pid_file_that_cannot_be_written_is_told() {
     let exit = Gateway::builder("hello")
         .args(["--pid", "/nonexistent/gateway.pid"])
         .run();
-    assert_eq!(exit.code, 1, "{}", exit.log);
+    assert_eq!(exit.code, 2, "{}", exit.log);
     assert!(
         exit.log.contains("/nonexistent/gateway.pid"),
         "{}",

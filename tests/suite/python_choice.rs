@@ -224,7 +224,7 @@ fn a_python_that_ends_before_it_has_loaded_the_core_is_told_of_by_the_master() {
     fs::write(site.at("ends.py"), "import os\nos._exit(5)\n").unwrap();
     let words = ["fastcgi", "--workers=1", "--bind", &bind, "ends.py"];
     let output = run(&words).run();
-    assert_eq!(output.code, 1, "{output:#?}");
+    assert_eq!(output.code, 3, "{output:#?}");
     assert!(!output.stderr.contains("core"), "{output:#?}");
 }
 

@@ -16,7 +16,7 @@ use pyo3::wrap_pyfunction;
 use crate::config::{Launch, Transfer as _, Work};
 use crate::exit::Exit;
 use crate::process;
-use crate::worker::Failure;
+use crate::worker::{Failure, with_traceback};
 use crate::wsgi;
 
 /// What the module of the core has in it.
@@ -33,7 +33,8 @@ fn main(py: Python<'_>, settings: RawFd) {
     py.detach(|| {
         let exit = match read(settings) {
             Ok(launch) => run(&launch).unwrap_or_else(|error| {
-                log::error!("{}", launch.settings.origins.put_in(&format!("{error:#}")));
+                let told = launch.settings.origins.put_in(&format!("{error:#}"));
+                log::error!("{}", with_traceback(&told, &error));
                 error.exit() as i32
             }),
             Err(error) => {

@@ -78,11 +78,7 @@ pub(super) fn load(launch: &Launch) -> Result<(Interpreter, Application), Failur
     let target = Target::parse(&settings.app)?;
     let path = search_path(settings, &target)?;
     let interpreter = Interpreter::prepare(&settings.app, &path)?;
-    let application = Application::load(&target, mode(launch)).inspect_err(|error| {
-        if let Some(traceback) = &error.traceback {
-            log::error!("the application cannot be loaded\n{}", traceback.trim_end());
-        }
-    })?;
+    let application = Application::load(&target, mode(launch))?;
     Ok((interpreter, application))
 }
 

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::{PyAttributeError, PyModuleNotFoundError};
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PyType};
+use pyo3::types::PyModule;
 
 use super::caller::end_child;
 use super::errors::traceback;
+use super::load_hints;
 use super::runners::Runners;
 use super::script::Script;
 use crate::config::{ApplicationSource, Target};
@@ -45,8 +46,8 @@ pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, CannotLoad
     let refused = |error: PyErr| raised(py, &error, &format!("loading the {shown}"));
     let runners = Runners::hold(py).map_err(refused)?;
     let module = match &target.source {
-        ApplicationSource::Module(name) => import(py, name),
-        ApplicationSource::File(path) => run_file(py, path, &runners),
+        ApplicationSource::Module(name) => import(py, name, target),
+        ApplicationSource::File(path) => run_file(py, path, &runners, target),
     };
     let told = runners.release(py);
     let module = module?;
@@ -54,14 +55,20 @@ pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, CannotLoad
     let (name, mut object) = match (&target.attribute, told) {
         // What the script itself would have served, were it run without the gateway.
         (None, Some(application)) => ("what it runs by itself".to_owned(), application),
-        (named, _) => attribute(py, &module, named.as_deref(), &shown)?,
+        (_, _) => attribute(py, &module, target, &shown)?,
     };
     if target.is_factory {
         object = object
             .call0()
             .map_err(|error| raised(py, &error, &format!("calling the factory '{name}()'")))?;
     }
-    check_callable(&object, &format!("'{name}' of {shown}"), target.is_factory)?;
+    let what = format!("'{name}' of {shown}");
+    check_callable(&object, &what, target.is_factory)?;
+    if !target.is_factory {
+        if let Some(sentence) = load_hints::no_application(&object, &what, &name, target) {
+            return Err(CannotLoad::new(sentence));
+        }
+    }
     let kind = object
         .get_type()
         .fully_qualified_name()
@@ -76,7 +83,11 @@ pub(super) fn load(py: Python<'_>, target: &Target) -> Result<Loaded, CannotLoad
     })
 }
 
-fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyModule>, CannotLoad> {
+fn import<'py>(
+    py: Python<'py>,
+    name: &str,
+    target: &Target,
+) -> Result<Bound<'py, PyModule>, CannotLoad> {
     py.import(name).map_err(|error| {
         // Only the module itself, or a package above it: one that the application imports is an error inside it.
         let missing = missing(py, &error)
@@ -86,13 +97,29 @@ fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyModule>, Cann
                 Some(closed) => format!("the module '{missing}' is not found, and {closed}"),
                 None => format!(
                     "there is no module named '{missing}' in {}: name its folder with --chdir or --pythonpath, or its \
-                     virtual environment with --venv",
-                    searched(py)
+                     virtual environment with --venv{}",
+                    searched(py),
+                    load_hints::venv_beside(py, target).unwrap_or_default()
                 ),
             }),
-            None => raised(py, &error, &format!("importing '{name}'")),
+            None => {
+                let mut refused = raised(py, &error, &format!("importing '{name}'"));
+                refused.sentence += &hint(py, &error, target);
+                refused
+            }
         }
     })
+}
+
+/// What is probably wrong where the application's own code has raised this.
+fn hint(py: Python<'_>, error: &PyErr, target: &Target) -> String {
+    let missing = || {
+        let missing = missing(py, error)?;
+        let closed = closed_to(py, &missing).map(|closed| format!("; {closed}"));
+        closed.or_else(|| load_hints::venv_beside(py, target))
+    };
+    let hint = load_hints::hidden_module(py, error).or_else(missing);
+    hint.unwrap_or_default()
 }
 
 /// What is closed where the module would be looked for: Python takes it for what does not exist.
@@ -119,6 +146,7 @@ fn run_file<'py>(
     py: Python<'py>,
     path: &Path,
     runners: &Runners,
+    target: &Target,
 ) -> Result<Bound<'py, PyModule>, CannotLoad> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| {
@@ -133,9 +161,11 @@ fn run_file<'py>(
         .run(py, &source, &|| runners.has_run())
         .map_err(|error| {
             let mut refused = raised(py, &error, &format!("running the file '{shown}'"));
-            if let Some(hint) = missing(py, &error).and_then(|name| script.hint(&name)) {
-                refused.sentence = format!("{}; {hint}", refused.sentence);
-            }
+            let own = missing(py, &error).and_then(|name| script.hint(&name));
+            refused.sentence += &match own {
+                Some(own) => format!("; {own}"),
+                None => hint(py, &error, target),
+            };
             refused
         })
 }
@@ -152,10 +182,10 @@ fn missing(py: Python<'_>, error: &PyErr) -> Option<String> {
 fn attribute<'py>(
     py: Python<'py>,
     module: &Bound<'py, PyModule>,
-    named: Option<&str>,
+    target: &Target,
     shown: &str,
 ) -> Result<(String, Bound<'py, PyAny>), CannotLoad> {
-    if let Some(name) = named {
+    if let Some(name) = target.attribute.as_deref() {
         let mut object = module.as_any().clone();
         for part in name.split('.') {
             object = match object.getattr(part) {
@@ -168,7 +198,7 @@ fn attribute<'py>(
                     ));
                 }
                 Err(_) => {
-                    let near = near_names(py, &object, part);
+                    let near = load_hints::names_instead(py, &object, part, target);
                     return Err(CannotLoad::new(format!(
                         "{shown} has no attribute '{name}'{near}"
                     )));
@@ -182,42 +212,14 @@ fn attribute<'py>(
             return Ok((name.to_owned(), object));
         }
     }
-    let near = near_names(py, module, "application");
-    Err(CannotLoad::new(format!(
-        "{shown} has neither 'application' nor 'app'{near}: name the attribute behind a colon"
-    )))
-}
-
-/// `; near it are 'a' and 'b'`, of the object's callables.
-fn near_names(py: Python<'_>, object: &Bound<'_, PyAny>, name: &str) -> String {
-    let names = || -> PyResult<Vec<String>> {
-        let callables: Vec<String> = object
-            .dir()?
-            .iter()
-            .filter_map(|name| name.extract::<String>().ok())
-            .filter(|name| !name.starts_with('_'))
-            .filter(|name| {
-                object
-                    .getattr(name.as_str())
-                    .is_ok_and(|value| value.is_callable() && !is_class(&value))
-            })
-            .collect();
-        let close = py.import("difflib")?.getattr("get_close_matches")?;
-        let close: Vec<String> = close.call1((name, &callables))?.extract()?;
-        Ok(if close.is_empty() {
-            callables.into_iter().take(5).collect()
-        } else {
-            close
-        })
+    let near = load_hints::names_instead(py, module, "application", target);
+    let way = match near.contains("looks like") {
+        true => "",
+        false => ": name the attribute behind a colon",
     };
-    match names() {
-        Ok(names) if !names.is_empty() => format!("; it has '{}'", names.join("', '")),
-        _ => String::new(),
-    }
-}
-
-fn is_class(value: &Bound<'_, PyAny>) -> bool {
-    value.is_instance_of::<PyType>()
+    Err(CannotLoad::new(format!(
+        "{shown} has neither 'application' nor 'app'{near}{way}"
+    )))
 }
 
 fn check_callable(

@@ -15,6 +15,7 @@ mod file_wrapper;
 mod input;
 mod interpreter;
 mod load;
+mod load_hints;
 mod response;
 mod runners;
 mod script;

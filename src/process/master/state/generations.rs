@@ -16,6 +16,7 @@ use super::start_failure::StartFailure;
 use super::supply::Supply;
 use super::template::Template;
 use super::worker::WorkerRecord;
+use crate::gateway::TimeSpan;
 
 /// A generation of the code.
 #[derive(Debug)]
@@ -214,7 +215,10 @@ impl Generations {
         if let Some(template) = candidate.template.as_mut().filter(|it| !it.is_ready()) {
             let startup = supply.startup();
             if template.is_late(ChildId::Template(number), startup, reaction) {
-                let what = format!("the application was not imported within {startup:?}");
+                let what = format!(
+                    "the application was not imported within {}",
+                    TimeSpan(startup)
+                );
                 self.fail(&StartFailure::Late(what), supply, reaction);
             }
             return;
@@ -279,6 +283,7 @@ impl Generations {
             }
         }
         let trouble = candidate.trouble.take();
+        let reason = &reason.clone().among(trouble.is_some());
         let (number, begun) = (candidate.number, candidate.begun);
         candidate.discard(reaction);
         // A template that lives has the code as it was, and so will workers that are made now.
@@ -406,7 +411,7 @@ impl Generations {
         let served = template.served(reaction.now());
         let next = match supply.backoff.died(reaction.now(), served) {
             Duration::ZERO => "at once".to_owned(),
-            delay => format!("in {delay:?}"),
+            delay => format!("in {}", TimeSpan(delay)),
         };
         template.tell_end(died, &next, reaction);
     }
@@ -447,7 +452,8 @@ impl Generations {
         let delay = supply.backoff.died(reaction.now(), Duration::ZERO);
         supply.note_failure(reaction.now(), reaction);
         reaction.error(format!(
-            "the template cannot be made: {error}; tried again in {delay:?}"
+            "the template cannot be made: {error}; tried again in {}",
+            TimeSpan(delay)
         ));
     }
 

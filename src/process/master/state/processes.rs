@@ -17,6 +17,7 @@ use super::sizing::Sizing;
 use super::start_failure::StartFailure;
 use super::supply::Supply;
 use super::worker::{Limit, WorkerRecord};
+use crate::gateway::TimeSpan;
 
 /// The workers and templates.
 #[derive(Debug)]
@@ -347,8 +348,9 @@ impl Processes {
                 supply.note_failure(worker.spawned_at(), reaction);
                 reaction.error(format!(
                     "worker {} was not made: its template has ended, or the system makes no more processes; tried again \
-                     in {delay:?}",
-                    worker.number()
+                     in {}",
+                    worker.number(),
+                    TimeSpan(delay)
                 ));
             }
         }
@@ -421,7 +423,8 @@ impl Processes {
             return supply.note_fallback_dead(&worker, died, reaction);
         }
         let is_expected = worker.state() == WorkerState::Leaving || !self.is_serving;
-        worker.tell_end(died, is_expected, reaction);
+        let is_candidate = self.generations.candidate() == Some(worker.generation());
+        worker.tell_end(died, is_expected, is_candidate && self.is_serving, reaction);
         self.record.note_end(died, worker.ending());
         if !self.is_serving {
             return;

@@ -2,17 +2,17 @@
 
 use thiserror::Error;
 
-use super::super::super::exec::never_began;
+use super::super::super::exec::{ended_itself, never_began};
 use super::super::Ending;
 use super::super::reaction::Died;
 
-/// What a worker or template ends with where the application cannot be loaded: it has said why.
-const CANNOT_LOAD: Died = Died::Exited(3);
-
 /// Why a generation does not come to serve.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub(super) enum StartFailure {
-    /// The process that was to load the application ended, and nobody had told it to.
+    /// The process that was to load the application has said why it cannot, and ended so.
+    #[error("the application cannot be loaded")]
+    Told(Died),
+    /// It ended, and nobody had told it to.
     #[error("{}", describe(*.0))]
     Ended(Died),
     /// It ended for this reason.
@@ -31,27 +31,37 @@ pub(super) enum StartFailure {
 }
 
 impl StartFailure {
+    /// The same, where the process has said why it ended, or has not.
+    pub(super) fn among(self, has_told: bool) -> Self {
+        match self {
+            Self::Ended(died) if has_told => Self::Told(died),
+            other => other,
+        }
+    }
+
     /// How the gateway ends.
     pub(super) fn ending(&self) -> Ending {
         match self {
-            Self::Ended(died) | Self::Left(died, _) => match died {
-                &CANNOT_LOAD | Died::NeverBegan(_) | Died::Killed(_) => Ending::CannotLoad,
-                Died::Exited(code) => Ending::Failed(*code),
-            },
-            Self::Late(_) => Ending::CannotLoad,
+            // The code that it has chosen itself.
+            Self::Told(Died::Exited(code)) | Self::Left(Died::Exited(code), _)
+                if !matches!(code, 0 | 3) =>
+            {
+                Ending::Failed(*code)
+            }
+            Self::Told(_) | Self::Ended(_) | Self::Left(..) | Self::Late(_) => Ending::CannotLoad,
             Self::NoWorker | Self::NoProcess | Self::Refused(_) => Ending::Failed(1),
         }
     }
 
     /// Whether the process itself has said what is wrong.
     pub(super) fn is_told(&self) -> bool {
-        matches!(self, Self::Ended(CANNOT_LOAD) | Self::Left(CANNOT_LOAD, _))
+        matches!(self, Self::Told(_))
     }
 }
 
 fn describe(died: Died) -> String {
     match died {
-        CANNOT_LOAD => "the application cannot be loaded".to_owned(),
+        Died::Exited(code) => ended_itself(code),
         Died::NeverBegan(code) => never_began(&format!("with exit code {code}")),
         died => format!("the process that loaded the application died: {died}"),
     }

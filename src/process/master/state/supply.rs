@@ -15,6 +15,7 @@ use super::super::rules::WorkerState;
 use super::generations::Generations;
 use super::worker::{Limit, NO_GENERATION, WorkerRecord};
 use super::workers::Workers;
+use crate::gateway::TimeSpan;
 
 /// How long it is tried to make a worker before those who wait are told that there is none, if that is not over with
 /// --startup-timeout already.
@@ -86,7 +87,7 @@ impl Supply {
         let delay = self.backoff.died(reaction.now(), Duration::ZERO);
         self.note_failure(reaction.now(), reaction);
         let refused = ForkError(error.to_owned());
-        reaction.error(format!("{refused}; tried again in {delay:?}"));
+        reaction.error(format!("{refused}; tried again in {}", TimeSpan(delay)));
     }
 
     /// A process that was to serve has ended before it could, or could not be made; `begun` is when that was tried.
@@ -222,7 +223,8 @@ impl Supply {
     pub(super) fn note_no_fallback(&mut self, error: &str, reaction: &mut Reaction) {
         let delay = self.fallback_backoff.died(reaction.now(), Duration::ZERO);
         reaction.error(format!(
-            "the process that answers with 503 cannot be made: {error}; tried again in {delay:?}"
+            "the process that answers with 503 cannot be made: {error}; tried again in {}",
+            TimeSpan(delay)
         ));
     }
 
@@ -268,7 +270,8 @@ impl Supply {
         let served = worker.served(reaction.now());
         let delay = self.fallback_backoff.died(reaction.now(), served);
         reaction.error(format!(
-            "{name} ended: {died}; the next is made in {delay:?}"
+            "{name} ended: {died}; the next is made in {}",
+            TimeSpan(delay)
         ));
     }
 
@@ -284,7 +287,8 @@ impl Supply {
         };
         if !delay.is_zero() {
             reaction.warn(format!(
-                "workers die one after another: the next is made in {delay:?}"
+                "workers die one after another: the next is made in {}",
+                TimeSpan(delay)
             ));
         }
     }

@@ -6,6 +6,7 @@ use nix::unistd::Pid;
 
 use super::super::reaction::{Action, ChildId, Died, Reaction};
 use super::super::rules::{Breach, Speaker};
+use crate::gateway::TimeSpan;
 
 /// How long a template whose time is over may take to write its stacks, and then to be gone.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -124,8 +125,9 @@ impl Template {
     /// Ends one that is late.
     pub(super) fn kill(&mut self, id: ChildId, startup: Duration, reaction: &mut Reaction) {
         reaction.error(format!(
-            "{} has not imported the application within {startup:?} (--startup-timeout): killing it",
-            self.name()
+            "{} has not imported the application within {} (--startup-timeout): killing it",
+            self.name(),
+            TimeSpan(startup)
         ));
         reaction.kill(id);
         self.killed_at = Some(reaction.after(LAST_WORDS));

@@ -52,12 +52,25 @@ fn a_first_start_that_fails_ends_the_gateway() {
         (Died::Exited(3), Ending::CannotLoad),
         (Died::NeverBegan(0), Ending::CannotLoad),
         (KILLED, Ending::CannotLoad),
-        (Died::Exited(4), Ending::Failed(4)),
+        // The application's doing: what is the gateway's own has said why.
+        (Died::Exited(0), Ending::CannotLoad),
+        (Died::Exited(4), Ending::CannotLoad),
     ] {
         let mut world = World::new(&plan(2, 2));
         world.exit(W1, died);
         world.settle();
         assert_eq!(world.acts(), ["start worker 1", "refuse new"]);
+        assert_eq!(world.ended, Some(ending));
+    }
+    for (code, ending) in [
+        (1, Ending::Failed(1)),
+        (2, Ending::Failed(2)),
+        (3, Ending::CannotLoad),
+    ] {
+        let mut world = World::new(&plan(1, 1));
+        world.say(W1, ChildMessage::CannotLoad("why".to_owned()));
+        world.exit(W1, Died::Exited(code));
+        world.settle();
         assert_eq!(world.ended, Some(ending));
     }
     // Whatever words it has for that.

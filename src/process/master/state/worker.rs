@@ -11,6 +11,7 @@ use super::super::super::snapshot::{WorkerSeen, WorkerStage};
 use super::super::reaction::{Action, ChildId, Died, Figures, Reaction};
 use super::super::rules::{Breach, Speaker, WorkerState};
 use super::start_failure::StartFailure;
+use crate::gateway::TimeSpan;
 
 /// In place of a generation's number, for the fallback, which has none.
 pub(super) const NO_GENERATION: u32 = u32::MAX;
@@ -373,13 +374,14 @@ impl WorkerRecord {
         }
         let is_starting = self.state == WorkerState::Starting;
         let reason = if is_starting {
-            let late = format!("it was not ready within {startup:?}");
+            let late = format!("it was not ready within {}", TimeSpan(startup));
             let reason = StartFailure::Late(late.clone()).to_string();
             self.late = Some(late);
             reason
         } else {
             format!(
-                "requests in flight, or Python itself, did not end within {grace:?} (--graceful-timeout)"
+                "requests in flight, or Python itself, did not end within {} (--graceful-timeout)",
+                TimeSpan(grace)
             )
         };
         reaction.error(format!("{name} has to end: {reason}"));
@@ -396,8 +398,15 @@ impl WorkerRecord {
         }
     }
 
-    /// Tells of its end, which was expected where it was told to leave, or the gateway ends.
-    pub(super) fn tell_end(&self, died: Died, is_expected: bool, reaction: &mut Reaction) {
+    /// Tells of its end, which was expected where it was told to leave, or the gateway ends. Of the first of its generation more is
+    /// told elsewhere.
+    pub(super) fn tell_end(
+        &self,
+        died: Died,
+        is_expected: bool,
+        is_first: bool,
+        reaction: &mut Reaction,
+    ) {
         let name = self.name();
         let age = reaction.now() - self.spawned_at;
         let serving = serving(&self.figures.running);
@@ -412,9 +421,15 @@ impl WorkerRecord {
                 "{name} ended after {age:.1?} and {requests} requests{reason}"
             ));
         } else if self.state == WorkerState::Starting {
-            reaction.error(format!(
-                "{name} ended: {died} after {age:.1?}, before it was ready"
-            ));
+            let level = if is_first {
+                log::Level::Debug
+            } else {
+                log::Level::Error
+            };
+            reaction.log(
+                level,
+                format!("{name} ended: {died} after {age:.1?}, before it was ready"),
+            );
         } else {
             reaction.error(format!("{name} ended: {died} after {age:.1?}{serving}"));
         }
