@@ -49,6 +49,8 @@ pub(super) struct AccessLog {
     sink: Arc<LineSink>,
     settings: AccessLogSettings,
     name: String,
+    /// Of this process: asking is a system call.
+    pid: u32,
     number: u32,
     needs_cpu: bool,
     needs_memory: bool,
@@ -91,6 +93,7 @@ impl AccessLog {
             needs_memory: has(|part| matches!(part, AccessPart::Memory(_))),
             settings: settings.clone(),
             name: service.settings().name(),
+            pid: std::process::id(),
             number,
             clock: WallClock::default(),
             memory: AtomicU64::new(process::peak_memory()),
@@ -176,7 +179,7 @@ impl AccessLog {
             memory,
             id: exchange.id(),
             name: &self.name,
-            pid: std::process::id(),
+            pid: self.pid,
             worker: self.number,
             thread: thread + 1,
         };

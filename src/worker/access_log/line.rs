@@ -310,28 +310,21 @@ fn whole(value: u128) -> u64 {
 }
 
 /// The digits of a number.
-pub(super) fn number(mut value: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            return out.extend_from_slice(&digits[at..]);
-        }
-    }
+pub(super) fn number(value: u64, out: &mut Vec<u8>) {
+    padded(value, 1, out);
 }
 
-/// A number with at least so many digits.
-pub(super) fn padded(value: u64, width: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    number(value, out);
-    let lacks = width.saturating_sub(out.len() - start);
-    if lacks > 0 {
-        out.resize(out.len() + lacks, b'0');
-        out[start..].rotate_right(lacks);
+/// A number with at least so many digits, of which there are no more than twenty.
+pub(super) fn padded(mut value: u64, width: usize, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    while value > 0 {
+        at -= 1;
+        digits[at] += (value % 10) as u8;
+        value /= 10;
     }
+    let at = at.min(digits.len().saturating_sub(width));
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// Thousandths, with three decimals.
