@@ -23,12 +23,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::account::AccountFile;
 use super::child::Child;
-use super::desk::CommandOutcome;
 use super::forks::close_in_children;
 use super::lines::LineWriter;
 use super::listener::Bound;
@@ -38,7 +37,6 @@ use super::output::Output;
 use super::scoreboard::WorkerSlot;
 use super::service::Service;
 use super::signals::{Catch, Signals};
-use super::snapshot::Snapshot;
 use children::{AT_ONCE, ChildProcess, tell};
 pub use plan::{Ending, Plan};
 
@@ -47,12 +45,6 @@ use observers::ObserverLink;
 use reaction::{Action, ChildId, Died, ListenersFound, MasterEvent};
 use state::MasterState;
 use systemd::Systemd;
-
-/// How long processes that were killed may take to be gone.
-const GONE: Duration = Duration::from_secs(2);
-
-/// How long the observer has for its last answers.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The most outputs of dead workers that are read on for children of theirs: each takes a descriptor.
 const MAX_ORPHAN_OUTPUTS: usize = 64;
@@ -156,7 +148,7 @@ impl<'a> Master<'a> {
             self.reap();
         };
         self.read_all();
-        self.end_observer();
+        observers::end(&mut self);
         self.lines.iter_mut().for_each(LineWriter::finish);
         // Children of workers still have these.
         for (id, output) in &mut self.orphan_outputs {
@@ -190,41 +182,7 @@ impl<'a> Master<'a> {
         let status = wants_status.then(|| self.state.describe());
         self.systemd.tell(now, status);
         self.account_for(now);
-        self.tell_observer(now);
-    }
-
-    /// Tells the observer what is new.
-    fn tell_observer(&mut self, now: Instant) {
-        let Some(link) = &mut self.observer else {
-            return;
-        };
-        let slots = self.children.iter().filter_map(|(id, child)| match id {
-            ChildId::Worker(number) => Some((*number, child.slot_to_read.as_ref()?.as_fd())),
-            ChildId::Template(_) | ChildId::Observer => None,
-        });
-        let (state, plan, service) = (&self.state, &self.plan, self.service);
-        let (addresses, gone) = (|| self.listening.seen(), link.gone());
-        let snapshot = || Snapshot {
-            addresses: addresses(),
-            gone: gone.clone(),
-            has_stale_settings: service.has_stale_settings(),
-            ..state.seen(plan, now)
-        };
-        link.tell(slots, state.revision(), snapshot, now);
-    }
-
-    /// Has the observer tell who waits for the end, and end.
-    fn end_observer(&mut self) {
-        let Some(link) = &mut self.observer else {
-            return;
-        };
-        link.end(Instant::now());
-        let observer = self.children.remove(&ChildId::Observer);
-        if let Some(process) = observer.and_then(|child| child.process) {
-            if !process.is_gone_within(FAREWELL) {
-                process.signal(Signal::SIGKILL);
-            }
-        }
+        observers::tell(self, now);
     }
 
     fn start_line_writer(&mut self) {
@@ -315,7 +273,7 @@ impl<'a> Master<'a> {
                 child.read_output(id);
             }
         }
-        self.hear_asks();
+        observers::hear(self);
         for (id, output) in &mut self.orphan_outputs {
             output.read(|line| tell(*id, None, line));
         }
@@ -328,30 +286,6 @@ impl<'a> Master<'a> {
                      others have, too"
                 );
             }
-        }
-    }
-
-    /// Reads what is asked by the control socket.
-    fn hear_asks(&mut self) {
-        let Some(link) = &mut self.observer else {
-            return;
-        };
-        let (asks, is_broken) = link.hear();
-        for ask in asks {
-            if ask.is_allowed() {
-                self.note(MasterEvent::Asked(ask.id, ask.command));
-            } else if let Some(link) = &mut self.observer {
-                let text = "only root and the user that the gateway runs as may do that";
-                let refused = CommandOutcome {
-                    exit: 1,
-                    text: text.to_owned(),
-                };
-                link.answer(ask.id, refused, Instant::now());
-            }
-        }
-        if is_broken {
-            let what = "something that asks for nothing";
-            self.note(MasterEvent::Nonsense(ChildId::Observer, what));
         }
     }
 
@@ -465,7 +399,7 @@ impl<'a> Master<'a> {
                     slot.begin_idling();
                 }
             }
-            Action::KillAll => self.kill_all(),
+            Action::KillAll => children::kill_all(&mut self.children),
             Action::TellReady => log::info!("ready on {}", self.listening.names()),
             Action::Log(level, line) => log::log!(level, "{line}"),
             Action::Relay(id, level, text) => {
@@ -561,29 +495,5 @@ impl<'a> Master<'a> {
             }
         });
         (!numbers.is_empty()).then_some(MasterEvent::NotPassed(numbers))
-    }
-
-    fn kill_all(&mut self) {
-        let processes = || {
-            let children = self.children.iter();
-            // It has something to tell yet.
-            let children = children.filter(|(id, _)| **id != ChildId::Observer);
-            children.filter_map(|(_, child)| child.process.as_ref())
-        };
-        for process in processes() {
-            process.signal(Signal::SIGKILL);
-        }
-        // Not for long: a process may be in a system call that does not end.
-        let until = Instant::now() + GONE;
-        for process in processes() {
-            let is_there = || {
-                let status = waitpid(process.pid(), Some(WaitPidFlag::WNOHANG));
-                status == Ok(WaitStatus::StillAlive)
-            };
-            while is_there() && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        self.children.retain(|id, _| *id == ChildId::Observer);
     }
 }

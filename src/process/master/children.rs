@@ -1,9 +1,12 @@
 //! What the master has of a child: its process, its end of the channel, its output, and its slot of the scoreboard.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
+
+use nix::sys::signal::Signal;
 
 use super::super::channel::{Channel, Heard};
 use super::super::child::Child;
@@ -14,6 +17,9 @@ use super::rules::MessageAllowance;
 
 /// The most messages of one child that are read before the others have their turn.
 pub(super) const AT_ONCE: usize = 64;
+
+/// How long processes that were killed may take to be gone.
+const GONE: Duration = Duration::from_secs(2);
 
 /// A worker or a template.
 #[derive(Debug)]
@@ -171,4 +177,22 @@ pub(super) fn tell(id: ChildId, pid: Option<Pid>, text: &str) {
 
 fn number(pid: Option<Pid>) -> Option<i32> {
     pid.map(Pid::as_raw)
+}
+
+/// Kills them all but the observer, which has something to tell yet, and waits a moment for them to be gone.
+pub(super) fn kill_all(children: &mut BTreeMap<ChildId, ChildProcess>) {
+    let is_killed = |id: &ChildId| *id != ChildId::Observer;
+    let killed = children.iter().filter(|(id, _)| is_killed(id));
+    let processes: Vec<&Child> = killed
+        .filter_map(|(_, child)| child.process.as_ref())
+        .collect();
+    for process in &processes {
+        process.signal(Signal::SIGKILL);
+    }
+    // Not for long: a process may be in a system call that does not end.
+    let until = Instant::now() + GONE;
+    for process in processes {
+        process.is_gone_within(until.saturating_duration_since(Instant::now()));
+    }
+    children.retain(|id, _| !is_killed(id));
 }

@@ -5,14 +5,21 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::super::desk::{Ask, CommandOutcome, Desk, DeskNotice};
 use super::super::exec::seal;
 use super::super::listener::Bound;
 use super::super::snapshot::Snapshot;
 use super::super::totals::Totals;
+use super::Master;
+use super::reaction::{ChildId, MasterEvent};
 
 /// How long after a notice that found no room the next is tried.
 const AGAIN: Duration = Duration::from_millis(50);
+
+/// How long the observer has for its last answers.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Asks that are read before others have their turn.
 const AT_ONCE: usize = 16;
@@ -166,5 +173,63 @@ impl ObserverLink {
         self.tell_outcomes(now);
         self.desk = None;
         self.sockets.clear();
+    }
+}
+
+/// Tells the observer what is new.
+pub(super) fn tell(master: &mut Master<'_>, now: Instant) {
+    let Some(link) = &mut master.observer else {
+        return;
+    };
+    let slots = master.children.iter().filter_map(|(id, child)| match id {
+        ChildId::Worker(number) => Some((*number, child.slot_to_read.as_ref()?.as_fd())),
+        ChildId::Template(_) | ChildId::Observer => None,
+    });
+    let (state, plan) = (&master.state, &master.plan);
+    let (listening, service) = (&master.listening, master.service);
+    let gone = link.gone();
+    let snapshot = || Snapshot {
+        addresses: listening.seen(),
+        gone,
+        has_stale_settings: service.has_stale_settings(),
+        ..state.seen(plan, now)
+    };
+    link.tell(slots, state.revision(), snapshot, now);
+}
+
+/// Reads what is asked by the control socket, and has the state see to it if who asks may ask.
+pub(super) fn hear(master: &mut Master<'_>) {
+    let Some(link) = &mut master.observer else {
+        return;
+    };
+    let (asks, is_broken) = link.hear();
+    for ask in asks {
+        if ask.is_allowed() {
+            master.note(MasterEvent::Asked(ask.id, ask.command));
+        } else if let Some(link) = &mut master.observer {
+            let refused = CommandOutcome {
+                exit: 1,
+                text: "only root and the user that the gateway runs as may do that".to_owned(),
+            };
+            link.answer(ask.id, refused, Instant::now());
+        }
+    }
+    if is_broken {
+        let what = "something that asks for nothing";
+        master.note(MasterEvent::Nonsense(ChildId::Observer, what));
+    }
+}
+
+/// Has the observer tell who waits for the end, and end.
+pub(super) fn end(master: &mut Master<'_>) {
+    let Some(link) = &mut master.observer else {
+        return;
+    };
+    link.end(Instant::now());
+    let observer = master.children.remove(&ChildId::Observer);
+    if let Some(process) = observer.and_then(|child| child.process) {
+        if !process.is_gone_within(FAREWELL) {
+            process.signal(Signal::SIGKILL);
+        }
     }
 }

@@ -24,10 +24,8 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::super::desk::Command;
 use super::super::messages::{ChildMessage, MasterMessage};
 use super::super::signals::Signal;
 use super::super::snapshot::{GatewayStage, Snapshot, uptime};
@@ -35,10 +33,9 @@ use super::super::totals::Totals;
 use super::reaction::{Action, ChildId, Figures, ListenersFound, MasterEvent, Notice, Reaction};
 use super::rules::Breach;
 use super::{Ending, Plan};
-use askers::outcome;
 use observer::Observer;
 use processes::Processes;
-use worker::{Overdue, WorkerRecord};
+use worker::Overdue;
 
 /// How often the sockets' files are looked after.
 const LOOK: Duration = Duration::from_secs(3);
@@ -174,7 +171,7 @@ impl MasterState {
                 processes.askers.forget();
                 self.observer.exited(died, is_serving, reaction);
             }
-            MasterEvent::Asked(id, command) => self.answer(id, command, reaction),
+            MasterEvent::Asked(id, command) => askers::carry_out(self, id, command, reaction),
             MasterEvent::Begin => processes.generations.begin(&mut processes.supply, reaction),
             MasterEvent::Tick { figures, waits } => self.tick(figures, waits, reaction),
             MasterEvent::Signal(signal) => self.obey(signal, reaction),
@@ -382,61 +379,6 @@ impl MasterState {
             gone: Totals::default(),
             addresses: Vec::new(),
             has_stale_settings: false,
-        }
-    }
-
-    /// Does what somebody has asked for by the control socket, and tells what came of it, now or later.
-    fn answer(&mut self, id: u32, command: Command, reaction: &mut Reaction) {
-        let processes = &mut self.processes;
-        match command {
-            Command::Stop => {
-                processes.askers.wait_for_end(id);
-                self.end("told to end by 'stop'", reaction);
-            }
-            Command::Reopen => {
-                reaction.add(Action::ReopenLog);
-                reaction.add(Action::Answer(id, outcome(0, "log files opened anew")));
-            }
-            _ if self.stage != Stage::Serving => {
-                let text = "the gateway is about to end";
-                reaction.add(Action::Answer(id, outcome(1, text)));
-            }
-            Command::Reload => {
-                reaction.add(Action::BeforeReload);
-                let before = processes.generations.count();
-                processes
-                    .generations
-                    .reload("asked for", &mut processes.supply, reaction);
-                let begun = processes.generations.count();
-                // One that was begun before has read code that may be older than this wish.
-                let of = if begun > before { begun } else { begun + 1 };
-                processes.askers.wait_for_reload(id, of);
-            }
-            Command::Resize(most) => {
-                let workers = &processes.supply.workers;
-                processes.sizing.resize(most as usize, workers, reaction);
-                let bounds = processes.sizing.bounds();
-                reaction.add(Action::Answer(id, outcome(0, format!("workers: {bounds}"))));
-            }
-            Command::Stacks(wanted) => {
-                let workers = processes.supply.workers.iter();
-                let numbers: BTreeSet<u32> = workers
-                    .filter(|worker| worker.pid().is_some() && !worker.is_fallback())
-                    .map(WorkerRecord::number)
-                    .filter(|number| wanted.is_none_or(|wanted| wanted == *number))
-                    .collect();
-                if numbers.is_empty() {
-                    let text = match wanted {
-                        Some(number) => format!("there is no worker {number}"),
-                        None => "there is no worker".to_owned(),
-                    };
-                    return reaction.add(Action::Answer(id, outcome(1, text)));
-                }
-                for number in &numbers {
-                    reaction.add(Action::Tell(*number, MasterMessage::Stacks, None));
-                }
-                processes.askers.wait_for_stacks(id, numbers, reaction);
-            }
         }
     }
 

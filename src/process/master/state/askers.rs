@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::super::super::desk::CommandOutcome;
+use super::super::super::desk::{Command, CommandOutcome};
+use super::super::super::messages::MasterMessage;
 use super::super::reaction::{Action, Reaction};
 use super::record::ReloadResult;
+use super::worker::WorkerRecord;
+use super::{MasterState, Stage};
 
 /// How long a worker may take to tell where its threads are: what interrupts them is a signal.
 const STACKS: Duration = Duration::from_secs(3);
@@ -166,5 +169,65 @@ impl Askers {
     /// Nobody is there to be told any more.
     pub(super) fn forget(&mut self) {
         self.0.clear();
+    }
+}
+
+/// Does what somebody has asked for by the control socket, and tells what came of it, now or later.
+pub(super) fn carry_out(
+    state: &mut MasterState,
+    id: u32,
+    command: Command,
+    reaction: &mut Reaction,
+) {
+    let processes = &mut state.processes;
+    match command {
+        Command::Stop => {
+            processes.askers.wait_for_end(id);
+            state.end("told to end by 'stop'", reaction);
+        }
+        Command::Reopen => {
+            reaction.add(Action::ReopenLog);
+            reaction.add(Action::Answer(id, outcome(0, "log files opened anew")));
+        }
+        _ if state.stage != Stage::Serving => {
+            let text = "the gateway is about to end";
+            reaction.add(Action::Answer(id, outcome(1, text)));
+        }
+        Command::Reload => {
+            reaction.add(Action::BeforeReload);
+            let before = processes.generations.count();
+            processes
+                .generations
+                .reload("asked for", &mut processes.supply, reaction);
+            let begun = processes.generations.count();
+            // One that was begun before has read code that may be older than this wish.
+            let of = if begun > before { begun } else { begun + 1 };
+            processes.askers.wait_for_reload(id, of);
+        }
+        Command::Resize(most) => {
+            let workers = &processes.supply.workers;
+            processes.sizing.resize(most as usize, workers, reaction);
+            let bounds = processes.sizing.bounds();
+            reaction.add(Action::Answer(id, outcome(0, format!("workers: {bounds}"))));
+        }
+        Command::Stacks(wanted) => {
+            let workers = processes.supply.workers.iter();
+            let numbers: BTreeSet<u32> = workers
+                .filter(|worker| worker.pid().is_some() && !worker.is_fallback())
+                .map(WorkerRecord::number)
+                .filter(|number| wanted.is_none_or(|wanted| wanted == *number))
+                .collect();
+            if numbers.is_empty() {
+                let text = match wanted {
+                    Some(number) => format!("there is no worker {number}"),
+                    None => "there is no worker".to_owned(),
+                };
+                return reaction.add(Action::Answer(id, outcome(1, text)));
+            }
+            for number in &numbers {
+                reaction.add(Action::Tell(*number, MasterMessage::Stacks, None));
+            }
+            processes.askers.wait_for_stacks(id, numbers, reaction);
+        }
     }
 }
