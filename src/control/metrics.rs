@@ -122,7 +122,7 @@ impl Collector for StatusCollector {
             ("name", status.name.clone()),
         ]);
         let family =
-            to.0.encode_descriptor("gateway", "Which gateway this is", None, MetricType::Info)?;
+            to.0.encode_descriptor(PREFIX, "Which gateway this is", None, MetricType::Info)?;
         info.encode(family)?;
         let flag = |is: bool| f64::from(u8::from(is));
         to.gauge(

@@ -18,7 +18,7 @@ def application(environ, start_response):
     elif path == "/master":
         text = f"{os.getppid()}"
     elif path == "/environ":
-        text = "\n".join(f"{k}={v!r}" for k, v in sorted(environ.items()) if not k.startswith("wsgi."))
+        text = "\n".join(f"{k}={v!r}" for k, v in sorted(environ.items()) if not k.startswith("wsgi"))
     elif path == "/os.environ":
         text = "\n".join(f"{k}={v}" for k, v in sorted(os.environ.items()))
     elif path == "/around":

@@ -29,7 +29,7 @@ fn request(captured: &Captured) -> Request {
 fn seen(text: &str) -> Environ {
     text.lines()
         .filter_map(|line| line.split_once('='))
-        .filter(|(name, _)| !name.starts_with("wsgi.") || *name == "wsgi.url_scheme")
+        .filter(|(name, _)| !name.starts_with("wsgi") || *name == "wsgi.url_scheme")
         .map(|(name, value)| (name.into(), unquoted(value)))
         .collect()
 }
