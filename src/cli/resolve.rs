@@ -118,7 +118,7 @@ fn config(cli: Cli) -> Config {
     warn_of_missing(&parts.general, &mut warnings);
     let origins = SettingOrigins::of(&told);
     let worker = worker(&parts, origins);
-    Config {
+    let mut config = Config {
         door: parts.door,
         listen: parts.listen,
         control: parts.control,
@@ -130,7 +130,9 @@ fn config(cli: Cli) -> Config {
         file,
         warnings,
         mistyped,
-    }
+    };
+    config.worker.gateway = config.name();
+    config
 }
 
 /// Warns of folders that are not there: Python says nothing of them.
@@ -193,6 +195,7 @@ fn worker(parts: &Parts, origins: SettingOrigins) -> WorkerSettings {
         ..
     } = parts;
     WorkerSettings {
+        gateway: String::new(),
         app: parts.app.clone().unwrap_or_default(),
         explain: parts.explain,
         for_cgi: None,

@@ -153,6 +153,7 @@ mod tests {
             },
             work: Work::Cgi(3, 4),
             settings: WorkerSettings {
+                gateway: "shop".to_owned(),
                 app: odd.into(),
                 explain: false,
                 for_cgi: Some(1),

@@ -145,6 +145,8 @@ pub struct MasterSettings {
 pub struct WorkerSettings {
     /// The application, as it was named; empty where none is needed.
     pub app: OsString,
+    /// How the gateway is called.
+    pub gateway: String,
     /// Whether requests are explained, and no application answers.
     pub explain: bool,
     /// The user whose CGI programs pass on what they were started for, where that is where the requests come from.
@@ -278,6 +280,29 @@ pub struct RecyclingSettings {
 }
 
 impl Config {
+    /// How the gateway is called: as it was said, else as its file of options is, its socket, or its application.
+    pub fn name(&self) -> String {
+        let stem = |path: &Path| {
+            let stem = path.file_stem();
+            stem.map(|stem| stem.to_string_lossy().into_owned())
+        };
+        let file = || self.file.as_ref().and_then(|file| stem(file.path()));
+        let socket = || {
+            let first = self.listen.bind.first()?;
+            let path = first.strip_prefix("unix:").unwrap_or(first);
+            path.starts_with(['/', '.'])
+                .then(|| stem(Path::new(path)))?
+        };
+        let application = || {
+            let name = self.worker.name();
+            stem(Path::new(&name)).unwrap_or(name)
+        };
+        let told = self.control.name.clone();
+        told.or_else(file)
+            .or_else(socket)
+            .unwrap_or_else(application)
+    }
+
     /// An error that only who obeys an option can find, with where the option was told behind its name.
     pub fn with_origins(&self, error: &str) -> String {
         self.worker.origins.put_in(error)

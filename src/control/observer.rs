@@ -245,13 +245,10 @@ fn read_command(words: &[u8]) -> Option<Command> {
 fn give(exchange: &Arc<FastcgiExchange>, answer: &Answer, exit: u8) {
     let (length, exit) = (answer.body.len().to_string(), exit.to_string());
     let head = Head::new(answer.status.as_bytes()).and_then(|mut head| {
-        for (name, value) in [
-            ("Content-Type", answer.kind),
-            ("Content-Length", &length),
-            ("X-Exit", &exit),
-        ]
-        .into_iter()
-        .chain(PAGE_FIELDS)
+        for (name, value) in [("Content-Type", answer.kind), ("Content-Length", &length)]
+            .into_iter()
+            .chain((exit != "0").then_some(("X-Exit", &*exit)))
+            .chain(PAGE_FIELDS)
         {
             head.field(name.as_bytes(), value.as_bytes())?;
         }

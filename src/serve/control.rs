@@ -1,8 +1,5 @@
 //! The control socket of a gateway: where it is, and the process that answers there.
 
-use std::ffi::OsStr;
-use std::path::Path;
-
 use crate::config::{Config, ControlChoice};
 use crate::control::{About, ControlPlace, observe};
 use crate::process::{self, Address, BindError, Bound, ObserverArgs, SocketOwner};
@@ -10,30 +7,6 @@ use crate::worker::Failure;
 
 /// Connections that may wait to be taken.
 const BACKLOG: i32 = 64;
-
-/// The gateway's name: of its own, of its file of options, of its socket, or of the application.
-pub(super) fn name(config: &Config) -> String {
-    let stem = |path: &Path| {
-        path.file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned())
-    };
-    let file = || config.file.as_ref().and_then(|file| stem(file.path()));
-    let socket = || {
-        let bind = config.listen.bind.first()?;
-        match bind.parse() {
-            Ok(Address::Unix(path)) => stem(&path),
-            _ => None,
-        }
-    };
-    let application = || {
-        let name = config.worker.name();
-        stem(Path::new(OsStr::new(&name))).unwrap_or(name)
-    };
-    let told = config.control.name.clone();
-    told.or_else(file)
-        .or_else(socket)
-        .unwrap_or_else(application)
-}
 
 /// Makes the control socket, and the sockets for figures alone. One that nobody has named is done without where it cannot be made.
 ///
@@ -44,7 +17,7 @@ pub(super) fn listen(config: &Config) -> Result<Vec<Bound>, Failure> {
     let place = match &control.place {
         ControlChoice::Off => ControlPlace::Off,
         ControlChoice::At(path) => ControlPlace::At(path.clone()),
-        ControlChoice::Usual => ControlPlace::Usual(name(config)),
+        ControlChoice::Usual => ControlPlace::Usual(config.name()),
     };
     let owner = SocketOwner {
         mode: if control.group.is_some() {
@@ -109,7 +82,7 @@ fn control_socket(place: &ControlPlace, owner: &SocketOwner) -> Result<Vec<Bound
 /// Answers there. Gives the process's exit code.
 pub(super) fn run(config: &Config, args: ObserverArgs) -> i32 {
     let about = About {
-        name: name(config),
+        name: config.name(),
         application: config.worker.name(),
         uid: args.owner,
     };

@@ -60,7 +60,7 @@ pub fn start_logging(config: &Config) -> Result<(), Failure> {
         _ => Destination::StandardError,
     };
     let settings = LogSettings {
-        name: control::name(config),
+        name: config.name(),
         ..settings.log.clone()
     };
     Ok(logging::start(&settings, alone, to)?)

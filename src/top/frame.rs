@@ -200,7 +200,7 @@ fn requests(samples: &Samples, status: &Status) -> String {
         time.map_or_else(|| "-".to_owned(), |time| short(time.as_secs_f64()))
     };
     format!(
-        "{:.0}/s (1 min {:.0})  median {}  95 % {}  99 % {}   slow {}  timed out {}",
+        "{:.0}/s (1 min {:.0})  median {}  95 % {}  99 % {}  slow {}  late {}",
         rate(samples.lately()),
         rate(minute),
         at(0.5),
@@ -225,13 +225,13 @@ fn answers(samples: &Samples, status: &Status) -> String {
         .iter()
         .map(|class| match all {
             0 => format!("{class} -"),
-            all => format!("{class} {:.1} %", 100.0 * more(class) as f64 / all as f64),
+            all => format!("{class} {:.1}%", 100.0 * more(class) as f64 / all as f64),
         })
         .collect();
     let error = |kind: &str| status.application_errors.get(kind).copied().unwrap_or(0);
     format!(
-        "{}   failed {}  cut {}  left by client {}",
-        shares.join("  "),
+        "{}  failed {}  cut {}  left by client {}",
+        shares.join(" "),
         error("exception") + error("protocol"),
         error("after_head"),
         status.client_aborts

@@ -92,7 +92,7 @@ impl AccessLog {
             needs_cpu: has(|part| matches!(part, AccessPart::Cpu)),
             needs_memory: has(|part| matches!(part, AccessPart::Memory(_))),
             settings: settings.clone(),
-            name: service.settings().name(),
+            name: service.settings().gateway.clone(),
             pid: std::process::id(),
             number,
             clock: WallClock::default(),

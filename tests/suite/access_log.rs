@@ -85,7 +85,7 @@ fn each_request_has_a_line_and_an_id() {
         };
         has(
             0,
-            &format!("Z logged.py 1.1 GET /id?a=b 200 {}B 0.", made.len()),
+            &format!("Z gateway 1.1 GET /id?a=b 200 {}B 0.", made.len()),
         );
         assert_eq!(word(&lines[0], "id"), made);
         assert_eq!(word(&lines[0], "wait"), "0.000");
