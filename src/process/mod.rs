@@ -81,8 +81,8 @@ pub use snapshot::{
     AddressSeen, GatewayStage, ReloadSeen, Reloads, Snapshot, WorkerSeen, WorkerStage, uptime,
 };
 pub use threads::{
-    CpuLimit, ResidentMemory, SignalMeaning, StackPipe, StackSignals, peak_memory, thread_cpu_time,
-    wait_readable,
+    CpuLimit, ResidentMemory, SignalMeaning, StackPipe, StackSignals, other_threads, peak_memory,
+    thread_cpu_time, wait_readable,
 };
 pub use title::set_title;
 pub use totals::{FailureTotals, Histogram, RefusalTotals, Totals};

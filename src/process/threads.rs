@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{RLIM_INFINITY, Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::TimeValLike as _;
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{getpid, pipe2};
+use nix::unistd::{getpid, gettid, pipe2};
 
 use super::channel::Channel;
 use super::signals::Signals;
@@ -160,9 +160,9 @@ impl StackPipe {
 
     /// Sends the signal to a thread of this process, or to whichever gets it, and gives what was written for it. Nothing where
     /// the signal has no meaning or another: it is never sent to end the process.
-    pub fn ask(&self, tid: Option<i32>, signal: i32) -> String {
-        const FIRST: Duration = Duration::from_secs(1);
-        const NEXT: Duration = Duration::from_millis(50);
+    /// It is waited so long for the first of it.
+    pub fn ask(&self, tid: Option<i32>, signal: i32, first: Duration) -> String {
+        const NEXT: Duration = Duration::from_millis(20);
         let mut meanings = self.meanings.get().into_iter().flatten();
         let has_meaning = |meaning: &SignalMeaning| meaning.signal == signal && meaning.restore();
         if !meanings.any(has_meaning) {
@@ -173,8 +173,8 @@ impl StackPipe {
             return String::new();
         }
         let mut stacks = Vec::new();
-        let until = Instant::now() + FIRST;
-        let mut wait = FIRST;
+        let until = Instant::now() + first;
+        let mut wait = first;
         while Instant::now() < until + NEXT {
             let mut fds = [PollFd::new(self.from.as_fd(), PollFlags::POLLIN)];
             let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
@@ -190,6 +190,23 @@ impl StackPipe {
         }
         String::from_utf8_lossy(&stacks).trim_end().to_owned()
     }
+}
+
+/// The threads of this process but the one that asks, by their numbers, with their names (proc_pid_task(5)).
+pub fn other_threads() -> Vec<(i32, String)> {
+    let own = gettid().as_raw();
+    let entries = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    let mut threads: Vec<(i32, String)> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let tid = entry.file_name().to_str()?.parse().ok()?;
+            let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            Some((tid, name.trim_end().to_owned()))
+        })
+        .filter(|(tid, _)| *tid != own)
+        .collect();
+    threads.sort_unstable();
+    threads
 }
 
 /// Sends a signal to a thread of this process; `false` where there is none of that number.

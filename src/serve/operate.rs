@@ -1,6 +1,7 @@
 //! What an operator sees of gateways that run, and has them do.
 
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -107,6 +108,11 @@ fn running() -> (Vec<Answering>, Vec<Found>) {
 fn ask_status(socket: &Path, query: &str) -> Result<Status, ClientError> {
     let reply = ask(socket, "/status", query)?;
     Status::read(&reply.body).ok_or_else(|| ClientError::Nonsense(socket.display().to_string()))
+}
+
+fn is_socket(path: &Path) -> bool {
+    let found = std::fs::symlink_metadata(path);
+    found.is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// Removes the socket of a gateway that was killed.
@@ -301,6 +307,8 @@ fn stop(name: Option<&str>, all: bool) -> Result<Exit, OperateError> {
     let mut applications = living();
     if let Some(name) = name {
         match find(Some(name)) {
+            // The path of an application is not that of a socket.
+            Ok(path) if !is_socket(&path) => {}
             Ok(socket) => return Ok(show(&ask_command(&socket, "stop")?)),
             Err(error @ UsageError::SameName(..)) => return Err(error.into()),
             Err(_) => {}

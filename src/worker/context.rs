@@ -56,6 +56,16 @@ pub(super) struct TimeLimits {
     pub(super) grace: Duration,
 }
 
+/// How long a thread may take to write its stack, and one that may be none of Python's.
+const WRITES: Duration = Duration::from_secs(1);
+const MAY_WRITE: Duration = Duration::from_millis(50);
+
+/// So many threads are asked for theirs.
+const MOST_THREADS: usize = 64;
+
+/// The names of threads that never run Python.
+const OWN_THREADS: [&str; 2] = ["controller", "watchdog"];
+
 /// A number that differs from process to process.
 pub(super) fn random() -> u64 {
     let mut hasher = RandomState::new().build_hasher();
@@ -280,14 +290,46 @@ impl WorkerContext {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The stack of this thread, or those of all.
-    pub(super) fn stacks(&self, tid: Option<i32>, all: bool) -> String {
+    /// The stack of this thread.
+    pub(super) fn stack(&self, tid: i32) -> String {
+        self.written(|signals| self.stacks.ask(Some(tid), signals.one, WRITES))
+    }
+
+    /// The stacks of all threads, written by one of them: that looks at the others while they run, and may crash of it. For a
+    /// process that is about to end.
+    pub(super) fn last_stacks(&self) -> String {
+        self.written(|signals| self.stacks.ask(None, signals.all, WRITES))
+    }
+
+    /// The stacks of all threads, each written by itself, which does no harm; this one's first, if one is named.
+    pub(super) fn all_stacks(&self, first: Option<i32>) -> String {
+        let mut threads = process::other_threads();
+        threads.sort_by_key(|(tid, _)| (Some(*tid) != first, *tid));
+        self.written(|signals| {
+            let mut all = Vec::new();
+            for (tid, name) in threads.iter().take(MOST_THREADS) {
+                // The others are none of Python's, or the application's own.
+                let is_main = u32::try_from(*tid) == Ok(std::process::id());
+                let is_ours = is_main || Some(*tid) == first || name.starts_with("application");
+                let wait = if is_ours { WRITES } else { MAY_WRITE };
+                if OWN_THREADS.contains(&&**name) {
+                    continue;
+                }
+                let stack = self.stacks.ask(Some(*tid), signals.one, wait);
+                let frames = stack.split_once('\n').map_or("", |(_, frames)| frames);
+                if !frames.is_empty() {
+                    all.push(format!("Thread {tid} (most recent call first):\n{frames}"));
+                }
+            }
+            all.join("\n\n")
+        })
+    }
+
+    fn written(&self, ask: impl FnOnce(StackSignals) -> String) -> String {
         if !self.has_stacks.load(Ordering::Acquire) {
             return "Python has not been started yet".to_owned();
         }
-        let signals = StackSignals::get();
-        let signal = if all { signals.all } else { signals.one };
-        let stacks = self.stacks.ask(tid, signal);
+        let stacks = ask(StackSignals::get());
         if stacks.is_empty() {
             "no stack was written: the thread does not take signals, or the application has a use of its own for this one".to_owned()
         } else {

@@ -175,7 +175,7 @@ impl Controller {
                     }
                 }
                 Received::Message(MasterMessage::Stacks) => {
-                    let stacks = self.context.stacks(None, true);
+                    let stacks = self.context.all_stacks(None);
                     self.context.tell(&ChildMessage::Stacks(stacks));
                 }
                 Received::Message(MasterMessage::Resume) => self.context.resume(),
@@ -203,7 +203,7 @@ impl Controller {
     fn abort(&self, reason: &str) -> ! {
         // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
-        let stacks = self.context.stacks(None, true);
+        let stacks = self.context.last_stacks();
         log::error!("ending at once: {reason}{kept}\n{stacks}");
         self.context.flush_lines();
         process::end_at_once(1)
@@ -235,7 +235,7 @@ impl Controller {
             {
                 self.slow.insert(request.thread, request.begun);
                 self.context.slot.count_slow();
-                let stack = self.context.stacks(Some(request.tid), false);
+                let stack = self.context.stack(request.tid);
                 let text = format!(
                     "slow: {} runs for {:.3?} (--slow-log, request {})\n{stack}",
                     request.request, request.age, request.id
@@ -260,7 +260,7 @@ impl Controller {
         let answered = self.answer(&request, &exchange);
         // Before the signal, which may interrupt the very call that keeps the lock.
         let kept = self.kept_lock();
-        let stacks = self.context.stacks(Some(request.tid), true);
+        let stacks = self.context.all_stacks(Some(request.tid));
         let wait = self.context.limits.kill_after;
         let next = match wait {
             Duration::ZERO => String::new(),
@@ -304,7 +304,7 @@ impl Controller {
         let stack = match wait {
             // It was told just now.
             Duration::ZERO => String::new(),
-            _ => format!("\n{}", self.context.stacks(Some(request.tid), false)),
+            _ => format!("\n{}", self.context.stack(request.tid)),
         };
         log::error!(
             "timeout: {} does not end: its worker is replaced and ends when its other requests are answered{kept}{stack}",

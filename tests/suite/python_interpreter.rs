@@ -433,11 +433,13 @@ fn check(app: &str) -> Output {
 #[track_caller]
 fn fails_with(output: &Output, words: &[&str]) {
     assert_eq!(output.code, 3, "{output:#?}");
-    let sentence = output.stderr.trim_end().lines().last().unwrap_or_default();
+    // Behind it there is at most the traceback.
+    let is_error = |line: &&str| line.contains("error: ");
+    let sentence = output.stderr.lines().find(is_error).unwrap_or_default();
     for word in words {
         assert!(
             sentence.contains(word),
-            "{word:?} is not in the last line {sentence:?} of\n{}",
+            "{word:?} is not in the line {sentence:?} of\n{}",
             output.stderr
         );
     }

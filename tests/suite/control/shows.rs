@@ -68,7 +68,7 @@ import re, sys
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 families = list(text_string_to_metric_families(sys.stdin.read()))
 for family in families:
-    assert re.fullmatch(r"wsgi_gateway_[a-z0-9_]+", family.name), family.name
+    assert re.fullmatch(r"wsgi_gateway(_[a-z0-9_]+)?", family.name), family.name
     assert family.documentation, family.name
     for sample in family.samples:
         assert not set(sample.labels) & {"pid", "path", "user", "uri"}, sample
