@@ -92,7 +92,9 @@ pub(crate) fn check_look(html: &str) {
     std::fs::write(&page, whole).unwrap();
     let mut command = Command::new(chromium);
     command
-        .args(["--headless=new", "--disable-gpu", "--dump-dom"])
+        // A container may have little shared memory, or none.
+        .args(["--headless=new", "--disable-gpu", "--disable-dev-shm-usage"])
+        .arg("--dump-dom")
         .arg("--timeout=30000")
         .arg(format!("--user-data-dir={}", folder.path().display()))
         .env("HOME", folder.path())
