@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Where the two sides' common words are: how a worker's settings, its messages to the master and its slot of the scoreboard
-/// look.
-const CONTRACT: [&str; 6] = [
+/// Where the two sides' common words are: how a worker's settings, its messages to the master, its slot of the scoreboard and its lines
+/// of requests look.
+const CONTRACT: [&str; 8] = [
     "src/config",
     "src/process/channel.rs",
     "src/process/messages.rs",
     "src/process/service.rs",
     "src/process/scoreboard.rs",
+    "src/process/counters.rs",
+    "src/process/lines",
     "src/fastcgi/handoff.rs",
 ];
 
