@@ -81,7 +81,8 @@ fn a_worker_whose_listener_has_stopped_working_is_replaced() {
                     (answer != before).then_some(())
                 });
                 let log = gateway.log();
-                assert!(trouble(&log) <= 6 * turn, "{kind} {word}: {log}");
+                // On a busy machine it is also said that requests wait, and that the old worker still has the socket.
+                assert!(trouble(&log) <= 8 * turn, "{kind} {word}: {log}");
             }
             let exit = gateway.terminate();
             assert_eq!(exit.code, 0, "{kind} {word}: {}", exit.log);
