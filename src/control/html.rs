@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::history::{EVERY, History, KEPT, Point};
 use super::status::{Status, WorkerStatus};
-use super::text::{age, reload, size};
+use super::text::{age, reload, size, workers};
 use crate::gateway::html::{Escaped, begin_page, end_page};
 
 /// Seconds after which the browser asks again.
@@ -93,7 +93,6 @@ fn write_to(status: &Status, history: &History, out: &mut String) -> fmt::Result
 }
 
 fn figures(status: &Status, out: &mut String) -> fmt::Result {
-    let workers = status.workers;
     let time = |seconds: Option<f64>| {
         seconds.map_or_else(|| "-".to_owned(), |it| format!("{:.1} ms", it * 1e3))
     };
@@ -130,18 +129,7 @@ fn figures(status: &Status, out: &mut String) -> fmt::Result {
             ),
         ),
         ("Last reload", reload(status)),
-        (
-            "Workers",
-            format!(
-                "{} idle, {} busy, {} starting, {} draining; at least {}, at most {}",
-                workers.idle,
-                workers.busy,
-                workers.starting,
-                workers.draining,
-                workers.min,
-                workers.max
-            ),
-        ),
+        ("Workers", workers(status)),
         (
             "Threads",
             format!("{} of {} busy", status.threads_busy, status.threads),

@@ -42,19 +42,7 @@ fn write_to(status: &Status, full: bool, out: &mut String) -> fmt::Result {
         row("starting", format!("generation {candidate}"))?;
     }
     row("reload", reload(status))?;
-    let workers = status.workers;
-    row(
-        "workers",
-        format!(
-            "{} idle, {} busy, {} starting, {} draining; at least {}, at most {}",
-            workers.idle,
-            workers.busy,
-            workers.starting,
-            workers.draining,
-            workers.min,
-            workers.max
-        ),
-    )?;
+    row("workers", workers(status))?;
     row(
         "threads",
         format!("{} of {} busy", status.threads_busy, status.threads),
@@ -102,6 +90,15 @@ fn write_to(status: &Status, full: bool, out: &mut String) -> fmt::Result {
         out.push_str(&workers_table(status));
     }
     Ok(())
+}
+
+/// How many workers there are of each kind.
+pub(super) fn workers(status: &Status) -> String {
+    let counts = status.workers;
+    format!(
+        "{} idle, {} busy, {} starting, {} draining; at least {}, at most {}",
+        counts.idle, counts.busy, counts.starting, counts.draining, counts.min, counts.max
+    )
 }
 
 /// What came of the last reload.

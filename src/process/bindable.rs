@@ -16,7 +16,6 @@ use nix::unistd::{
 use super::Address;
 use super::bind_error::BindError;
 use super::folder::{Entry, is};
-use super::identity::{find_group, find_user};
 use super::listener::{SocketOwner, refused_path};
 use super::tcp::bind_port;
 
@@ -46,12 +45,7 @@ fn look_at_path(address: &Address, path: &Path, owner: &SocketOwner) -> Result<(
         nix::Error::ENAMETOOLONG => BindError::LongPath(address.clone()),
         error => told(error.into()),
     })?;
-    let uid = owner.user.as_deref();
-    let uid = uid.map(|name| find_user(name, "--socket-user"));
-    let uid = uid.transpose()?;
-    let gid = owner.group.as_deref();
-    let gid = gid.map(|name| find_group(name, "--socket-group"));
-    let gid = gid.transpose()?;
+    let (uid, gid) = owner.find()?;
     let path = std::path::absolute(path).map_err(&told)?;
     let folder = path.parent().unwrap_or(&path);
     let access = AccessFlags::W_OK | AccessFlags::X_OK;

@@ -19,13 +19,13 @@ use nix::sys::socket::{
     getsockname, getsockopt, listen, setsockopt, socket,
 };
 use nix::sys::stat::{Mode, SFlag, umask};
-use nix::unistd::dup2_stdin;
+use nix::unistd::{Gid, Uid, dup2_stdin};
 
 use super::Address;
 use super::bind_error::BindError;
 use super::folder::{Entry, is};
 use super::holder::AddressHolder;
-use super::identity::{find_group, find_user};
+use super::identity::{IdentityError, find_group, find_user};
 use super::tcp::bind_port;
 use crate::gateway::closed;
 
@@ -38,6 +38,24 @@ pub struct SocketOwner {
     pub user: Option<String>,
     /// A group's name or number.
     pub group: Option<String>,
+}
+
+impl SocketOwner {
+    /// The user and the group, where they are named.
+    ///
+    /// # Errors
+    /// When there is no such user or group.
+    pub(super) fn find(&self) -> Result<(Option<Uid>, Option<Gid>), IdentityError> {
+        let user = self.user.as_deref();
+        let group = self.group.as_deref();
+        Ok((
+            user.map(|name| find_user(name, "--socket-user"))
+                .transpose()?,
+            group
+                .map(|name| find_group(name, "--socket-group"))
+                .transpose()?,
+        ))
+    }
 }
 
 /// A listening socket, and the file to remove with it.
@@ -237,12 +255,7 @@ fn bind_unix(
         error => told(error.into()),
     })?;
     // First, so that nothing is left behind where there is no such user.
-    let uid = owner.user.as_deref();
-    let uid = uid.map(|name| find_user(name, "--socket-user"));
-    let uid = uid.transpose()?;
-    let gid = owner.group.as_deref();
-    let gid = gid.map(|name| find_group(name, "--socket-group"));
-    let gid = gid.transpose()?;
+    let (uid, gid) = owner.find()?;
     make_room(address, path)?;
     // The mode is right from the first moment: bind() makes the file with what the umask leaves.
     let rest = Mode::from_bits_truncate(0o777 & !owner.mode);

@@ -101,7 +101,9 @@ impl Home {
         let output = self.command(&["ps"]);
         assert_eq!(output.code, 0, "{output:#?}");
         let text = output.text();
-        let rows = text.lines().skip(1).map(|line| {
+        // Above it there may be gateways of this machine's.
+        let is_above = |line: &&str| !line.starts_with("APPLICATION ");
+        let rows = text.lines().skip_while(is_above).skip(1).map(|line| {
             let cells: Vec<&str> = line.split_whitespace().collect();
             Row {
                 application: cells[0].to_owned(),
