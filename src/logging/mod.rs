@@ -1,6 +1,7 @@
 //! Where messages go and what they look like: one line an event, on standard error or in `--log-file`; a worker's go to
 //! the master, which alone has the file.
 
+pub mod calendar;
 mod flood;
 mod form;
 mod said;

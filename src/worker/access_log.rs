@@ -1,6 +1,5 @@
 //! A worker's access log: which requests have a line, what is measured for it, and who gets it.
 
-mod calendar;
 mod line;
 #[cfg(test)]
 mod tests;
@@ -14,6 +13,7 @@ use super::service::FastcgiService;
 use crate::config::{AccessLogSettings, AccessPart, LineTarget};
 use crate::fastcgi::FastcgiExchange;
 use crate::gateway::{Exchange as _, RequestFigures, Variables};
+use crate::logging::calendar;
 use crate::process::{
     self, LineFileError, LineFiles, LineKind, LineSink, WorkerSlot, monotonic_now,
 };

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::calendar;
 use crate::config::{AccessFormat, AccessPart, Span, TimeForm, TimeUnit};
 use crate::gateway::{FailureKind, RequestFigures, Variables};
+use crate::logging::calendar::{self, padded};
 
 /// Bytes of one value that are shown.
 const SHOWN: usize = 2048;
@@ -312,19 +312,6 @@ fn whole(value: u128) -> u64 {
 /// The digits of a number.
 pub(super) fn number(value: u64, out: &mut Vec<u8>) {
     padded(value, 1, out);
-}
-
-/// A number with at least so many digits, of which there are no more than twenty.
-pub(super) fn padded(mut value: u64, width: usize, out: &mut Vec<u8>) {
-    let mut digits = [b'0'; 20];
-    let mut at = digits.len();
-    while value > 0 {
-        at -= 1;
-        digits[at] += (value % 10) as u8;
-        value /= 10;
-    }
-    let at = at.min(digits.len().saturating_sub(width));
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// Thousandths, with three decimals.

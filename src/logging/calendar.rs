@@ -3,8 +3,6 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::line::padded;
-
 const DAY: u64 = 86_400;
 
 /// A day of the calendar.
@@ -50,6 +48,19 @@ impl Date {
     }
 }
 
+/// A number with at least so many digits, of which there are no more than twenty.
+pub fn padded(mut value: u64, width: usize, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    while value > 0 {
+        at -= 1;
+        digits[at] += (value % 10) as u8;
+        value /= 10;
+    }
+    let at = at.min(digits.len().saturating_sub(width));
+    out.extend_from_slice(&digits[at..]);
+}
+
 fn write_clock(seconds: u64, out: &mut Vec<u8>) {
     let second = seconds % DAY;
     padded(second / 3600, 2, out);
@@ -60,7 +71,7 @@ fn write_clock(seconds: u64, out: &mut Vec<u8>) {
 }
 
 /// `2000-10-10T13:55:36.000Z` (RFC 3339), of what has passed since 1970.
-pub(super) fn write_iso(since: Duration, out: &mut Vec<u8>) {
+pub fn write_iso(since: Duration, out: &mut Vec<u8>) {
     let date = Date::today(since.as_secs() / DAY);
     padded(date.year, 4, out);
     out.push(b'-');
@@ -75,7 +86,7 @@ pub(super) fn write_iso(since: Duration, out: &mut Vec<u8>) {
 }
 
 /// `[10/Oct/2000:13:55:36 +0000]`, the same.
-pub(super) fn write_common(since: Duration, out: &mut Vec<u8>) {
+pub fn write_common(since: Duration, out: &mut Vec<u8>) {
     const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
     let date = Date::today(since.as_secs() / DAY);
     out.push(b'[');
