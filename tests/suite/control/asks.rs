@@ -4,10 +4,10 @@ use std::fs;
 use std::thread;
 
 use super::{Control, begin};
-use crate::client::{Request, fetch};
-use crate::gateway::Gateway;
-use crate::load::Load;
-use crate::release::Release;
+use crate::support::client::{Request, fetch};
+use crate::support::gateway::Gateway;
+use crate::support::load::Load;
+use crate::support::release::Release;
 
 fn start(release: &Release, workers: usize) -> (Gateway, Control) {
     let builder = release.builder();

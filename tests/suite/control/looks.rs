@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use nix::sys::signal::Signal;
 
 use super::{Control, begin, run};
-use crate::client::{Connection, Request, fetch};
-use crate::gateway::{Fifo, Gateway, binary, free_port};
-use crate::process_table::{observer, send};
+use crate::support::client::{Connection, Request, fetch};
+use crate::support::gateway::{Fifo, Gateway, binary, free_port};
+use crate::support::process_table::{observer, send};
 
 /// Asks by HTTP.
 fn http(control: &Control, request: &str) -> String {
@@ -184,7 +184,7 @@ fn an_observer_that_dies_is_replaced_and_outlives_no_master() {
     assert_eq!(control.run(&["status"]).code, 0);
     gateway.signal(Signal::SIGKILL);
     gateway.wait_for("the observer has ended", || {
-        (!crate::process_table::is_alive(second)).then_some(())
+        (!crate::support::process_table::is_alive(second)).then_some(())
     });
 }
 

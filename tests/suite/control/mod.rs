@@ -11,8 +11,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::client::{Request, Response, fetch};
-use crate::gateway::{Builder, Gateway, binary};
+use crate::support::client::{Request, Response, fetch};
+use crate::support::gateway::{Builder, Gateway, binary};
 
 /// A gateway with a control socket in its own folder.
 fn begin(builder: Builder) -> (Gateway, Control) {

@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::{begin, said};
-use crate::browser::check_look;
-use crate::client::{Request, fetch};
-use crate::gateway::{Gateway, binary, venv};
+use crate::support::browser::check_look;
+use crate::support::client::{Request, fetch};
+use crate::support::gateway::{Gateway, binary, venv};
 
 /// What `status --json` has, and of which kind: nothing of it is taken back. `?`: or null. A worker's stands behind `worker_list.`.
 const SCHEMA: &str = "

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
 use super::begin;
-use crate::client::{Request, fetch};
-use crate::gateway::Gateway;
-use crate::process_table::{observer, status};
+use crate::support::client::{Request, fetch};
+use crate::support::gateway::Gateway;
+use crate::support::process_table::{observer, status};
 
 /// Somebody who is neither root nor the gateway's user, and a group.
 const SOMEBODY: u32 = 54_321;

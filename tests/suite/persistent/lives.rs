@@ -9,11 +9,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::home::{APP, Home, body};
-use crate::cgi_door::{Cgi, Fifo, Output};
-use crate::client::Request;
-use crate::gateway::apps;
-use crate::process_table::{children, is_alive};
+use crate::support::cgi::{Cgi, Fifo, Output};
+use crate::support::client::Request;
+use crate::support::gateway::apps;
+use crate::support::home::{APP, Home, body};
+use crate::support::process_table::{children, is_alive};
 
 /// An application that answers with this word, put in the place of one before as editors and deploys do it.
 fn put(path: &Path, word: usize) {

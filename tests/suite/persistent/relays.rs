@@ -7,10 +7,10 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
-use super::home::{APP, Home, body};
-use crate::cgi_door::{Cgi, Fifo, Stdin};
-use crate::client::Request;
-use crate::gateway::{apps, binary};
+use crate::support::cgi::{Cgi, Fifo, Stdin};
+use crate::support::client::Request;
+use crate::support::gateway::{apps, binary};
+use crate::support::home::{APP, Home, body};
 
 /// What an application sees of a request, and what comes back, is what one request a process has; but for what says that it is not.
 #[test]
@@ -56,7 +56,7 @@ fn the_responders_own_environment_has_nothing_of_a_request() {
         "{text}"
     );
     let row = home.only();
-    for pid in crate::process_table::children(row.pid)
+    for pid in crate::support::process_table::children(row.pid)
         .into_iter()
         .chain([row.pid])
     {

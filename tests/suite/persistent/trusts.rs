@@ -9,9 +9,9 @@ use std::process::{Command, Output};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
-use super::Home;
-use crate::client::{Connection, Request};
-use crate::gateway::{apps, binary, install};
+use crate::support::client::{Connection, Request};
+use crate::support::gateway::{apps, binary, install};
+use crate::support::home::Home;
 
 /// The user of no other test.
 const OTHER: u32 = 65_531;
@@ -192,7 +192,7 @@ fn what_a_dead_responder_has_left_is_replaced() {
     let home = Home::new();
     assert_eq!(body(&by_shell(home.path(), ":", "/length")), "0");
     let row = home.only();
-    let workers = crate::process_table::children(row.pid);
+    let workers = crate::support::process_table::children(row.pid);
     for pid in workers.into_iter().chain([row.pid]) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);

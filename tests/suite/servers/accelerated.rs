@@ -4,9 +4,9 @@
 use std::net::SocketAddr;
 
 use super::{Conf, Folder, apache, gateway, installed, lighttpd, nginx, program};
-use crate::client::{Request, fetch};
-use crate::gateway::{Gateway, apps};
-use crate::http::{Client, Page};
+use crate::support::client::{Request, fetch};
+use crate::support::gateway::{Gateway, apps};
+use crate::support::http::{Client, Page};
 
 const APP: &str = "accelerated";
 

@@ -7,8 +7,8 @@ use std::process::Command;
 use super::matrix::{self, Loss, Way, loss, loss_of_some};
 use super::responders::Responders;
 use super::{Conf, Folder, Server, Start, gateway, installed, program, server_user};
-use crate::gateway::{Gateway, apps};
-use crate::http::Client;
+use crate::support::gateway::{Gateway, apps};
+use crate::support::http::Client;
 
 /// Where Debian has them.
 pub(super) const MODULES: &str = "/usr/lib/apache2/modules";

@@ -4,9 +4,9 @@
 use std::fs;
 
 use super::{Conf, Folder, Server, apache, conf, gateway, installed, lighttpd, program};
-use crate::client::{AUTHORIZER, Connection, Request, fetch};
-use crate::gateway::{Gateway, apps};
-use crate::http::{Client, Page};
+use crate::support::client::{AUTHORIZER, Connection, Request, fetch};
+use crate::support::gateway::{Gateway, apps};
+use crate::support::http::{Client, Page};
 
 /// What the guarded application says of a body of 3 MB of the letter x.
 const BODY: &[u8] = &[b'x'; 3_000_000];

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::matrix::{self, Loss, loss, loss_of_some};
 use super::{Conf, Server, gateway, program};
-use crate::gateway::Gateway;
+use crate::support::gateway::Gateway;
 
 /// The whole list of requests, through everything that the two files let one do.
 #[test]

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use super::{
     Conf, Folder, Server, apache, caddy, gateway, h2o, haproxy, larger, lighttpd, nginx, program,
 };
-use crate::gateway::{Fifo, Gateway, free_port};
-use crate::http::{Client, Page};
+use crate::support::gateway::{Fifo, Gateway, free_port};
+use crate::support::http::{Client, Page};
 
 /// What the client makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::sites::{self, Site, Way};
-use crate::gateway::{apps, venv};
-use crate::http::{Client, Page};
+use crate::support::gateway::{apps, venv};
+use crate::support::http::{Client, Page};
 
 /// More than mod_fcgid takes by itself (128 KiB), and more than Django keeps in memory (2.5 MB).
 const UPLOAD: usize = 3_000_000;

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use super::{Folder, gateway};
-use crate::explain::members;
-use crate::gateway::Gateway;
-use crate::http::{Client, Page};
+use crate::support::gateway::Gateway;
+use crate::support::http::{Client, Page};
+use crate::support::json::members;
 
 /// There is none of the name: requests are explained.
 const NO_APP: &str = "no_such_application";

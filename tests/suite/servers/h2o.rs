@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::matrix::{self, Loss, loss};
 use super::{Conf, Server, gateway, server_user};
-use crate::gateway::Gateway;
+use crate::support::gateway::Gateway;
 
 /// The whole list of requests, with the paths that the file's comments tell of.
 #[test]

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::matrix::{self, Loss, Way, loss};
 use super::{Conf, Server, gateway, program, server_user};
-use crate::gateway::Gateway;
+use crate::support::gateway::Gateway;
 
 /// The whole list of requests, through everything that the two files let one do.
 #[test]

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Conf, Server, gateway, haproxy, program};
-use crate::gateway::{DEADLINE, Fifo, Gateway};
-use crate::http::{Client, Page};
+use crate::support::gateway::{DEADLINE, Fifo, Gateway};
+use crate::support::http::{Client, Page};
 
 #[test]
 fn nothing_that_the_application_does_brings_it_down() {

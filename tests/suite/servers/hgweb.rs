@@ -9,8 +9,8 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 use super::sites::{self, Site, Way};
-use crate::gateway::venv;
-use crate::http::{Client, Page};
+use crate::support::gateway::venv;
+use crate::support::http::{Client, Page};
 
 /// A file in the repository whose name is a trouble in a URL.
 const NAME: &str = "100% #1?.txt";

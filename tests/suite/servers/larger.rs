@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::{Conf, Server, haproxy, program, server_user};
-use crate::gateway::{DEADLINE, Fifo, Gateway, free_port};
-use crate::http::Client;
+use crate::support::gateway::{DEADLINE, Fifo, Gateway, free_port};
+use crate::support::http::Client;
 
 #[test]
 fn nginx_loses_no_request_of_a_drained_host() {

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::matrix::{self, Loss, loss, loss_of_some};
 use super::responders::Responders;
 use super::{Conf, Server, Start, gateway, program, server_user};
-use crate::gateway::Gateway;
+use crate::support::gateway::Gateway;
 
 /// The whole list of requests, through everything that the files let one do.
 #[test]

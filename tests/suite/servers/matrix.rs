@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use super::Server;
 use super::oracle::Oracle;
 use super::requests::{Request, requests};
-use crate::http::{Client, Page};
+use crate::support::http::{Client, Page};
 
 /// The application behind all of it.
 pub(crate) const APP: &str = "matrix_site";

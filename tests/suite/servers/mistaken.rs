@@ -3,7 +3,7 @@
 
 use super::explanation::{Explained, ask, explaining};
 use super::{Conf, Server, caddy, haproxy, lighttpd, nginx, program};
-use crate::gateway::Gateway;
+use crate::support::gateway::Gateway;
 
 pub(super) const AUTHORIZATION: &str = "Authorization: Basic bmFtZTpwYXNzd29yZA==";
 

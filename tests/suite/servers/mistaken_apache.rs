@@ -5,7 +5,7 @@ use super::explanation::{
 };
 use super::mistaken::{AUTHORIZATION, Mistake, Served};
 use super::{Folder, Server, apache, program};
-use crate::http::Client;
+use crate::support::http::Client;
 
 /// One site of Apache's, in whose folder requests are explained, with a gateway that runs besides.
 fn behind_apache(site: &str) -> Served {

@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
 
-use crate::gateway::{Builder, DEADLINE, Gateway, free_port, install};
+use crate::support::gateway::{Builder, DEADLINE, Gateway, free_port, install};
 
 mod accelerated;
 mod apache;
@@ -231,7 +231,7 @@ impl Folder {
     /// A test application (`name.py`) in this folder.
     pub(crate) fn app(&self, name: &str) -> String {
         let file = format!("{name}.py");
-        let text = fs::read(crate::gateway::apps().join(&file)).unwrap();
+        let text = fs::read(crate::support::gateway::apps().join(&file)).unwrap();
         self.write(&file, text);
         self.at(&file)
     }

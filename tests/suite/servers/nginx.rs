@@ -14,10 +14,10 @@ use nix::unistd::mkfifo;
 
 use super::matrix::{self, Loss, Way, loss};
 use super::{Conf, Server, gateway, program, reachable, server_user};
-use crate::gateway::{DEADLINE, Gateway};
-use crate::http::Client;
-use crate::process_table::send;
-use crate::release::{Held, Release};
+use crate::support::gateway::{DEADLINE, Gateway};
+use crate::support::http::Client;
+use crate::support::process_table::send;
+use crate::support::release::{Held, Release};
 
 /// The whole list of requests, through everything that the two files let one do.
 #[test]

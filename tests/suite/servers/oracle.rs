@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::gateway::apps;
+use crate::support::gateway::apps;
 
 /// A running reference server. Dropping it ends it.
 pub(crate) struct Oracle {

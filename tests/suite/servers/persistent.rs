@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::responders::Responders;
 use super::{Conf, Folder, Server, apache, lighttpd, program};
-use crate::gateway::{DEADLINE, Fifo, apps};
-use crate::http::Client;
+use crate::support::gateway::{DEADLINE, Fifo, apps};
+use crate::support::http::Client;
 
 #[test]
 fn behind_mod_cgid() {

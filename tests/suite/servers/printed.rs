@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{Folder, Server, Start, apache, h2o, installed, program, reachable, server_user};
-use crate::gateway::{Gateway, binary};
-use crate::http::Client;
+use crate::support::gateway::{Gateway, binary};
+use crate::support::http::Client;
 
 /// What the command prints.
 #[track_caller]

@@ -16,8 +16,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::User;
 
 use super::{Folder, server_user};
-use crate::gateway::DEADLINE;
-use crate::process_table::{self, is_alive};
+use crate::support::gateway::DEADLINE;
+use crate::support::process_table::{self, is_alive};
 
 /// The responders of the programs that have `runtime` as their XDG_RUNTIME_DIR. Dropping it ends them: after the web server, which
 /// could start others, so it is made before that.

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::{Conf, Folder, Server, apache, gateway, lighttpd, nginx, program, server_user};
-use crate::gateway::{Gateway, apps, venv};
+use crate::support::gateway::{Gateway, apps, venv};
 
 /// The folder of an application, laid out so that nothing has to be said about Python: it is a virtual environment itself.
 pub(crate) struct Site {

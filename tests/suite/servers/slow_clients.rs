@@ -2,8 +2,8 @@
 //! waits, and all get their bytes.
 
 use super::{Conf, Server, apache, gateway, haproxy, lighttpd, nginx, program};
-use crate::gateway::Gateway;
-use crate::http::Client;
+use crate::support::gateway::Gateway;
+use crate::support::http::Client;
 
 /// More than all buffers on the way hold.
 const SIZE: usize = 16_000_000;

@@ -14,9 +14,9 @@ use nix::unistd::{Uid, User, geteuid};
 use tempfile::TempDir;
 
 use super::{Folder, apache, installed, program};
-use crate::gateway::{DEADLINE, apps};
-use crate::http::Client;
-use crate::process_table::{self, title};
+use crate::support::gateway::{DEADLINE, apps};
+use crate::support::http::Client;
+use crate::support::process_table::{self, title};
 
 /// What suEXEC lets through, beside HTTP_ and SSL_, and sets itself; with it what a request has of these, as Apache's mod_include and
 /// mod_rewrite add to it.

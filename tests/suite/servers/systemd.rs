@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::{Conf, Folder, program};
-use crate::client::{Request, fetch};
-use crate::gateway::{DEADLINE, Gateway, apps, venv};
+use crate::support::client::{Request, fetch};
+use crate::support::gateway::{DEADLINE, Gateway, apps, venv};
 
 const SERVICE: &str = "systemd/wsgi-gateway@.service";
 const SOCKET: &str = "systemd/wsgi-gateway@.socket";
@@ -109,7 +109,7 @@ fn the_service_starts_reloads_and_stops_as_its_unit_says() {
     let reload = setting(&unit, "ExecReload").replace("%i", "shop");
     let mut words = reload.split(' ');
     assert_eq!(words.next(), Some("/usr/local/bin/wsgi-gateway"));
-    let mut command = Command::new(crate::gateway::binary());
+    let mut command = Command::new(crate::support::gateway::binary());
     let reloaded = command.args(words).env("RUNTIME_DIRECTORY", folder.at(""));
     said(&reloaded.output().unwrap());
     wait_for(&messages, "RELOADING=1");
@@ -125,7 +125,7 @@ fn the_service_starts_reloads_and_stops_as_its_unit_says() {
 #[test]
 fn the_unit_gives_the_gateway_the_time_that_it_takes_itself() {
     let unit = Conf::read(SERVICE);
-    let help = Command::new(crate::gateway::binary())
+    let help = Command::new(crate::support::gateway::binary())
         .args(["fastcgi", "--help"])
         .output()
         .unwrap();

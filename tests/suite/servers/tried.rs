@@ -14,9 +14,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
 use super::Folder;
-use crate::gateway::{DEADLINE, apps, binary, path};
-use crate::http::Client;
-use crate::process_table::{children, is_alive, send};
+use crate::support::gateway::{DEADLINE, apps, binary, path};
+use crate::support::http::Client;
+use crate::support::process_table::{children, is_alive, send};
 
 /// One that was started. Its output is in files, which are no reason for it to wait.
 struct Tried {

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use super::explanation::{explaining, in_folder, write_explain, write_explain_service};
 use super::{Conf, Folder, apache, lighttpd, nginx, program};
-use crate::explain::members;
-use crate::http::{Client, Page};
+use crate::support::http::{Client, Page};
+use crate::support::json::members;
 
 /// A request with what is not to come back as it is.
 fn ask(address: SocketAddr, format: &str) -> Page {

@@ -1,0 +1,7 @@
+//! What an operator says and is told: options, and the subcommands that start no gateway.
+
+mod checks;
+mod explain;
+mod get;
+mod messages;
+mod surface;
