@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import chart
 import measure
 import programs
+import scale
 import servers
 import table
 from peers import OURS, PEERS, Place, said
@@ -28,6 +30,7 @@ def arguments():
     parser.add_argument("--peers", metavar="NAMES", help=f"only these, with commas: {','.join(peer.name for peer in PEERS)}")
     parser.add_argument("--json", metavar="FILE", help="writes all samples there")
     parser.add_argument("--svg", metavar="FILE", help="draws the chart there")
+    parser.add_argument("--markdown", action="store_true", help="prints the tables as README has them")
     parser.add_argument("--from", dest="read", metavar="FILE", help="measures nothing: shows what an earlier --json wrote")
     parser.add_argument("--gateway", default="target/release/wsgi-gateway", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -109,6 +112,8 @@ def versions(where, peers):
 
 def main():
     options = arguments()
+    # Whoever ends this ends what it has started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.read:
         results = Results.read(options.read)
     else:
@@ -117,13 +122,17 @@ def main():
         command = "scripts/bench" + (" --quick" if options.quick else "")
         with tempfile.TemporaryDirectory(prefix="wsgi-gateway-bench.") as folder:
             where = place(options.gateway, Path(folder))
+            if options.scale:
+                for line in scale.text(where, options.seconds or 3):
+                    print(line, flush=True)
+                return
             results = Results.begun(command, options.rounds or (1 if options.quick else 5), options.seconds or (1 if options.quick else 2), versions(where, peers))
             try:
                 rounds(options, results, where, works, peers)
             finally:
                 if options.json:
                     results.write(options.json)
-    print("\n".join(table.text(results)))
+    print("\n".join(table.markdown(results) if options.markdown else table.text(results)))
     if options.svg:
         Path(options.svg).write_text(chart.svg(results))
 

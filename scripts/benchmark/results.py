@@ -33,7 +33,9 @@ class Results:
         return cls(**json.loads(Path(path).read_text()))
 
     def write(self, path):
-        Path(path).write_text(json.dumps(asdict(self), indent=1) + "\n")
+        """A sample a line, so that what has changed can be read."""
+        text = json.dumps(json.loads(json.dumps(asdict(self)), parse_float=lambda digits: round(float(digits), 2)))
+        Path(path).write_text(text.replace("{", "\n{") + "\n")
 
     def add(self, front, work, name, sample):
         getattr(self, front).setdefault(work, {}).setdefault(name, []).append(sample if isinstance(sample, (float, str)) else asdict(sample))

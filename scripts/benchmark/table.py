@@ -104,3 +104,38 @@ def text(results):
     for work in results.apache:
         yield from on_apache(results, work)
     yield from of_cgi(results)
+
+
+MARKDOWN = {"hello": "hello", "page": "Flask page", "django": "Django view", "file": "file, 10 MB", "post": "POST, 1 MB", "generator": "generator"}
+
+
+def markdown(results):
+    """README's two tables: processor time a request behind nginx with the ratio to ours, and Apache and CGI."""
+    works = [work for work in MARKDOWN if work in results.nginx]
+    yield f"| CPU us a request, nginx and back end | {' | '.join(MARKDOWN[work] for work in works)} | memory, Django |"
+    yield "|---|" + "---|" * (len(works) + 1)
+    base = {work: cost(results.nginx[work][OURS]) for work in works}
+    for peer in PEERS:
+        cells = []
+        for work in works:
+            samples = results.nginx[work].get(peer.name)
+            if not samples:
+                cells.append("")
+            elif failure(samples):
+                cells.append("fails")
+            elif peer.name == OURS:
+                cells.append(f"**{number(base[work])}**")
+            else:
+                cells.append(f"{number(cost(samples))} ({cost(samples) / base[work]:.2f})")
+        django = results.nginx.get("django", {}).get(peer.name)
+        cells.append(f"{median(django, 'memory') / 1e6:.0f} MB" if django and not failure(django) else "")
+        yield f"| {peer.label} | {' | '.join(cells)} |"
+    yield ""
+    works = [work for work in results.apache if work in results.cgi]
+    yield f"| | {' | '.join(MARKDOWN[work] for work in works)} |"
+    yield "|---|" + "---|" * len(works)
+    for way, label in ON_APACHE.items():
+        cells = (number(cost(results.apache[work][way])) if not failure(results.apache[work][way]) else "fails" for work in works)
+        yield f"| Apache, CPU us, everything: {label} | {' | '.join(cells)} |"
+    for way, label in programs.WAYS.items():
+        yield f"| CGI, ms a request: {label} | {' | '.join(f'{statistics.median(results.cgi[work][way]):,.1f}' for work in works)} |"

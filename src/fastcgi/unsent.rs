@@ -258,7 +258,7 @@ impl Unsent {
             let mut left = content.left - begun;
             if content.source.file().is_some() {
                 if content.record.is_none() {
-                    headers.push(header(content.id, left));
+                    headers.push(header(content.id, content.next_record()));
                 }
                 return;
             }
@@ -266,8 +266,9 @@ impl Unsent {
                 if headers.len() == RECORDS {
                     return;
                 }
-                headers.push(header(content.id, left));
-                left = left.saturating_sub(MAX_CONTENT as u64);
+                let length = limited(left).min(MAX_CONTENT);
+                headers.push(header(content.id, length));
+                left -= length as u64;
             }
         }
     }

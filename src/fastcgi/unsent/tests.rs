@@ -43,6 +43,16 @@ fn stdout(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Records of a file from `at` on end where a page ends, and have no more than fifteen.
+fn file_stdout(out: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    let (first, rest) = bytes.split_at(bytes.len().min(61_440 - at % 4096));
+    for piece in std::iter::once(first).chain(rest.chunks(61_440)) {
+        if !piece.is_empty() {
+            write_record(out, RecordType::Stdout, 1, piece);
+        }
+    }
+}
+
 fn some(length: usize) -> Vec<u8> {
     (0..=250).cycle().take(length).collect()
 }
@@ -72,8 +82,9 @@ fn queue(lengths: &[(u8, usize)], file: &std::fs::File) -> (Unsent, Vec<u8>) {
                 stdout(&mut expected, &bytes);
             }
             _ => {
-                unsent.push_file(1, sent(file, true), 0, length as u64);
-                stdout(&mut expected, &bytes);
+                let at = length % 10_000;
+                unsent.push_file(1, sent(file, true), at as u64, length as u64);
+                file_stdout(&mut expected, at, &some(300_000)[at..at + length]);
             }
         }
     }
@@ -104,7 +115,7 @@ fn a_file_that_ends_early_ends_the_response_only_where_no_length_was_told() {
         let (_, at, length) = unsent.file_at_record().unwrap();
         assert_eq!(
             (at, length),
-            (299_990, if told { 500 } else { MAX_CONTENT })
+            (299_990, if told { 500 } else { 61_440 - 299_990 % 4096 })
         );
         let last = &some(300_000)[299_990..];
         unsent.file_gave(last).unwrap();
