@@ -1,6 +1,7 @@
 # Makes a copy of the machine and types a document in it. Started by reader.rs in namespaces of its own for mounts, processes and network:
 # nothing of what is mounted, started or written here is left when this process ends.
 set -eu
+[ $$ -eq 1 ] || exit 77
 machine=$FOLDER/machine
 mkdir "$machine"
 {
@@ -48,7 +49,7 @@ install -m 755 "$here/stand-ins/pip" "$built/pip"
 # The packages, as a reader of README.md has them who was given them.
 chroot . /usr/src/wsgi-gateway/scripts/package
 cp usr/src/wsgi-gateway/target/package/packages/* root/
-if [ "$INSTALLED" = yes ]; then
+if [ "$INSTALLED" ]; then
   mkdir -p usr/local/lib/wsgi-gateway
   cp "$built/bin/wsgi-gateway" usr/local/bin/
   cp "$built"/lib/wsgi-gateway/* usr/local/lib/wsgi-gateway/

@@ -1,13 +1,10 @@
 //! The reader who types a document: writes its blocks as one script of a shell, has that run in a copy of the machine (`machine.sh`), and
 //! looks at what each block has printed.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
 use tempfile::TempDir;
@@ -16,8 +13,11 @@ use super::blocks::{Document, Run, Step};
 use crate::support::gateway::{binary, python, venv};
 use crate::servers::{program, skip};
 
-/// What a document may take before it is taken for stuck.
-const DEADLINE: Duration = Duration::from_secs(120);
+/// The seconds that a document may take before it is taken for stuck.
+const DEADLINE: &str = "120";
+
+/// The exit code of timeout(1) then.
+const LATE: i32 = 128 + 9;
 
 /// The exit code of `machine.sh` where there are no namespaces to be had.
 const NO_MACHINE: i32 = 77;
@@ -83,73 +83,74 @@ fn type_all(document: &Document) -> Result<(), String> {
     let folder = TempDir::with_prefix("wsgi-gateway-documents-").unwrap();
     let steps = folder.path().join("steps");
     fs::create_dir_all(&steps).unwrap();
+    write_steps(document, &steps);
+    // The documents that do not tell how the gateway is installed are read by those who have it.
+    let is_installed = document.path != Path::new("README.md");
     let name = document.path.display();
-    let mut script = format!("DOCUMENT={name}\n. /documents/shell.sh\n");
+    match machine(folder.path(), is_installed) {
+        End::Done => {}
+        End::Refused(why) => {
+            let _: Option<()> = skip(&format!("no copy of the machine to be had: {why}"));
+            return Ok(());
+        }
+        End::Failed(why) => {
+            let read = |name: &str| fs::read_to_string(steps.join(name)).unwrap_or_default();
+            let at = read("at").trim().to_owned();
+            let printed = printed(&steps, &at);
+            let why = [&why, read("why").trim()].concat();
+            return Err(format!("{printed}{name}:{at}: {why}"));
+        }
+    }
+    let steps = document.steps.iter().filter_map(|(number, step)| {
+        let Step::Run(run) = step else { return None };
+        let what = missing(&steps, *number, run)?;
+        Some(format!("{name}:{number}: {what}"))
+    });
+    let found: Vec<String> = steps.collect();
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err(found.join("\n")),
+    }
+}
+
+/// Writes what `shell.sh` is to do, block by block, and what the blocks have.
+fn write_steps(document: &Document, steps: &Path) {
+    let put = |name: String, text: &str| fs::write(steps.join(name), text).unwrap();
+    let mut script = format!(
+        "DOCUMENT={}\n. /documents/shell.sh\n",
+        document.path.display()
+    );
     for (number, step) in &document.steps {
         match step {
-            Step::EndSession => writeln!(script, "end_session").unwrap(),
+            Step::EndSession => script += "end_session\n",
             Step::Write(file) => {
                 let Some((path, mode)) = &file.path else {
                     continue;
                 };
-                if !is_there(file.needs.as_deref()) {
-                    continue;
-                }
-                fs::write(steps.join(format!("{number}.file")), &file.text).unwrap();
-                let how = if file.appends { "append" } else { "put" };
-                writeln!(script, "{how} {number} '{path}' {mode}").unwrap();
-            }
-            Step::Run(run) => {
-                if !is_there(run.needs.as_deref()) {
-                    continue;
-                }
-                fs::write(steps.join(format!("{number}.sh")), strict(&run.commands)).unwrap();
-                match (&run.stays, &run.fails) {
-                    (Some(words), _) => writeln!(script, "stay {number} '{words}'").unwrap(),
-                    (None, Some(_)) => writeln!(script, "fail {number}").unwrap(),
-                    (None, None) => writeln!(script, "run {number}").unwrap(),
+                if is_there(file.needs.as_deref()) {
+                    put(format!("{number}.file"), &file.text);
+                    let how = if file.appends { "append" } else { "put" };
+                    writeln!(script, "{how} {number} '{path}' {mode}").unwrap();
                 }
             }
+            Step::Run(run) if is_there(run.needs.as_deref()) => {
+                put(format!("{number}.sh"), &strict(&run.commands));
+                put(
+                    format!("{number}.words"),
+                    run.stays.as_deref().unwrap_or_default(),
+                );
+                let how = match (&run.stays, &run.fails) {
+                    (Some(_), _) => "stay",
+                    (None, Some(_)) => "fail",
+                    (None, None) => "run",
+                };
+                writeln!(script, "{how} {number}").unwrap();
+            }
+            Step::Run(_) => {}
         }
     }
     script += "echo done >/documents/done\n";
-    fs::write(steps.join("all.sh"), script).unwrap();
-    // The documents that do not tell how the gateway is installed are read by those who have it.
-    let installed = if document.path == Path::new("README.md") {
-        "no"
-    } else {
-        "yes"
-    };
-    machine(folder.path(), installed)?;
-    if steps.join("skipped").exists() {
-        let why = fs::read_to_string(steps.join("skipped")).unwrap();
-        let _: Option<()> = skip(&why);
-        return Ok(());
-    }
-    let mut found: Vec<String> = Vec::new();
-    if !steps.join("done").exists() {
-        let at = fs::read_to_string(steps.join("at")).unwrap_or_default();
-        let why = fs::read_to_string(steps.join("why")).unwrap_or_default();
-        let printed = printed(&steps, at.trim());
-        let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-        found.push(format!(
-            "{name}:{}: {}\n{printed}{log}",
-            at.trim(),
-            why.trim()
-        ));
-    }
-    for (number, step) in &document.steps {
-        if let Step::Run(run) = step {
-            if let Some(what) = missing(&steps, *number, run) {
-                found.push(format!("{name}:{number}: {what}"));
-            }
-        }
-    }
-    if found.is_empty() {
-        Ok(())
-    } else {
-        Err(found.join("\n"))
-    }
+    put("all.sh".to_owned(), &script);
 }
 
 /// The commands, such that each that fails ends the shell: of `a && b` it forgives the first.
@@ -220,57 +221,60 @@ fn is_like(line: &str, shown: &str) -> bool {
                 || line.ends_with(shown.rsplit("...").next().unwrap_or_default()))
 }
 
+/// How the machine has ended.
+enum End {
+    /// All has been typed.
+    Done,
+    /// Something failed, or took too long.
+    Failed(String),
+    /// There was none, and why.
+    Refused(String),
+}
+
 /// Runs the script of `folder` in a machine of its own, until it ends or is late.
-fn machine(folder: &Path, installed: &str) -> Result<(), String> {
+fn machine(folder: &Path, is_installed: bool) -> End {
     let here = super::root().join("tests/suite/documents");
     let core = binary().with_file_name("deps/libwsgi_gateway_core.so");
     let log = File::create(folder.join("log")).unwrap();
-    let variables: BTreeMap<&str, PathBuf> = BTreeMap::from([
+    let variables: [(&str, PathBuf); 7] = [
         ("FOLDER", folder.to_owned()),
         ("SOURCES", super::root().to_owned()),
         ("PROGRAM", binary()),
         ("CORE", core),
         ("PYTHON", python()),
         ("SITE_PACKAGES_OF", venv()),
-        ("INSTALLED", installed.into()),
+        ("INSTALLED", if is_installed { "yes" } else { "" }.into()),
+    ];
+    // With unshare goes all that runs in there, also where this process does not live to see it.
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", DEADLINE, "unshare", "--kill-child"]);
+    command.args([
+        "--mount",
+        "--net",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "/bin/bash",
     ]);
-    let mut child = Command::new("unshare")
-        .args([
-            "--mount",
-            "--net",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "/bin/bash",
-        ])
-        .arg(here.join("machine.sh"))
-        .envs(variables)
+    command.arg(here.join("machine.sh")).envs(variables);
+    let output = log.try_clone().unwrap();
+    let status = command
         .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
+        .stdout(output)
         .stderr(log)
-        .spawn()
+        .status()
         .unwrap();
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-            // unshare itself ends with 1 where the system does not let it.
-            let refused = log.contains("unshare failed") || status.code() == Some(NO_MACHINE);
-            if refused {
-                let why = format!("no copy of the machine to be had: {}", log.trim());
-                fs::write(folder.join("steps/skipped"), why).unwrap();
-            }
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            // With it goes all that runs in there.
-            child.kill().unwrap();
-            child.wait().unwrap();
-            fs::write(folder.join("steps/why"), "takes for ever").unwrap();
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(20));
+    if status.code().is_none_or(|code| code == LATE) {
+        return End::Failed(format!("has not ended after {DEADLINE} s"));
+    }
+    let log = fs::read_to_string(folder.join("log")).unwrap();
+    // unshare itself ends with 1 where the system does not let it.
+    if status.code() == Some(NO_MACHINE) || log.contains("unshare failed") {
+        return End::Refused(log.trim().to_owned());
+    }
+    match folder.join("steps/done").exists() {
+        true => End::Done,
+        false => End::Failed(log),
     }
 }
 

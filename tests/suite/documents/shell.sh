@@ -1,6 +1,8 @@
 # The shell in which a document's blocks are typed: what reader.rs writes for each is one of these words with the number of its line.
 # It is the first process of its namespace, so that what is left behind is its own to end.
 set -eu
+# What ends all processes here must not do so anywhere else.
+[ $$ -eq 1 ] || exit 77
 
 case $DOCUMENT in
   conf/*) first=/usr/src/wsgi-gateway/conf ;;
@@ -33,10 +35,11 @@ stay() {
   at "$1"
   : >"/documents/$1.out"
   (. "/documents/$1.sh") >"/documents/$1.out" 2>&1 &
-  local program=$! deadline=$((SECONDS + patience))
-  until grep -qF -- "$2" "/documents/$1.out"; do
-    kill -0 "$program" 2>/dev/null || grep -qF -- "$2" "/documents/$1.out" || give_up "ends before it prints '$2'"
-    ((SECONDS < deadline)) || give_up "does not print '$2' in time"
+  local program=$! deadline=$((SECONDS + patience)) words
+  words=$(cat "/documents/$1.words")
+  until grep -qF -- "$words" "/documents/$1.out"; do
+    kill -0 "$program" 2>/dev/null || grep -qF -- "$words" "/documents/$1.out" || give_up "ends before it prints '$words'"
+    ((SECONDS < deadline)) || give_up "does not print '$words' in time"
     sleep 0.02
   done
 }
