@@ -17,6 +17,8 @@ mkdir "$machine"
   mount -t proc proc root/proc
   mount -t tmpfs -o mode=755 tmpfs root/run
   mount -t tmpfs -o mode=1777 tmpfs root/tmp
+  # Nobody's own settings are to help or to harm.
+  case $PYTHON in /root/*) ;; *) mount -t tmpfs -o mode=700 tmpfs root/root ;; esac
   busybox ip link set lo up
 } || exit 77
 
@@ -46,13 +48,13 @@ ensurepip=$("$PYTHON" -c 'import ensurepip; print(ensurepip.__path__[0])')
 install -m 644 "$here/stand-ins/ensurepip.py" ".$ensurepip/__main__.py"
 install -m 755 "$here/stand-ins/pip" "$built/pip"
 
-# The packages, as a reader of README.md has them who was given them.
-chroot . /usr/src/wsgi-gateway/scripts/package
-cp usr/src/wsgi-gateway/target/package/packages/* root/
 if [ "$INSTALLED" ]; then
-  mkdir -p usr/local/lib/wsgi-gateway
-  cp "$built/bin/wsgi-gateway" usr/local/bin/
-  cp "$built"/lib/wsgi-gateway/* usr/local/lib/wsgi-gateway/
+  mkdir -p usr/local/lib
+  cp -Rl "$built/bin/wsgi-gateway" usr/local/bin/
+  cp -Rl "$built/lib/wsgi-gateway" usr/local/lib/
+else
+  chroot . /usr/src/wsgi-gateway/scripts/package
+  mv usr/src/wsgi-gateway/target/package/packages/* root/
 fi
 # What Debian's packages make at boot, and an Apache that has its programs without its configuration.
 mkdir -p run/haproxy run/lighttpd run/apache2 run/lock var/log/apache2 var/log/nginx var/log/lighttpd var/cache/lighttpd/uploads

@@ -44,6 +44,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
 
 mod blocks;
 mod links;
@@ -99,6 +102,31 @@ fn links_lead_somewhere() {
     ]
     .concat();
     let documents = paths.iter().map(|path| Document::read(path));
+    let found: Vec<String> = documents
+        .flat_map(|document| links::broken(&document))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn links_lead_somewhere_in_the_packages() {
+    let folder = TempDir::with_prefix("wsgi-gateway-documents-").unwrap();
+    let script = text(Path::new("scripts/package"));
+    let links = script.lines().find(|line| line.starts_with("links='"));
+    // As scripts/package has it: conf/ is "examples", src/help/ "help".
+    let commands = format!(
+        "{}\ncp README.md CHANGELOG.md LICENSE-* \"$1\"; cp -R conf \"$1/examples\"; mkdir \"$1/help\"
+        cp src/help/*.md \"$1/help\"; cd \"$1\"; sed -i \"$links\" *.md examples/*.md help/*.md",
+        links.expect("the line in scripts/package")
+    );
+    let mut sh = Command::new("sh");
+    sh.args(["-ec", &commands, "sh"]).arg(folder.path());
+    assert!(sh.current_dir(root()).status().unwrap().success());
+    let topics = topics()
+        .into_iter()
+        .map(|path| Path::new("help").join(path.file_name().unwrap()));
+    let paths = topics.chain(["README.md", "examples/README.md"].map(PathBuf::from));
+    let documents = paths.map(|path| Document::read(&folder.path().join(path)));
     let found: Vec<String> = documents
         .flat_map(|document| links::broken(&document))
         .collect();

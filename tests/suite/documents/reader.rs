@@ -80,6 +80,14 @@ fn strangers(document: &Document) -> Vec<String> {
 
 /// Types one document; what went wrong.
 fn type_all(document: &Document) -> Result<(), String> {
+    // Many topics have only words.
+    if !document
+        .steps
+        .iter()
+        .any(|(_, step)| matches!(step, Step::Run(_)))
+    {
+        return Ok(());
+    }
     let folder = TempDir::with_prefix("wsgi-gateway-documents-").unwrap();
     let steps = folder.path().join("steps");
     fs::create_dir_all(&steps).unwrap();
