@@ -37,7 +37,7 @@ cp "$CORE" "$built/lib/wsgi-gateway/core-cp$version.so"
 # First in PATH.
 stand_in() { install -m 755 "$here/stand-ins/$1" "usr/local/sbin/$2"; }
 for name in apt apt-get; do stand_in apt "$name"; done
-for name in systemctl journalctl; do stand_in "$name" "$name"; done
+for name in systemctl service journalctl; do stand_in "$name" "$name"; done
 for name in a2enmod a2dissite a2ensite; do stand_in a2 "$name"; done
 for name in git cargo; do stand_in sources "$name"; done
 for name in scripts/package scripts/demo scripts/test scripts/fuzz scripts/bench .ci/run; do

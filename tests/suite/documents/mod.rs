@@ -1,11 +1,11 @@
-//! Types what README.md, conf/README.md and src/help/*.md tell a reader to type, and follows their links: a command, a file or a
-//! configuration that does not work where the document says it does is a test that fails.
+//! Types what README.md, conf/README.md and src/help/*.md tell a reader to type, and follows their links: a command, a
+//! file or a configuration that does not work where the document says it does is a test that fails.
 //!
 //! # How a document is written
 //!
-//! Every block of code has a language behind its three backquotes, which says what becomes of it; comments (`<!-- ... -->`, seen by nobody who
-//! reads the page) on the lines directly above a block say the rest. A block about which there is nothing to check is a failure, and so is a
-//! comment that is not one of these:
+//! Every block of code has a language behind its three backquotes, which says what becomes of it; HTML comments on the
+//! lines directly above a block, which nobody sees who reads the page, say the rest. A block about which there is nothing
+//! to check is a failure, and so is a comment that is not one of these:
 //!
 //! | block | what becomes of it |
 //! |---|---|
@@ -27,20 +27,21 @@
 //!
 //! # Where it is run
 //!
-//! As root, for real, with the real paths and port 80, in a copy of the machine that is gone afterwards: namespaces of its own for mounts,
-//! processes and network (no network at all), and over the machine's files a layer in memory that takes what is written. It is one
-//! shell a document, as of one reader who types all of it in order. It begins in `/root`, with conf/README.md in `/usr/src/wsgi-gateway/conf`
-//! (the sources are in `/usr/src/wsgi-gateway`); there are
+//! As root, for real, with the real paths and port 80, in a copy of the machine that is gone afterwards: namespaces of
+//! its own for mounts, processes and network (no network at all), and over the machine's files a layer in memory that
+//! takes what is written. It is one shell a document, as of one reader who types all of it in order. It begins in
+//! `/root`, with conf/README.md in `/usr/src/wsgi-gateway/conf` (the sources are in `/usr/src/wsgi-gateway`); there are
 //!
 //! - the web servers, as Debian configures them, none of them running (`systemctl reload` starts one, too);
-//! - for README.md, which tells how it is installed, the packages that `scripts/package` makes, in `/root`; else the gateway itself as
-//!   README.md has it installed by hand, in `/usr/local`.
+//! - for README.md, which tells how it is installed, the packages that `scripts/package` makes, in `/root`; else the
+//!   gateway itself as README.md has it installed by hand, in `/usr/local`.
 //!
-//! Some programs are stood in for, because there is no network, no systemd, or no time (`stand-ins/`, each says what it does and leaves
-//! out): apt, pip, systemctl and journalctl, Apache's a2enmod and its kin, git, cargo and the project's own scripts. A stand-in knows only
-//! what the documents are to say, and fails at anything else.
+//! Some programs are stood in for, because there is no network, no systemd, or no time (`stand-ins/`, each says what it
+//! does and leaves out): apt, pip, systemctl, service and journalctl, Apache's a2enmod and its kin, git, cargo and the
+//! project's own scripts. A stand-in knows only what the documents are to say, and fails at anything else.
 //!
-//! Where there are no such namespaces to be had, as for another user than root, the test says that it is skipped; in CI it fails.
+//! Where there are no such namespaces to be had, as for another user than root, the test says that it is skipped; in CI
+//! it fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};
