@@ -10,8 +10,8 @@ use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 use super::blocks::{Document, Run, Step};
-use crate::support::gateway::{binary, python, venv};
 use crate::servers::{program, skip};
+use crate::support::gateway::{binary, python, venv};
 
 /// The seconds that a document may take before it is taken for stuck.
 const DEADLINE: &str = "120";
