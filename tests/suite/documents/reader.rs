@@ -39,7 +39,7 @@ pub(super) fn reads(paths: &[PathBuf]) {
     }
     // So that one name tells whether all that the documents use is there, and tests without a web server are told of as others are.
     for name in [
-        "unshare", "busybox", "nginx", "apache2", "lighttpd", "caddy", "haproxy",
+        "unshare", "curl", "busybox", "nginx", "apache2", "lighttpd", "caddy", "haproxy",
     ] {
         if program(name).is_none() {
             return;
