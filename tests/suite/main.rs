@@ -7,6 +7,7 @@
 
 mod cgi;
 mod control;
+mod documents;
 mod fastcgi;
 mod options;
 mod persistent;
