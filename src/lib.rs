@@ -17,6 +17,7 @@
 //! | | [`cgi`] | this process's environment and descriptors as one request |
 //! | | [`explain`] | answers a request with what the web server sent, in the application's place; needs no Python |
 //! | | [`webserver`] | what web servers are configured with to reach the gateway |
+//! | | [`help`] | what there is to read: topics, for a terminal and the manual |
 //! | | [`logging`] | where messages go |
 //! | | [`fastcgi`] | the FastCGI protocol and a responder; has never heard of Python |
 //! | | [`process`] | sockets to listen on, signals, the master; knows neither |
@@ -37,6 +38,7 @@ pub mod exit;
 pub mod explain;
 pub mod fastcgi;
 pub mod gateway;
+pub mod help;
 pub mod logging;
 pub mod persistent;
 pub mod process;

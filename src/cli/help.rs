@@ -15,7 +15,7 @@ Puts a Python web application (WSGI) behind any web server that speaks FastCGI o
 APP is package.module:attribute, package.module, package.module:factory() or a file;
 ADDR is /run/shop.sock, 127.0.0.1:9000, :9000 or systemd.
 
-'wsgi-gateway fastcgi -h' has the options that people use, 'wsgi-gateway --help' all.
+'wsgi-gateway fastcgi -h' has the options that people use, 'wsgi-gateway help' lists all else.
 ";
 
 /// The ten that people use.
@@ -33,7 +33,7 @@ const USED: [&str; 10] = [
 ];
 
 /// Options by what they are needed for, in the order in which they are shown. What is in none stands with what clap has itself.
-const GROUPS: [(&str, &[&str]); 8] = [
+pub(super) const GROUPS: [(&str, &[&str]); 8] = [
     (
         "Where it listens",
         &[
@@ -165,7 +165,7 @@ pub(super) fn short(command: &Command) -> Command {
     })
 }
 
-fn group(option: &Arg) -> Option<usize> {
+pub(super) fn group(option: &Arg) -> Option<usize> {
     let key = option.get_long()?;
     GROUPS.iter().position(|(_, keys)| keys.contains(&key))
 }

@@ -309,7 +309,7 @@ pub(super) fn mistyped(word: &str, command: &Command) -> Option<String> {
 }
 
 /// The command that a word was meant for.
-fn meant<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
+pub(super) fn meant<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
     /// Less than for options, whose names are longer: `chek` is near `check`, and `app` near nothing.
     const NEAR: f64 = 0.8;
     let word = word.to_lowercase();

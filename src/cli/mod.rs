@@ -9,12 +9,14 @@ mod generated;
 mod help;
 mod mistakes;
 mod options;
+mod options_page;
 mod peers;
 mod process;
 mod query;
 mod resolve;
 mod settings;
 mod tools;
+mod topics;
 mod values;
 
 use std::ffi::{OsStr, OsString};
@@ -37,6 +39,11 @@ pub fn read() -> Result<Invocation, CommandLineAnswer> {
     let query = std::env::var_os("REQUEST_METHOD")
         .map(|_| std::env::var_os("QUERY_STRING").unwrap_or_default());
     let words: Vec<OsString> = std::env::args_os().collect();
+    if query.is_none() && words.get(1).is_some_and(|word| word == "help") {
+        if let Some(answer) = topics::asked(&words, &Cli::command()) {
+            return Err(answer);
+        }
+    }
     let cli = match Cli::of(&words, std::env::vars_os(), query.as_deref()) {
         Ok(cli) => cli,
         Err(error) if error.kind() == ErrorKind::DisplayVersion => return Ok(Invocation::Version),
@@ -48,7 +55,8 @@ pub fn read() -> Result<Invocation, CommandLineAnswer> {
             Err(CommandLineAnswer::text(script))
         }
         Some(DoorCommand::Manual(options)) => {
-            let written = generated::write_all(&help::whole(&Cli::command()), &options.folder);
+            let written =
+                generated::write_all(&help::whole(&Cli::command()), &options.folder, &options.day);
             Err(match written {
                 Ok(()) => CommandLineAnswer::text(Vec::new()),
                 Err(error) => CommandLineAnswer::wrong(format!(

@@ -25,6 +25,8 @@ use crate::gateway::Mount;
 /// Every option may also be an environment variable, WSGI_GATEWAY_MAX_BODY for --max-body, and a key of the file of
 /// --config, max-body = "10M"; APP is WSGI_GATEWAY_APP and app. The command line beats the environment, and that the
 /// file.
+///
+/// 'wsgi-gateway help' lists what else there is to read.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
@@ -148,6 +150,10 @@ pub(super) struct ManualOptions {
     /// The folder, which is made.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
+
+    /// The day that its pages are of, as 2026-11-30.
+    #[arg(value_name = "DAY", default_value = "undated")]
+    pub day: String,
 }
 
 /// Which application, and in which Python.

@@ -183,8 +183,9 @@ mod tests {
 
     use clap::CommandFactory;
 
-    use super::{COMMANDS, Known, OPTIONS, command, instead, plain, rows};
+    use super::{COMMANDS, Known, OPTIONS, command, instead, is, plain, rows};
     use crate::cli::Cli;
+    use crate::help::Topic;
 
     #[test]
     fn what_is_named_exists() {
@@ -221,6 +222,70 @@ mod tests {
             assert!(!letters.contains(name), "{name}");
         }
         assert!(seen.len() >= 100);
+    }
+
+    /// The rows of the topic's tables, each with the heading that it stands under.
+    fn topic() -> Vec<(&'static str, Vec<&'static str>, &'static str)> {
+        let mut heading = "";
+        let mut found = Vec::new();
+        for line in Topic::named("coming").unwrap().markdown().lines() {
+            heading = line.strip_prefix("## From ").unwrap_or(heading);
+            let row = line
+                .strip_prefix("| `")
+                .and_then(|row| row.split_once(" | "));
+            if let Some((names, here)) = row {
+                let names = names.split(['`', ',', ' ']).filter(|name| !name.is_empty());
+                found.push((heading, names.collect(), here.trim_end_matches(" |")));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_topic_says_the_same() {
+        let ours = Cli::command();
+        let known = Known::of(&ours);
+        let is_of = |whose: &str, heading: &str| whose == "others" || whose.contains(heading);
+        let of_topic = topic();
+        assert!(of_topic.len() > 150, "{}", of_topic.len());
+        for (heading, names, here) in &of_topic {
+            for name in names {
+                let same = |known: &str| is(known, name) || is(known, &format!("--{name}"));
+                let row = rows().find(|(names, whose, _)| {
+                    (is_of(whose, heading) || *heading == "others") && names.split(' ').any(same)
+                });
+                let options = |text: &'static str| {
+                    let words = text.split(|sign: char| sign != '-' && !sign.is_alphanumeric());
+                    words
+                        .filter(|word| word.starts_with("--"))
+                        .collect::<Vec<_>>()
+                };
+                let told: Vec<&str> = row.map_or(Vec::new(), |(_, _, here)| options(here));
+                for option in told {
+                    assert!(here.contains(option), "{heading}: {name}: {here}");
+                }
+                // One of the same name, where the habit is not another.
+                if row.is_none() && known.get(name.trim_start_matches('-')).is_some() {
+                    let same = format!("--{}", name.trim_start_matches('-'));
+                    assert!(here.contains(&same), "{heading}: {name}: {here}");
+                }
+            }
+        }
+        for (names, whose, _) in rows() {
+            for name in names.split(' ') {
+                let has = |(heading, names, _): &(&str, Vec<&str>, &str)| {
+                    let is_there = names
+                        .iter()
+                        .any(|told| is(name, told) || is(name, &format!("--{told}")));
+                    is_there
+                        && (whose == "others" || whose.contains(heading) || *heading == "others")
+                };
+                assert!(
+                    of_topic.iter().any(has),
+                    "{whose}: {name} is not in src/help/coming.md"
+                );
+            }
+        }
     }
 
     #[test]

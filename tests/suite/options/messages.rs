@@ -27,7 +27,10 @@ const COMMAND_LINES: &str = "
 2 | hello:app world | which command is for 'hello:app'; wsgi-gateway fastcgi --bind ADDR hello:app
 2 | serve | 'serve' is no command; did you mean 'fastcgi'?
 2 | hello | nothing says which door; use 'wsgi-gateway cgi APP'
-2 | help chek | 'chek' is no command; did you mean 'check'?
+2 | help chek | 'chek' is no topic and no command; did you mean 'check'?; applications, cgi-scripts; ps, status
+2 | help prefix | 'prefix' is no topic and no command; did you mean 'prefixes'?
+2 | help zzzz | 'zzzz' is no topic and no command (topics: applications
+2 | help prefixes more | 'more' is one word too many
 2 | --debug fastcgi hello | options come behind the command; wsgi-gateway fastcgi --debug
 2 | --bind /x hello | --bind is an option of 'fastcgi'; wsgi-gateway fastcgi --bind
 2 | cgi --bind /x hello | --bind is no option of 'cgi'; leave it out

@@ -3,5 +3,6 @@
 mod checks;
 mod explain;
 mod get;
+mod help;
 mod messages;
 mod surface;

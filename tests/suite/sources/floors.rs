@@ -11,10 +11,10 @@ use crate::sources::imports::{Mention, Source, read};
 
 /// A floor, the floors that it may import, and those of the crates in `OWNED` that it may import.
 /// `lib` and `main` are the two crate roots.
-const FLOORS: [(&str, &[&str], &[&str]); 20] = [
+const FLOORS: [(&str, &[&str], &[&str]); 21] = [
     ("main", &["cli", "config", "exit", "serve"], &["anyhow"]),
     ("lib", &[], &[]),
-    ("cli", &["config", "gateway"], &["clap"]),
+    ("cli", &["config", "gateway", "help"], &["clap"]),
     (
         "serve",
         &[
@@ -72,6 +72,7 @@ const FLOORS: [(&str, &[&str], &[&str]); 20] = [
     ("logging", &["config", "gateway", "process"], &[]),
     ("cgi", &["gateway"], &["nix"]),
     ("explain", &["gateway"], &[]),
+    ("help", &[], &[]),
     ("webserver", &["config", "gateway"], &[]),
     ("fastcgi", &["gateway"], &["nix"]),
     ("process", &["gateway"], &["nix", "serde"]),
