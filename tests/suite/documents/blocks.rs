@@ -10,6 +10,8 @@ pub(super) struct Document {
     pub(super) steps: Vec<(usize, Step)>,
     pub(super) headings: Vec<String>,
     pub(super) links: Vec<(usize, String)>,
+    /// What stands between backquotes in a line.
+    pub(super) codes: Vec<(usize, String)>,
     /// What cannot be checked, each with its place.
     pub(super) wrong: Vec<String>,
 }
@@ -204,6 +206,7 @@ impl Document {
         for (index, outside) in line.split('`').enumerate() {
             // What stands between two backquotes is code, but its surroundings may be a link: [`explain`](#explain).
             if index % 2 == 1 {
+                self.codes.push((number, outside.to_owned()));
                 continue;
             }
             for (at, _) in outside.match_indices("](") {

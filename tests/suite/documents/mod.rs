@@ -43,11 +43,14 @@
 //! Where there are no such namespaces to be had, as for another user than root, the test says that it is skipped; in CI
 //! it fails.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+
+use crate::support::gateway::binary;
 
 mod blocks;
 mod links;
@@ -57,6 +60,9 @@ use blocks::Document;
 
 /// The longest that README.md may be: it is read before anything is decided.
 const README_LINES: usize = 200;
+
+/// Options of other programs that the documents speak of: systemctl's and docker's.
+const OTHERS: [&str; 2] = ["--now", "--cpus"];
 
 #[test]
 fn what_readme_says_can_be_typed() {
@@ -132,6 +138,50 @@ fn links_lead_somewhere_in_the_packages() {
         .flat_map(|document| links::broken(&document))
         .collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn options_that_are_spoken_of_are_there() {
+    // What is not in a block is not run, but for that it needs a name that is right.
+    let help = |words: &[&str]| {
+        let output = Command::new(binary()).args(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let own = help(&["--help"]);
+    let commands = own.lines().skip_while(|line| *line != "Commands:");
+    let commands = commands.skip(1).take_while(|line| !line.is_empty());
+    let names = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let all: Vec<String> = names
+        .filter(|name| !name.is_empty() && *name != "help")
+        .map(|name| help(&[name, "--help"]))
+        .chain([own.clone()])
+        .collect();
+    let all = all.concat();
+    let known: BTreeSet<&str> = options(&all).collect();
+    assert!(known.contains("--bind") && known.contains("--static"));
+    let paths = topics()
+        .into_iter()
+        .chain(["README.md", "conf/README.md"].map(PathBuf::from));
+    let mut found = Vec::new();
+    // The topic about other programs' options has a test of its own.
+    for path in paths.filter(|path| !path.ends_with("coming.md")) {
+        for (number, code) in Document::read(&path).codes {
+            let strange =
+                options(&code).find(|option| !known.contains(option) && !OTHERS.contains(option));
+            found.extend(strange.map(|option| format!("{}:{number}: {option}", path.display())));
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "there is no such option:\n{}",
+        found.join("\n")
+    );
+}
+
+/// The words of a text that are options.
+fn options(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    words.filter(|word| word.len() > 3 && word.starts_with("--"))
 }
 
 #[test]
