@@ -25,14 +25,18 @@ mkdir "$machine"
 here=$SOURCES/tests/suite/documents
 cp "$here/shell.sh" "$FOLDER/steps/"
 cd root
-version=$("$PYTHON" -c 'import sys; print("%d%d" % sys.version_info[:2])')
+read -r version ensurepip <<<"$("$PYTHON" -c 'import sys, ensurepip; print("%d%d" % sys.version_info[:2], *ensurepip.__path__)')"
+# The program and its core, in the folders below this one: not copied, for that would be most of the work here.
+put_gateway() {
+  mkdir -p "$1/bin" "$1/lib/wsgi-gateway"
+  touch "$1/bin/wsgi-gateway" "$1/lib/wsgi-gateway/core-cp$version.so"
+  mount --bind "$PROGRAM" "$1/bin/wsgi-gateway"
+  mount --bind "$CORE" "$1/lib/wsgi-gateway/core-cp$version.so"
+}
 # What a package or a build would bring, for the stand-ins to put where it belongs.
 built=usr/lib/documents
-mkdir -p "$built/bin" "$built/lib/wsgi-gateway"
-cp "$PROGRAM" "$built/bin/wsgi-gateway"
-cp "$CORE" "$built/lib/wsgi-gateway/core-cp$version.so"
-"$SITE_PACKAGES_OF/bin/python3" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' |
-  sed "s|^$SOURCES/|/usr/src/wsgi-gateway/|" >"$built/site-packages"
+put_gateway "$built"
+echo "$SITE_PACKAGES_OF"/lib/python3.*/site-packages | sed "s|^$SOURCES/|/usr/src/wsgi-gateway/|" >"$built/site-packages"
 
 # First in PATH.
 stand_in() { install -m 755 "$here/stand-ins/$1" "usr/local/sbin/$2"; }
@@ -44,14 +48,11 @@ for name in scripts/package scripts/demo scripts/test scripts/fuzz scripts/bench
   if [ -e "usr/src/wsgi-gateway/$name" ]; then install -m 755 "$here/stand-ins/sources" "usr/src/wsgi-gateway/$name"; fi
 done
 # Every virtual environment gets this for its pip: the real one would be unpacked for seconds, and has no network.
-ensurepip=$("$PYTHON" -c 'import ensurepip; print(ensurepip.__path__[0])')
 install -m 644 "$here/stand-ins/ensurepip.py" ".$ensurepip/__main__.py"
 install -m 755 "$here/stand-ins/pip" "$built/pip"
 
 if [ "$INSTALLED" ]; then
-  mkdir -p usr/local/lib
-  cp -Rl "$built/bin/wsgi-gateway" usr/local/bin/
-  cp -Rl "$built/lib/wsgi-gateway" usr/local/lib/
+  put_gateway usr/local
 else
   chroot . /usr/src/wsgi-gateway/scripts/package
   mv usr/src/wsgi-gateway/target/package/packages/* root/

@@ -36,13 +36,16 @@ stay() {
   : >"/documents/$1.out"
   (. "/documents/$1.sh") >"/documents/$1.out" 2>&1 &
   local program=$! deadline=$((SECONDS + patience)) words
-  words=$(cat "/documents/$1.words")
-  until grep -qF -- "$words" "/documents/$1.out"; do
-    kill -0 "$program" 2>/dev/null || grep -qF -- "$words" "/documents/$1.out" || give_up "ends before it prints '$words'"
+  words=$(<"/documents/$1.words")
+  while ! has_printed "$1" "$words"; do
+    # What it has printed as its last is looked at after it was seen to be gone.
+    kill -0 "$program" 2>/dev/null || has_printed "$1" "$words" || give_up "ends before it prints '$words'"
     ((SECONDS < deadline)) || give_up "does not print '$words' in time"
-    sleep 0.02
+    sleep 0.05
   done
 }
+
+has_printed() { [[ $(</documents/$1.out) == *"$2"* ]]; }
 
 put() {
   at "$1"
