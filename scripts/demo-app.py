@@ -1,6 +1,7 @@
-"""The Flask application that scripts/demo serves: one page, which says how the request reached it."""
+"""The Flask application that scripts/demo serves: a page that says how the request reached it, and a slow one."""
 
 import platform
+import time
 
 from flask import Flask, request
 
@@ -18,3 +19,9 @@ def index():
         f"wsgi.multithread {threads}, wsgi.multiprocess {processes}.\n",
         {"Content-Type": "text/plain; charset=utf-8"},
     )
+
+
+@app.get("/slow")
+def slow():
+    time.sleep(1.5)
+    return "At last.\n", {"Content-Type": "text/plain; charset=utf-8"}

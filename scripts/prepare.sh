@@ -45,14 +45,38 @@ need() {
   local no_services=/usr/sbin/policy-rc.d
   if [[ -e $no_services ]]; then no_services=; else printf '#!/bin/sh\nexit 101\n' >"$no_services" && chmod 755 "$no_services"; fi
   local status=0
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${missing[@]}"; } >/dev/null || status=$?
+  install_packages "${missing[@]}" || status=$?
   if [[ $no_services ]]; then rm -f "$no_services"; fi
   ((status == 0)) || fail "apt-get could not install ${missing[*]}"
 }
 
-# What every build needs; then cargo must be one that knows this edition of Rust (Debian 12's own does not).
+# install_packages PACKAGE...: has apt-get install them, and tells how far it is: on a terminal in one line that changes, else in one for
+# each fifth. What apt-get says is an error is said as it is.
+install_packages() {
+  local kind name percent text status=0 told=-1 step
+  {
+    apt-get update -qq >/dev/null &&
+      DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends -o APT::Status-Fd=3 "$@" 3>&1 >/dev/null
+  } | while IFS=: read -r kind name percent text; do
+    case $kind in
+      dlstatus | pmstatus) ;;
+      *) continue ;;
+    esac
+    step=$kind$((${percent%.*} / 20))
+    if [[ -t 2 ]]; then
+      printf '\r\033[K   %3d %% %.60s' "${percent%.*}" "$text" >&2
+    elif [[ $step != "$told" ]]; then
+      told=$step
+      printf '   %3d %% %s\n' "${percent%.*}" "$text" >&2
+    fi
+  done || status=$?
+  if [[ -t 2 ]]; then printf '\r\033[K' >&2; fi
+  return "$status"
+}
+
+# need_to_build PACKAGE...: what every build needs, and these, so that all that is missing is named at once; then cargo must be one that knows this edition of Rust (Debian 12's own does not).
 need_to_build() {
-  need ca-certificates cargo gcc python3
+  need ca-certificates cargo gcc python3 "$@"
   local wanted version
   wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
   version=$(cargo --version | cut -d' ' -f2)

@@ -43,8 +43,9 @@ def add(place, inside):
 add("bin/wsgi-gateway", f"{data}/scripts/wsgi-gateway")
 for core in os.listdir(os.path.join(tree, "lib/wsgi-gateway")):
     add(f"lib/wsgi-gateway/{core}", f"{data}/data/lib/wsgi-gateway/{core}")
-for page in os.listdir(os.path.join(tree, "share/man/man1")):
-    add(f"share/man/man1/{page}", f"{data}/data/share/man/man1/{page}")
+for section in os.listdir(os.path.join(tree, "share/man")):
+    for page in os.listdir(os.path.join(tree, "share/man", section)):
+        add(f"share/man/{section}/{page}", f"{data}/data/share/man/{section}/{page}")
 
 record = ""
 with zipfile.ZipFile(f"{folder}/wsgi_gateway-{version}-{tag}.whl", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as wheel:

@@ -195,7 +195,7 @@ fn remade(command: &Command, arrange: &dyn Fn(&[Arg]) -> Vec<Arg>) -> Command {
         .args(arranged)
         .subcommands(commands)
         .after_help(rest)
-        .after_long_help("");
+        .after_long_help(more(command.get_name()));
     if let Some(about) = command.get_about() {
         made = made.about(about.clone());
     }
@@ -205,14 +205,37 @@ fn remade(command: &Command, arrange: &dyn Fn(&[Arg]) -> Vec<Arg>) -> Command {
     made
 }
 
+/// Where more is told of a command, or of the whole: the topics.
+fn more(command: &str) -> String {
+    let topics: &[&str] = match command {
+        "wsgi-gateway" => {
+            return "'wsgi-gateway help' lists what else there is to read.".to_owned();
+        }
+        "fastcgi" => &["processes", "operations"],
+        "cgi" => &["cgi-scripts"],
+        "check" | "get" | "try" => &["applications"],
+        "conf" => &["prefixes"],
+        "explain" => &["troubleshooting"],
+        "ps" | "status" | "top" | "reload" | "stacks" | "resize" | "reopen" | "stop" => {
+            &["operations"]
+        }
+        _ => return String::new(),
+    };
+    format!(
+        "More: 'wsgi-gateway help {}'",
+        topics.join("', 'wsgi-gateway help ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use clap::CommandFactory;
 
-    use super::{BARE, GROUPS, USED, short, whole};
+    use super::{BARE, GROUPS, USED, more, short, whole};
     use crate::cli::Cli;
+    use crate::help::Topic;
 
     #[test]
     fn every_option_is_in_one_group_and_exists() {
@@ -257,5 +280,13 @@ mod tests {
             .map(|(heading, _)| help.find(&format!("\n{heading}:\n")).unwrap());
         assert!(places.is_sorted(), "{help}");
         assert!(!help.contains("has all"), "{help}");
+        assert!(help.ends_with("'wsgi-gateway help operations'\n"), "{help}");
+        for door in Cli::command().get_subcommands() {
+            let more = more(door.get_name());
+            let named = more.split("help ").skip(1);
+            for topic in named.map(|rest| rest.split('\'').next().unwrap()) {
+                assert!(Topic::named(topic).is_some(), "{more}");
+            }
+        }
     }
 }

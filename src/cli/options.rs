@@ -25,8 +25,6 @@ use crate::gateway::Mount;
 /// Every option may also be an environment variable, WSGI_GATEWAY_MAX_BODY for --max-body, and a key of the file of
 /// --config, max-body = "10M"; APP is WSGI_GATEWAY_APP and app. The command line beats the environment, and that the
 /// file.
-///
-/// 'wsgi-gateway help' lists what else there is to read.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,

@@ -136,7 +136,8 @@ fn flat(text: &[PageText]) -> String {
             }
             PageText::Code(code) => flat.push_str(&format!("`{code}`")),
             PageText::Reference(PageReference::Topic(name)) => {
-                flat.push_str(&format!(" (wsgi-gateway help {name})"));
+                let command = ["(wsgi-gateway", "help", name].join(KEPT_SPACE);
+                flat.push_str(&format!(" {command})"));
             }
             PageText::Reference(PageReference::Elsewhere(place)) => {
                 flat.push_str(&format!(" ({place})"));
