@@ -18,11 +18,16 @@ present() {
     ca-certificates) [[ -s /etc/ssl/certs/ca-certificates.crt ]] ;;
     gcc) command -v cc ;;
     libapache2-mod-fcgid) [[ -e /usr/lib/apache2/modules/mod_fcgid.so ]] ;;
+    libapache2-mod-wsgi-py3) [[ -e /usr/lib/apache2/modules/mod_wsgi.so ]] ;;
     libapache2-mod-xsendfile) [[ -e /usr/lib/apache2/modules/mod_xsendfile.so ]] ;;
+    libssl-dev) [[ -e /usr/include/openssl/ssl.h ]] ;;
+    php-fpm) compgen -c php-fpm ;;
     python3-venv) [[ -x $PYO3_PYTHON ]] && "$PYO3_PYTHON" -c 'import ensurepip' ;;
     rustfmt) cargo fmt --version ;;
     mini-httpd) command -v mini_httpd ;;
     systemd) command -v systemd-analyze ;;
+    uwsgi-core) command -v uwsgi ;;
+    uwsgi-plugin-python3) compgen -G '/usr/lib/uwsgi/plugins/python3*_plugin.so' ;;
     rust-clippy) cargo clippy --version ;;
     *) command -v "$1" ;;
   esac >/dev/null 2>&1
@@ -74,7 +79,8 @@ install_packages() {
   return "$status"
 }
 
-# need_to_build PACKAGE...: what every build needs, and these, so that all that is missing is named at once; then cargo must be one that knows this edition of Rust (Debian 12's own does not).
+# need_to_build PACKAGE...: what every build needs, and these, so that all that is missing is named at once; then cargo must be one that
+# knows this edition of Rust (Debian 12's own does not).
 need_to_build() {
   need ca-certificates cargo gcc python3 "$@"
   local wanted version
@@ -84,11 +90,12 @@ need_to_build() {
     fail "$(command -v cargo) is version $version, this needs $wanted or newer (Debian 13's, or rustup's)"
 }
 
-# virtualenv DIR PIP-ARGUMENT...: a virtualenv of Debian's Python with these packages, made anew when the Python or the pinned versions change.
+# virtualenv DIR FILE PIP-ARGUMENT...: a virtualenv of Debian's Python with the packages that the arguments name, made anew when the
+# Python or the versions that the file pins change.
 virtualenv() {
   local dir=$1 made_from
-  shift
-  made_from=$("$PYO3_PYTHON" -VV; echo "$@"; cat tests/requirements.txt)
+  made_from=$("$PYO3_PYTHON" -VV; echo "${@:3}"; cat "$2")
+  shift 2
   [[ -f $dir/made-from && $(<"$dir/made-from") == "$made_from" ]] && return
   say "Making the virtualenv $dir"
   rm -rf "$dir"
