@@ -33,7 +33,15 @@ def arguments():
     parser.add_argument("--markdown", action="store_true", help="prints the tables as README has them")
     parser.add_argument("--from", dest="read", metavar="FILE", help="measures nothing: shows what an earlier --json wrote")
     parser.add_argument("--gateway", default="target/release/wsgi-gateway", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    for what, names, known in (
+        ("work", options.works, [*BY_NAME, "apache", "cgi"]),
+        ("server", options.peers, [peer.name for peer in PEERS]),
+    ):
+        for name in names.split(",") if names else []:
+            if name not in known:
+                parser.error(f"'{name}' is no {what}; there are {', '.join(known)}")
+    return options
 
 
 def place(gateway, folder):
