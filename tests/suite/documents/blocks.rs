@@ -203,6 +203,9 @@ impl Document {
 
     /// `[words](target)`, outside of `code`.
     fn find_links(&mut self, number: usize, line: &str) {
+        if line.matches('`').count() % 2 == 1 {
+            self.say(number, "code that does not end on its line");
+        }
         for (index, outside) in line.split('`').enumerate() {
             // What stands between two backquotes is code, but its surroundings may be a link: [`explain`](#explain).
             if index % 2 == 1 {
@@ -262,6 +265,7 @@ pub(super) fn check_examples() {
         "<!-- print: a -->\n```sh\nls\n```\n",
         "<!-- stays: a -->\n```toml\n```\n",
         "[a](b\n",
+        "`a\nb`\n",
     ] {
         assert!(!parse(bad).wrong.is_empty(), "{bad}");
     }

@@ -21,7 +21,7 @@
 //! | `<!-- stays: ready -->` | `sh` | it goes on beside what follows, as in a terminal of its own; waits until it has printed this |
 //! | `<!-- prints: Hello -->` | `sh` | its output has this; may be repeated, also on one line |
 //! | `<!-- fails: No module named -->` | `sh` | it ends with an error, and its output has this; `fails 3:` says the exit code |
-//! | `<!-- needs: h2o -->` | any | where there is no such program the block is left out, and the test says so (in CI it fails) |
+//! | `<!-- needs: h2o -->` | any | where there is no such program, which not every Debian has, the block is left out, and the test says so |
 //! | `<!-- only to be read: a drawing -->` | `text` | there is nothing to run or to compare, and this is why |
 //! | `<!-- end of session -->` | by itself | all that runs is ended, and the next block begins in the first folder; files stay |
 //!

@@ -170,8 +170,16 @@ fn strict(commands: &str) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
+/// Whether there is the program that a block needs: one that not every Debian has, so that its absence is no failure in CI either.
 fn is_there(needed: Option<&str>) -> bool {
-    needed.is_none_or(|name| program(name).is_some())
+    let Some(name) = needed else { return true };
+    let found = ["/usr/bin", "/usr/sbin"]
+        .iter()
+        .any(|folder| Path::new(folder).join(name).is_file());
+    if !found {
+        eprintln!("left out: no {name} on this machine");
+    }
+    found
 }
 
 fn printed(steps: &Path, number: &str) -> String {

@@ -43,16 +43,30 @@ fn results_are_shown_as_medians_with_the_ratio_and_failures_by_their_reason() {
         .collect();
     let ours = "wsgi-gateway 60,000 20.0 19.0-21.0 8.5 11.5 1.00 210 us 950 us 13 MB";
     let theirs = "granian 30,000 40.0 40.0-40.0 20.0 20.0 2.00 400 us 2.0 ms 36 MB";
-    for row in [ours, theirs, "flup fails: answers 502", "wsgi-gateway --persistent 2.5"] {
+    for row in [
+        ours,
+        theirs,
+        "flup fails: answers 502",
+        "wsgi-gateway --persistent 2.5",
+    ] {
         let row: Vec<&str> = row.split(' ').collect();
         assert!(rows.contains(&row), "{row:?} in {text}");
     }
     let chart = fs::read_to_string(folder.path().join("chart.svg")).unwrap();
-    for words in ["0.50   20.0 us", "1.00   40.0 us", ">fails<", "2 cores &lt;test&gt;", "2.5 ms   1/62"] {
+    for words in [
+        "0.50   20.0 us",
+        "1.00   40.0 us",
+        ">fails<",
+        "2 cores &lt;test&gt;",
+        "2.5 ms   1/62",
+    ] {
         assert!(chart.contains(words), "{words:?} in {chart}");
     }
     let parsed = Command::new("/usr/bin/python3")
-        .args(["-c", "import sys, xml.dom.minidom as xml; xml.parse(sys.argv[1])"])
+        .args([
+            "-c",
+            "import sys, xml.dom.minidom as xml; xml.parse(sys.argv[1])",
+        ])
         .arg(folder.path().join("chart.svg"))
         .status()
         .unwrap();
