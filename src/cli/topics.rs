@@ -38,8 +38,8 @@ fn list(command: &Command) -> String {
     let doors = shown(command).map(|door| {
         let about = door.get_about().map_or(String::new(), ToString::to_string);
         // Its first sentence.
-        let first = about.split([':', '.', ',']).next().unwrap_or_default();
-        (door.get_name(), first.to_owned())
+        let first = about.split([':', '.', ',', '(']).next().unwrap_or_default();
+        (door.get_name(), first.trim_end().to_owned())
     });
     let mut text = "'wsgi-gateway help TOPIC' tells more, of these:\n\n".to_owned();
     let line = |(name, about): (&str, String)| format!("  {name:<16}{about}\n");
