@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::{ANSWERS, READERS};
 use crate::support::client::{
     ABORT_REQUEST, Connection, END_REQUEST, GET_VALUES, GET_VALUES_RESULT, PARAMS, RESPONDER,
     Request, STDERR, STDIN, STDOUT, UNKNOWN_TYPE, begin, fetch, pairs, record, wait_until_read,
@@ -61,17 +62,8 @@ fn phases() -> Vec<(String, Vec<u8>)> {
         ("before the body".to_owned(), request.head()),
         ("in the body".to_owned(), in_body),
     ];
-    for answer in ["raised", "caught", "begun", "begun_and_caught"] {
-        for reader in [
-            "at_once",
-            "in_pieces",
-            "in_large_pieces",
-            "read1",
-            "in_lines",
-            "readinto",
-            "stubbornly",
-            "in_a_thread",
-        ] {
+    for answer in ANSWERS {
+        for reader in READERS {
             let request = Request::post(&format!("/{answer}/{reader}"), &[b'b'; 50_000]);
             for request in [
                 request.clone().keep(),

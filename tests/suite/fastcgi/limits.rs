@@ -319,7 +319,7 @@ fn an_answer_that_nobody_takes_is_given_up() {
 
 // ---- Many connections
 
-/// 1,000 kept connections that are idle and 100 that send one byte a second, while 8 clients are
+/// 1,000 kept connections that are idle and 100 that send one byte now and then, while 8 clients are
 /// served by the one thread.
 #[test]
 fn idle_and_slow_connections_occupy_no_thread() {
@@ -327,6 +327,7 @@ fn idle_and_slow_connections_occupy_no_thread() {
     const SLOW: usize = 100;
     const CLIENTS: usize = 8;
     const SLOW_BYTES: u32 = 3;
+    const MEANWHILE: u32 = 400;
     raise_descriptor_limit(4_096);
     let gateway = Gateway::start(
         "fcgi_unread",
@@ -352,9 +353,11 @@ fn idle_and_slow_connections_occupy_no_thread() {
                 for connection in &mut slow {
                     connection.write(&wire[at as usize..at as usize + 1]);
                 }
-                sent.fetch_add(1, Ordering::Relaxed);
-                // The pace of the slow senders: this is the load, not a wait for anything.
-                thread::sleep(Duration::from_secs(1));
+                // The slow senders go on when the clients have had many an answer.
+                let (begun, enough) = (Instant::now(), served.load(Ordering::Relaxed) + MEANWHILE);
+                while served.load(Ordering::Relaxed) < enough && begun.elapsed() < DEADLINE {
+                    thread::sleep(Duration::from_millis(1));
+                }
             }
             sent.store(u32::MAX, Ordering::Relaxed);
         });
@@ -381,7 +384,8 @@ fn idle_and_slow_connections_occupy_no_thread() {
             });
         }
     });
-    eprintln!("{} requests served meanwhile", served.into_inner());
+    let served = served.into_inner();
+    assert!(served >= SLOW_BYTES * MEANWHILE, "{served} requests served");
     // Nobody was forgotten or thrown out.
     for connection in &mut slow {
         assert!(connection.is_quiet());

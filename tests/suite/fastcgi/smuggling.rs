@@ -3,27 +3,23 @@
 
 use std::thread;
 
+use super::{ANSWERS, READERS};
 use crate::support::client::{
     BEGIN_REQUEST, Connection, PARAMS, RESPONDER, Request, STDIN, begin, fetch, record,
     wait_until_read,
 };
 use crate::support::gateway::Gateway;
 
-const READERS: [&str; 8] = [
-    "at_once",
-    "in_pieces",
-    "in_large_pieces",
-    "read1",
-    "in_lines",
-    "readinto",
-    "stubbornly",
-    "in_a_thread",
-];
-const ANSWERS: [&str; 4] = ["raised", "caught", "begun", "begun_and_caught"];
-
 /// Bytes of a body that are here before the application is called.
 const BUFFER: usize = 1000;
 const MAX_BODY: usize = 5000;
+
+/// The application that reads in many ways, with these limits.
+fn reading() -> Gateway {
+    let (buffer, max_body) = (BUFFER.to_string(), MAX_BODY.to_string());
+    let options = ["--buffer", &buffer, "--max-body", &max_body];
+    Gateway::start("fcgi_readers", &options)
+}
 
 /// The request that a client would have run.
 fn smuggled() -> Vec<u8> {
@@ -162,9 +158,7 @@ fn an_error_in_the_middle_of_a_body_ends_the_connection() {
 /// The same wherever the bytes are cut: the error and what follows it, in two pieces at every byte.
 #[test]
 fn it_does_so_at_every_cut() {
-    let (buffer, max_body) = (BUFFER.to_string(), MAX_BODY.to_string());
-    let options = ["--buffer", &buffer, "--max-body", &max_body];
-    let gateway = Gateway::start("fcgi_readers", &options);
+    let gateway = reading();
     for (what, error) in errors() {
         let request = upload("/caught/at_once", false);
         let mut front = request.head();
@@ -226,9 +220,7 @@ fn nothing_follows_a_body_that_is_refused_unread() {
 /// The client is told why, where nothing of a response has left.
 #[test]
 fn a_body_that_became_too_large_is_answered_with_413() {
-    let (buffer, max_body) = (BUFFER.to_string(), MAX_BODY.to_string());
-    let options = ["--buffer", &buffer, "--max-body", &max_body];
-    let gateway = Gateway::start("fcgi_readers", &options);
+    let gateway = reading();
     for reader in [
         "at_once",
         "in_pieces",

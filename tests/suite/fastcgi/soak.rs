@@ -1,4 +1,4 @@
-//! Nothing grows: bodies of a gibibyte in both directions, and requests by the ten thousands.
+//! Nothing grows: bodies of a gibibyte in both directions, and requests by the thousands.
 
 use std::thread;
 
@@ -150,10 +150,10 @@ fn params_without_end_are_not_collected() {
 
 #[test]
 fn memory_and_descriptors_stay_flat() {
-    const ROUNDS: usize = 10_000;
+    const ROUNDS: usize = 2_000;
     // What an allocator and an interpreter may still take in such a stretch; 150 bytes leaked a
     // request would show.
-    const ALLOWED_KIB: u64 = 3 * 1024;
+    const ALLOWED_KIB: u64 = 512;
     let gateway = Gateway::start("fcgi_echo", &[]);
     let socket = gateway.socket();
     let body = vec![b'x'; 3_000];
@@ -163,7 +163,7 @@ fn memory_and_descriptors_stay_flat() {
         assert_eq!(kept.request(&post).expect(200).body, body);
         fetch(socket, &Request::get("/")).expect(200);
     };
-    for _ in 0..ROUNDS / 10 {
+    for _ in 0..ROUNDS / 4 {
         round();
     }
     let (memory, descriptors) = (gateway.rss_kib(), gateway.fd_count());
@@ -184,7 +184,7 @@ fn memory_and_descriptors_stay_flat() {
 /// Requests that fail, break off or are left by their web server leave nothing behind.
 #[test]
 fn failures_leave_nothing_behind() {
-    const ALLOWED_KIB: u64 = 3 * 1024;
+    const ALLOWED_KIB: u64 = 1024;
     let gateway = Gateway::start("fcgi_silent", &[]);
     let half = Request::post("/", &[b'x'; 1_000]).bytes();
     let round = || {
@@ -201,11 +201,12 @@ fn failures_leave_nothing_behind() {
         round();
     }
     let (memory, descriptors) = (gateway.rss_kib(), gateway.fd_count());
-    for _ in 0..1_500 {
+    for _ in 0..500 {
         round();
     }
     fetch(gateway.socket(), &Request::get("/speaks")).expect(200);
     let growth = gateway.rss_kib().saturating_sub(memory);
+    eprintln!("500 rounds: {growth} KiB more");
     assert!(growth < ALLOWED_KIB, "{growth} KiB more");
     let now = gateway.fd_count();
     // The connections of the last round may still be about to be closed.

@@ -248,7 +248,7 @@ fn without_a_directory_one_request_is_one_process() {
         .run();
     // Root's home is there, or anybody's.
     if output.stderr.is_empty() {
-        let ended = Cgi::bare("").program(binary()).words(&["stop", "--all"]);
+        let ended = Cgi::bare("").program(binary()).words(&["stop", APP]);
         assert_eq!(ended.env("TMPDIR", "/proc/nothing").run().code, 0);
         return;
     }

@@ -11,14 +11,14 @@ use tempfile::TempDir;
 
 use crate::support::client::{Connection, Request};
 use crate::support::gateway::{apps, binary, install};
-use crate::support::home::Home;
+use crate::support::home::{APP, Home};
 
 /// The user of no other test.
 const OTHER: u32 = 65_531;
 
 /// A request by a shell that has set something before; as another user where it is said.
 fn by_shell(home: &Path, before: &str, path: &str) -> Output {
-    let line = format!("{before}; exec \"$0\" cgi --persistent persistent:application");
+    let line = format!("{before}; exec \"$0\" cgi --persistent {APP}");
     Command::new("/bin/sh")
         .args(["-c", &line])
         .arg(binary())
@@ -100,7 +100,7 @@ fn a_directory_that_others_may_use_is_not_used() {
         let next = temporary.path().join(format!("wsgi-gateway-{}", geteuid()));
         assert!(fs::read_dir(&next).unwrap().count() > 0);
         let ended = Command::new(binary())
-            .args(["stop", "--all"])
+            .args(["stop", APP])
             .env_clear()
             .env("TMPDIR", temporary.path())
             .output()

@@ -42,6 +42,16 @@ fn told(gateway: &Gateway, path: &str, worker: u32) {
     gateway.wait_for_line(&[&format!("(pid {worker})"), "ended"]);
 }
 
+/// A worker of two threads that is replaced when a request takes a second.
+const TWO_THREADS: [&str; 6] = [
+    "--threads",
+    "2",
+    "--request-timeout",
+    "1s",
+    "--kill-after",
+    "0s",
+];
+
 fn is_stuck(function: &str) {
     let options = [
         "--workers",
@@ -144,15 +154,7 @@ fn a_response_that_has_begun_is_cut() {
 /// The application comes back when the client has its page: nobody is there to answer, and that is no news.
 #[test]
 fn an_answer_that_comes_after_its_deadline_goes_nowhere() {
-    let options = [
-        "--threads",
-        "2",
-        "--request-timeout",
-        "1s",
-        "--kill-after",
-        "0s",
-    ];
-    let gateway = Gateway::start("stuck.py", &options);
+    let gateway = Gateway::start("stuck.py", &TWO_THREADS);
     gateway.wait_until_ready(1);
     for path in ["/waits", "/waits_and_streams", "/waits_and_reports"] {
         let ready = gateway.log().matches(READY).count();
@@ -182,15 +184,7 @@ fn an_answer_that_comes_after_its_deadline_goes_nowhere() {
 /// Other requests of the same worker finish before it goes.
 #[test]
 fn a_stuck_request_takes_no_other_with_it() {
-    let options = [
-        "--threads",
-        "2",
-        "--request-timeout",
-        "1s",
-        "--kill-after",
-        "0s",
-    ];
-    let gateway = Gateway::start("stuck.py", &options);
+    let gateway = Gateway::start("stuck.py", &TWO_THREADS);
     let worker = gateway.wait_until_ready(1)[0];
     let mut stuck = Connection::open(gateway.socket());
     stuck.write(&Request::get("/sleeps?id=8").bytes());
@@ -275,7 +269,9 @@ fn a_slow_upload_is_not_a_slow_request() {
     let request = Request::post("/", b"body");
     let wire = request.bytes();
     connection.write(&wire[..wire.len() - 20]);
-    thread::sleep(Duration::from_millis(600));
+    // The time passes: a request that has begun later, at another one, is too slow.
+    let other = Gateway::start("stuck.py", &options);
+    fetch(other.socket(), &Request::get("/sleeps")).expect(504);
     connection.write(&wire[wire.len() - 20..]);
     connection.response(1).expect(200);
     let log = gateway.log();

@@ -4,8 +4,6 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,8 +11,9 @@ use tempfile::TempDir;
 
 use crate::support::cgi::Cgi;
 use crate::support::client::{Connection, Request, fetch};
-use crate::support::gateway::{Builder, DEADLINE, Fifo, Gateway};
+use crate::support::gateway::{Builder, Fifo, Gateway};
 use crate::support::load::Load;
+use crate::support::wait;
 
 const APP: &str = "forking.py";
 
@@ -59,13 +58,9 @@ impl Children {
     /// Waits until there is one at least, and all of them have ended.
     #[track_caller]
     fn wait_for_end(&self) {
-        let deadline = Instant::now() + DEADLINE;
         let has_ended = |pids: Vec<i32>| !pids.is_empty() && !pids.into_iter().any(is_alive);
-        while !has_ended(self.pids()) {
-            assert!(Instant::now() < deadline, "a child does not end");
-            // They are not our children, so that nothing but their entries in /proc tells of their end.
-            thread::sleep(Duration::from_millis(2));
-        }
+        // They are not our children, so that nothing but their entries in /proc tells of their end.
+        wait::until(|| has_ended(self.pids()), || "a child does not end".into());
     }
 }
 

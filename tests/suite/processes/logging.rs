@@ -1,16 +1,14 @@
 //! The log of many processes: one file or one standard error, a line for each event, each worker's words under its name.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Instant;
 
-use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 
 use crate::support::client::{Connection, Request, fetch};
-use crate::support::gateway::{Fifo, Gateway};
+use crate::support::gateway::{Fifo, Gateway, open_unwaiting};
 use crate::support::load::Load;
 
 /// The lines that end like this.
@@ -70,11 +68,7 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
     let load = Load::on(&gateway, LINE).requests(3000);
     load.run().expect_none_lost();
     // Once somebody reads again, it is said.
-    let mut log = File::options()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .unwrap();
+    let mut log = open_unwaiting(&path);
     let mut text = Vec::new();
     gateway.wait_for("a word about the lost lines", || {
         // Ends with an error: nothing is there for the moment.

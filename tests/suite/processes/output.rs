@@ -1,13 +1,10 @@
 //! `--worker-output raw` and `--log-format json`: logs that programs read.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
-
-use nix::fcntl::OFlag;
 
 use crate::support::client::{Connection, Request, fetch};
-use crate::support::gateway::{Builder, Gateway};
+use crate::support::gateway::{Builder, Gateway, open_unwaiting};
 use crate::support::json::members;
 use crate::support::load::Load;
 
@@ -95,11 +92,7 @@ fn a_reader_that_stops_in_a_raw_line_holds_nobody_up() {
     for _ in 0..10 {
         fetch(gateway.socket(), &Request::get("/?lines=200000")).expect(200);
     }
-    let mut log = File::options()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .unwrap();
+    let mut log = open_unwaiting(&path);
     let mut text = Vec::new();
     let text = gateway.wait_for("a word about the lost lines", || {
         // Ends with an error: nothing is there for the moment.

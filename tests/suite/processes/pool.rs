@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::support::client::{Connection, Request, Response, fetch};
 use crate::support::gateway::{Fifo, Gateway, READY};
 use crate::support::load::Load;
-use crate::support::process_table::{cpu_ticks, title};
+use crate::support::process_table::{sleeps_for, title};
 use crate::support::release::{Held, Release};
 
 /// Occupies that many workers of one thread, one after the other, then lets them go.
@@ -26,14 +26,12 @@ fn burst(gateway: &Gateway, size: usize) {
     }
 }
 
-/// Time in which a process that sleeps uses no processor, and one that looks around does.
+/// The master sleeps, and not only for a moment: by what the kernel says of it, one that looks around all the time never does.
 #[track_caller]
 fn expect_idle(gateway: &Gateway) {
-    let before = cpu_ticks(gateway.pid());
-    // Not for something to happen: nothing is to happen.
-    thread::sleep(Duration::from_secs(2));
-    let used = cpu_ticks(gateway.pid()) - before;
-    assert!(used <= 1, "{used} ticks of the processor in two seconds");
+    gateway.wait_for("the master sleeps", || {
+        sleeps_for(gateway.pid()).filter(|time| *time >= 1_000)
+    });
 }
 
 #[test]
@@ -112,9 +110,12 @@ fn on_demand_an_application_that_cannot_be_imported_is_told_and_does_not_busy_th
     let mut connection = Connection::open(gateway.socket());
     connection.write(&Request::get("/").bytes());
     gateway.wait_for_log("RuntimeError: this release is broken");
-    thread::sleep(Duration::from_secs(2));
+    let begun = Instant::now();
+    // After 100, 200 and 400 ms.
+    gateway.wait_for_log("the next is made in 800ms");
+    assert!(begun.elapsed() > Duration::from_millis(600));
     let tries = gateway.log().matches("before it was ready").count();
-    assert!((2..=12).contains(&tries), "{tries} imports in two seconds");
+    assert!((2..=6).contains(&tries), "{tries} imports");
     // Who waits is served as soon as that is possible.
     release.deploy("serves mended");
     assert_eq!(connection.response(1).expect(200).text(), "mended");
@@ -219,11 +220,10 @@ fn longest_wait_beside_a_slow_request() -> Duration {
     for connection in &mut kept {
         connection.request(&request).expect(200);
     }
-    let sleeper = &mut kept.pop().unwrap();
-    sleeper.write(&Request::get("/sleeps?3").keep().bytes());
-    let begun = Instant::now();
+    let sleeper = kept.pop().unwrap();
+    let sleeper = Held::on(sleeper, &gateway, "fifo");
     let mut latencies = Vec::new();
-    while begun.elapsed() < Duration::from_millis(2_500) {
+    for _ in 0..100 {
         for connection in &mut kept {
             let sent = Instant::now();
             connection.request(&request).expect(200);
@@ -232,7 +232,7 @@ fn longest_wait_beside_a_slow_request() -> Duration {
         // As web servers: now and then, so that each time the worker has to be found anew.
         thread::sleep(Duration::from_millis(5));
     }
-    sleeper.response(1).expect(200);
+    sleeper.finish();
     let longest = latencies.iter().max().unwrap();
     eprintln!("{} requests, the longest took {longest:?}", latencies.len());
     *longest
@@ -279,9 +279,13 @@ fn text(gateway: &Gateway) -> String {
         .text()
 }
 
-/// Longer than a worker may be idle. Nothing is to happen.
+/// Longer than a worker may be idle: until one of another gateway, which has been idle for less long, has left for that.
 fn idle() {
-    thread::sleep(Duration::from_millis(900));
+    let release = Release::new("serves text");
+    let other = release.builder().args(ON_DEMAND).ready_by_log().start();
+    assert_eq!(text(&other), "text");
+    other.wait_for_log("idle for --idle-timeout");
+    other.wait_for_workers(0);
 }
 
 /// What it has in memory is not on disk any more.

@@ -4,12 +4,10 @@
 //!
 //! Each page is asked for on a connection of its own and must come to some end; HAProxy must then still be the process that it was.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use super::{Conf, Server, gateway, haproxy, program};
-use crate::support::gateway::{DEADLINE, Fifo, Gateway};
+use crate::support::gateway::{Fifo, Gateway};
 use crate::support::http::{Client, Page};
+use crate::support::wait;
 
 #[test]
 fn nothing_that_the_application_does_brings_it_down() {
@@ -61,11 +59,8 @@ fn a_report_that_comes_alone_does_not_bring_it_down() {
         waiting.begin("GET", &target, &[&pipe], 0);
         let entered = fifo.entered();
         let report = format!("report of {length} ");
-        let deadline = Instant::now() + DEADLINE;
-        while !site.haproxy.log().contains(&report) {
-            assert!(Instant::now() < deadline, "{report:?} is not in its log");
-            thread::sleep(Duration::from_millis(2));
-        }
+        let is_told = || site.haproxy.log().contains(&report);
+        wait::until(is_told, || format!("{report:?} is not in its log"));
         drop(entered);
         assert_eq!(waiting.page("GET").text(), "waited", "{target}");
         assert!(site.haproxy.is_running(), "HAProxy has ended");

@@ -8,13 +8,14 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use super::{Conf, Server, haproxy, program, server_user};
-use crate::support::gateway::{DEADLINE, Fifo, Gateway, free_port};
+use crate::support::gateway::{Fifo, Gateway, free_port};
 use crate::support::http::Client;
+use crate::support::wait;
 
 #[test]
 fn nginx_loses_no_request_of_a_drained_host() {
@@ -202,15 +203,8 @@ impl Load {
     /// Waits until this host has answered so many more requests.
     fn wait_for_more(&self, host: &str, count: usize) {
         let wanted = self.served(host) + count;
-        let deadline = Instant::now() + DEADLINE;
-        while self.served(host) < wanted {
-            let failed = self.failed();
-            assert!(
-                Instant::now() < deadline,
-                "host {host} is not asked; {failed:?}"
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
+        let otherwise = || format!("host {host} is not asked; {:?}", self.failed());
+        wait::until(|| self.served(host) >= wanted, otherwise);
     }
 }
 

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -14,10 +13,11 @@ use nix::unistd::mkfifo;
 
 use super::matrix::{self, Loss, Way, loss};
 use super::{Conf, Server, gateway, program, reachable, server_user};
-use crate::support::gateway::{DEADLINE, Gateway};
+use crate::support::gateway::Gateway;
 use crate::support::http::Client;
 use crate::support::process_table::send;
 use crate::support::release::{Held, Release};
+use crate::support::wait;
 
 /// The whole list of requests, through everything that the two files let one do.
 #[test]
@@ -295,9 +295,10 @@ fn connections_are_kept_as_configured() {
         if site.kind.kept {
             assert!(site.gateway.fd_count() > before, "no connection is kept");
         } else {
-            wait_until("a connection is still open", || {
-                site.gateway.fd_count() <= before
-            });
+            wait::until(
+                || site.gateway.fd_count() <= before,
+                || "a connection is still open".into(),
+            );
         }
     });
 }
@@ -466,13 +467,5 @@ fn filled_in(conf: Conf, socket: &Path, address: SocketAddr) -> Conf {
     match server_user() {
         Some(_) => conf,
         None => conf.without(&["user www-data;"]),
-    }
-}
-
-fn wait_until(otherwise: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{otherwise}");
-        thread::sleep(Duration::from_millis(5));
     }
 }

@@ -5,13 +5,12 @@ use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use super::responders::Responders;
 use super::{Conf, Folder, Server, apache, lighttpd, program};
-use crate::support::gateway::{DEADLINE, Fifo, apps};
+use crate::support::gateway::{Fifo, apps};
 use crate::support::http::Client;
+use crate::support::wait;
 
 #[test]
 fn behind_mod_cgid() {
@@ -184,9 +183,5 @@ fn get(server: &Server, target: &str) -> String {
 /// Asks until it is so.
 #[track_caller]
 fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait::until(is_so, || format!("never: {what}"));
 }

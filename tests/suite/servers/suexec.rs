@@ -6,17 +6,16 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User, geteuid};
 use tempfile::TempDir;
 
 use super::{Folder, apache, installed, program};
-use crate::support::gateway::{DEADLINE, apps};
+use crate::support::gateway::apps;
 use crate::support::http::Client;
 use crate::support::process_table::{self, title};
+use crate::support::wait;
 
 /// What suEXEC lets through, beside HTTP_ and SSL_, and sets itself; with it what a request has of these, as Apache's mod_include and
 /// mod_rewrite add to it.
@@ -133,11 +132,8 @@ impl OwnSite {
         assert_eq!(shown.matches(name).count(), 1, "{shown}");
         let stopped = self.run(&program, &["stop", name], &[]);
         assert!(stopped.status.success(), "{stopped:?}");
-        let deadline = Instant::now() + DEADLINE;
-        while !self.processes().is_empty() {
-            assert!(Instant::now() < deadline, "{:?}", self.processes());
-            thread::sleep(Duration::from_millis(5));
-        }
+        let otherwise = || format!("{:?}", self.processes());
+        wait::until(|| self.processes().is_empty(), otherwise);
     }
 }
 

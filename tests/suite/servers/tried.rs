@@ -17,6 +17,7 @@ use super::Folder;
 use crate::support::gateway::{DEADLINE, apps, binary, path};
 use crate::support::http::Client;
 use crate::support::process_table::{children, is_alive, send};
+use crate::support::wait;
 
 /// One that was started. Its output is in files, which are no reason for it to wait.
 struct Tried {
@@ -96,15 +97,10 @@ impl Tried {
         assert!(family.len() > 2, "{family:?}");
         send(self.child.id(), signal);
         let status = self.child.wait().unwrap();
-        let deadline = Instant::now() + DEADLINE;
-        while family.iter().any(|pid| is_alive(*pid)) {
-            assert!(
-                Instant::now() < deadline,
-                "processes are left: {}",
-                self.read("err")
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
+        let are_gone = || !family.iter().any(|pid| is_alive(*pid));
+        wait::until(are_gone, || {
+            format!("processes are left: {}", self.read("err"))
+        });
         let left: Vec<PathBuf> = fs::read_dir(self.folder.path().join("tmp"))
             .unwrap()
             .map(|entry| entry.unwrap().path())

@@ -3,7 +3,7 @@
 //! It reads the sources as text, so it sees every module of every build (tests included), and it
 //! follows re-exports, so a name that travels through another floor still counts as what it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -276,11 +276,12 @@ fn check(files: &[(String, String)], dependencies: &[String]) -> Report {
         wrong: Vec::new(),
     };
     let sources: Vec<Source> = files.iter().map(|(path, text)| read(path, text)).collect();
-    let uses: Vec<&Mention> = sources
-        .iter()
-        .flat_map(|source| &source.mentions)
-        .filter(|mention| mention.name.is_some())
-        .collect();
+    let mut uses = Uses::new();
+    for mention in sources.iter().flat_map(|source| &source.mentions) {
+        if mention.name.is_some() {
+            uses.entry(&mention.module).or_default().push(mention);
+        }
+    }
     for source in &sources {
         let floor = source.floor.as_str();
         let Some((_, floors, crates)) = FLOORS.iter().find(|(name, ..)| *name == floor) else {
@@ -352,19 +353,21 @@ enum Target {
     Crate(String),
 }
 
+/// What `use` declares, by the module in which it stands.
+type Uses<'a> = HashMap<&'a [String], Vec<&'a Mention>>;
+
 /// Follows a path, as it stands in the module of `mention`, through the names that `use` made.
 fn reach(
-    uses: &[&Mention],
+    uses: &Uses<'_>,
     mention: &Mention,
     path: &[String],
     followed: &mut BTreeSet<Vec<String>>,
     reached: &mut BTreeSet<Target>,
 ) {
+    let inside = |module: &[String]| uses.get(module).map_or(&[][..], Vec::as_slice);
     let declared = |module: &[String], name: &str| {
-        let is = |with: &&&Mention| with.module == module && with.name.as_deref() == Some(name);
-        uses.iter()
-            .copied()
-            .find(|with| is(&with))
+        let mut with = inside(module).iter().copied();
+        with.find(|with| with.name.as_deref() == Some(name))
             .filter(|with| !std::ptr::eq(*with, mention))
     };
     let mut base = mention.module.clone();
@@ -405,10 +408,7 @@ fn reach(
             let onward: Vec<String> = with.path.iter().chain(tail).cloned().collect();
             reach(uses, with, &onward, followed, reached);
         }
-        for with in uses
-            .iter()
-            .filter(|with| with.public && with.module == module)
-        {
+        for with in inside(module).iter().filter(|with| with.public) {
             if with.name.as_deref() == Some("*") && !std::ptr::eq(*with, mention) {
                 let stem = &with.path[..with.path.len() - 1];
                 let onward: Vec<String> = stem.iter().chain(&whole[at..]).cloned().collect();

@@ -224,6 +224,10 @@ fn comment(text: &str) -> usize {
 
 /// The length of the string, character or lifetime that begins the text.
 fn quoted(text: &str) -> Option<usize> {
+    // Most of a source does not begin so, and the rest of this takes its time.
+    if !text.starts_with(['b', 'c', 'r', '#', '"', '\'']) {
+        return None;
+    }
     let prefix = ["br", "cr", "b", "c", "r", ""].into_iter().find(|prefix| {
         let behind = text
             .strip_prefix(prefix)

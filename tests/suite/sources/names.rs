@@ -44,17 +44,16 @@ const GONE: [(&str, &str); 16] = [
 
 #[test]
 fn words_that_were_renamed_stay_gone() {
+    let gone = BTreeMap::from(GONE);
     let mut found = Vec::new();
     for (place, text) in sources() {
         for (number, line) in text.lines().enumerate() {
-            let mut words = line.split(|c: char| !c.is_alphanumeric());
+            let words = line.split(|c: char| !c.is_alphanumeric());
+            let words = words.map(str::to_ascii_lowercase);
             // Those in capitals are everybody's words but for the types.
-            let gone = |word: &str, gone: &str| match gone.starts_with(char::is_uppercase) {
-                true => declared(line) == Some(("type", gone)),
-                false => word.eq_ignore_ascii_case(gone),
-            };
-            let known = words.find_map(|word| GONE.iter().find(|(old, _)| gone(word, old)));
-            if let Some((old, new)) = known {
+            let types = declared(line).filter(|(keyword, _)| *keyword == "type");
+            let mut all = words.chain(types.map(|(_, name)| name.to_owned()));
+            if let Some((old, new)) = all.find_map(|word| gone.get_key_value(word.as_str())) {
                 found.push(format!("{place}:{}: {old}: say {new}", number + 1));
             }
         }

@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::sync::LazyLock;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,8 +13,9 @@ use tempfile::TempDir;
 
 use crate::support::cgi::{Cgi, Output};
 use crate::support::client::Request;
-use crate::support::gateway::{DEADLINE, binary};
+use crate::support::gateway::binary;
 use crate::support::process_table;
+use crate::support::wait;
 
 /// The application of most of these tests.
 pub(crate) const APP: &str = "persistent:application";
@@ -42,9 +43,28 @@ pub(crate) struct Row {
     pub(crate) processes: usize,
 }
 
+/// Puts empty folders over those in which a gateway or a persistent application of the machine's, or of another test's, would be
+/// found: what is said without a name means all that there is.
+const HIDING: &str = r#"
+for at in /run/wsgi-gateway /run/user ~root/.cache/wsgi-gateway /tmp/wsgi-gateway-*; do
+    mount -t tmpfs none "$at" 2>/dev/null || [ ! -d "$at" ] || exit 1
+done
+exec "$@""#;
+
+/// Whether this user may hide folders from a process.
+fn can_hide() -> bool {
+    static CAN: LazyLock<bool> = LazyLock::new(|| {
+        let tried = Command::new("/usr/bin/unshare")
+            .args(["--mount", "/bin/sh", "-c", HIDING, "sh", "true"])
+            .output();
+        tried.is_ok_and(|output| output.status.success())
+    });
+    *CAN
+}
+
 impl Home {
     pub(crate) fn new() -> Home {
-        let folder = TempDir::with_prefix("wsgi-gateway-test-home-").unwrap();
+        let folder = TempDir::with_prefix("wsgi.gateway-test-home-").unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
         let ended = false;
         Home { folder, ended }
@@ -88,10 +108,24 @@ impl Home {
 
     /// This program with these words, as the user of the responders.
     pub(crate) fn command(&self, words: &[&str]) -> Output {
-        Cgi::bare("")
-            .program(binary())
-            .words(words)
-            .env("XDG_RUNTIME_DIR", self.path())
+        let cgi = if can_hide() {
+            let program = binary();
+            let before = [
+                "--mount",
+                "/bin/sh",
+                "-c",
+                HIDING,
+                "sh",
+                program.to_str().unwrap(),
+            ];
+            Cgi::bare("")
+                .program("/usr/bin/unshare")
+                .words(&[&before, words].concat())
+        } else {
+            Cgi::bare("").program(binary()).words(words)
+        };
+        cgi.env("XDG_RUNTIME_DIR", self.path())
+            .env("TMPDIR", self.path())
             .run()
     }
 
@@ -101,7 +135,7 @@ impl Home {
         let output = self.command(&["ps"]);
         assert_eq!(output.code, 0, "{output:#?}");
         let text = output.text();
-        // Above it there may be gateways of this machine's.
+        // Above it there may be gateways of this machine's, where they cannot be hidden.
         let is_above = |line: &&str| !line.starts_with("APPLICATION ");
         let rows = text.lines().skip_while(is_above).skip(1).map(|line| {
             let cells: Vec<&str> = line.split_whitespace().collect();
@@ -125,19 +159,8 @@ impl Home {
 
     /// Waits until that holds.
     #[track_caller]
-    pub(crate) fn wait_for<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-        let until = Instant::now() + DEADLINE;
-        loop {
-            if let Some(found) = ask() {
-                return found;
-            }
-            assert!(
-                Instant::now() < until,
-                "{what} does not come:\n{}",
-                self.log()
-            );
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+    pub(crate) fn wait_for<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
+        wait::answer(ask, || format!("{what} does not come:\n{}", self.log()))
     }
 
     /// Ends all of them, and sees that nothing is left.

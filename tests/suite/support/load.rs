@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Connection, REQUEST_COMPLETE, Request, Response};
-use crate::support::gateway::{DEADLINE, Gateway};
+use crate::support::gateway::Gateway;
+use crate::support::wait;
 
 /// What is sent, by how many clients and in which way.
 #[derive(Clone)]
@@ -237,15 +238,10 @@ impl Running {
 
     #[track_caller]
     fn wait_until(&self, is_so: impl Fn(&Running) -> bool) {
-        let deadline = Instant::now() + DEADLINE;
-        while !is_so(self) {
-            assert!(
-                Instant::now() < deadline,
-                "stuck after {} answers",
-                self.served()
-            );
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait::until(
+            || is_so(self),
+            || format!("stuck after {} answers", self.served()),
+        );
     }
 
     fn served(&self) -> usize {

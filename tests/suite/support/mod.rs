@@ -13,3 +13,4 @@ pub(crate) mod json;
 pub(crate) mod load;
 pub(crate) mod process_table;
 pub(crate) mod release;
+pub(crate) mod wait;

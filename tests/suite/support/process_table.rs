@@ -71,6 +71,16 @@ pub(crate) fn cpu_ticks(pid: u32) -> u64 {
         .sum()
 }
 
+/// For how long the process sleeps in poll(2) unless something happens, in milliseconds; nothing while it does anything else.
+pub(crate) fn sleeps_for(pid: u32) -> Option<u64> {
+    // proc_pid_syscall(5): the number of the call and its arguments, or "running". poll(2) has its time in the third.
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+    let mut words = call.split_whitespace();
+    let is_poll = words.next()?.parse() == Ok(nix::libc::SYS_poll);
+    let time = words.nth(2).filter(|_| is_poll)?;
+    u64::from_str_radix(time.strip_prefix("0x")?, 16).ok()
+}
+
 /// A line of /proc/PID/status, without its name; nothing when the process has ended.
 pub(crate) fn status(pid: u32, field: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
