@@ -122,7 +122,7 @@ fn links_lead_somewhere_in_the_packages() {
     let links = script.lines().find(|line| line.starts_with("links='"));
     // As scripts/package has it: conf/ is "examples", src/help/ "help".
     let commands = format!(
-        "{}\ncp README.md CHANGELOG.md LICENSE-* \"$1\"; cp -R conf \"$1/examples\"; mkdir \"$1/help\"
+        "{}\ncp README.md CHANGELOG.md LICENSE-* scripts/benchmark/chart.svg \"$1\"; cp -R conf \"$1/examples\"; mkdir \"$1/help\"
         cp src/help/*.md \"$1/help\"; cd \"$1\"; sed -i \"$links\" *.md examples/*.md help/*.md",
         links.expect("the line in scripts/package")
     );

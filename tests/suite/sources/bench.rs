@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// Two servers that can and one that cannot; the second has the lower cost, the first the lower median of its three rounds.
 const RESULTS: &str = r#"{"date": "2026-11-30", "command": "scripts/bench", "rounds": 3, "seconds": 2, "machine": "2 cores <test>",
@@ -19,24 +19,29 @@ const RESULTS: &str = r#"{"date": "2026-11-30", "command": "scripts/bench", "rou
    "flup": ["answers 502", "answers 502", "answers 502"]}},
  "apache": {}, "cgi": {"page": {"CGIHandler": [150.0, 160.0, 155.0], "one-shot": [140.0, 141.0, 139.0], "persistent": [2.5, 2.6, 2.4]}}}"#;
 
-fn shown(folder: &Path) -> Output {
-    fs::write(folder.join("results.json"), RESULTS).unwrap();
-    Command::new("/usr/bin/python3")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/benchmark"))
+const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What is said of `results.json` in this folder, and drawn there as `chart.svg`.
+#[track_caller]
+fn shown(folder: &Path, options: &[&str]) -> String {
+    let output = Command::new("/usr/bin/python3")
+        .arg(Path::new(SOURCES).join("scripts/benchmark"))
         .args(["--from", "results.json", "--svg", "chart.svg"])
+        .args(options)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(folder)
         .output()
-        .unwrap()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
 fn results_are_shown_as_medians_with_the_ratio_and_failures_by_their_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let output = shown(folder.path());
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let text = String::from_utf8(output.stdout).unwrap();
+    fs::write(folder.path().join("results.json"), RESULTS).unwrap();
+    let text = shown(folder.path(), &[]);
     let rows: Vec<Vec<&str>> = text
         .lines()
         .map(|line| line.split_whitespace().collect())
@@ -71,4 +76,23 @@ fn results_are_shown_as_medians_with_the_ratio_and_failures_by_their_reason() {
         .status()
         .unwrap();
     assert!(parsed.success());
+}
+
+#[test]
+fn the_figures_of_readme_are_those_of_the_last_measurement() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = Path::new(SOURCES).join("scripts/benchmark");
+    let results = folder.path().join("results.json");
+    fs::copy(kept.join("results.json"), results).unwrap();
+    let tables = shown(folder.path(), &["--markdown"]);
+    let readme = fs::read_to_string(Path::new(SOURCES).join("README.md")).unwrap();
+    for row in tables.lines() {
+        assert!(readme.lines().any(|line| line == row), "{row}");
+    }
+    let drawn = fs::read_to_string(folder.path().join("chart.svg")).unwrap();
+    let chart = fs::read_to_string(kept.join("chart.svg")).unwrap();
+    assert!(
+        drawn == chart,
+        "scripts/bench --from scripts/benchmark/results.json --svg scripts/benchmark/chart.svg draws it anew"
+    );
 }
