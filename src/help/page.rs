@@ -2,7 +2,7 @@
 
 use std::iter::Peekable;
 
-use pulldown_cmark::{Event, Options, Parser, Tag};
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 
 /// A part of a page that stands by itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,7 +82,13 @@ impl PageReader<'_> {
                 Some(Event::Start(Tag::Paragraph)) => {
                     blocks.push(PageBlock::Paragraph(self.whole_text()));
                 }
-                Some(Event::Start(Tag::CodeBlock(_))) => blocks.push(PageBlock::Code(self.code())),
+                Some(Event::Start(Tag::CodeBlock(kind))) => {
+                    let code = self.code();
+                    blocks.push(PageBlock::Code(match &kind {
+                        CodeBlockKind::Fenced(language) if &**language == "sh" => prompted(&code),
+                        _ => code,
+                    }));
+                }
                 Some(Event::Start(Tag::List(first))) => {
                     blocks.push(PageBlock::List(first.is_some(), self.parts(Self::blocks)));
                 }
@@ -144,7 +150,8 @@ impl PageReader<'_> {
                         stressed = false;
                     }
                     pulldown_cmark::TagEnd::Link => {
-                        text.extend(link.take().map(PageText::Reference));
+                        let link = link.take().filter(|link| !says(&text, link));
+                        text.extend(link.map(PageText::Reference));
                     }
                     _ => break,
                 },
@@ -157,11 +164,35 @@ impl PageReader<'_> {
     }
 }
 
+/// Whether the words say already where the link leads.
+fn says(text: &[PageText], link: &PageReference) -> bool {
+    match (text.last(), link) {
+        (Some(last), PageReference::Elsewhere(place)) => last.words().ends_with(place.as_str()),
+        _ => false,
+    }
+}
+
 fn plain(text: &mut Vec<PageText>, words: &str) {
     match text.last_mut() {
         Some(PageText::Plain(before)) => before.push_str(words),
         _ => text.push(PageText::Plain(words.to_owned())),
     }
+}
+
+/// Commands as they look in a terminal, so that they are told from what they print.
+fn prompted(commands: &str) -> String {
+    let mut shown = String::new();
+    let mut continued = false;
+    for line in commands.lines() {
+        let prompt = match line.is_empty() {
+            true => "",
+            false if continued => "  ",
+            false => "$ ",
+        };
+        shown.extend([prompt, line, "\n"]);
+        continued = line.ends_with('\\');
+    }
+    shown
 }
 
 fn reference(link: &str) -> PageReference {
@@ -180,8 +211,8 @@ mod tests {
 
     #[test]
     fn a_page_is_what_is_for_readers() {
-        let page = "# One `a`\n<!-- hidden -->\n\nTo *be* [read](b.md#c), [too](../../conf/README.md).\nOn.\n\n\
-            <!-- file: /x -->\n```sh\na\n\nb\n```\n\n- one\n- two\n  more\n\n| a | |\n|---|---|\n| `x\\|y` | b |\n";
+        let page = "# One `a`\n<!-- hidden -->\n\nTo *be* [read](b.md#c), [too](../../conf/README.md), [b.md](../b.md).\nOn.\n\n\
+            <!-- file: /x -->\n```sh\na \\\nc\n\nb\n```\n\n- one\n- two\n  more\n\n| a | |\n|---|---|\n| `x\\|y` | b |\n";
         let plain = |text: &str| PageText::Plain(text.to_owned());
         let code = |text: &str| PageText::Code(text.to_owned());
         let expected = vec![
@@ -193,9 +224,9 @@ mod tests {
                 PageText::Reference(PageReference::Topic("b".to_owned())),
                 plain(", too"),
                 PageText::Reference(PageReference::Elsewhere("conf/README.md".to_owned())),
-                plain(". On."),
+                plain(", b.md. On."),
             ]),
-            PageBlock::Code("a\n\nb\n".to_owned()),
+            PageBlock::Code("$ a \\\n  c\n\n$ b\n".to_owned()),
             PageBlock::List(
                 false,
                 vec![

@@ -157,7 +157,7 @@ mod tests {
     fn a_page_is_plain_text() {
         let page = "# Title\n\nSee [prefixes](prefixes.md) and `a b`.\n\n## Part\n\n```sh\nx\n\ny\n```\n\n1. one\n2. two\n\n\
             | | |\n|---|---|\n| `a` | b |\n| `ccc` | d |\n\n| option | default | |\n|---|---|---|\n| `-x` | 1 | means |\n| `-y` | | is |\n";
-        let expected = "Title\n=====\n\nSee prefixes (wsgi-gateway help prefixes) and `a b`.\n\nPart\n----\n\n    x\n\n    y\n\n\
+        let expected = "Title\n=====\n\nSee prefixes (wsgi-gateway help prefixes) and `a b`.\n\nPart\n----\n\n    $ x\n\n    $ y\n\n\
             1. one\n2. two\n\n`a`    b\n`ccc`  d\n\n`-x`\n    default: 1\n    means\n\n`-y`\n    is\n";
         assert_eq!(text(&read(page)), expected);
         let long = text(&read(&"word ".repeat(40)));
