@@ -326,7 +326,8 @@ fn they_are_shown_and_ended_by_name() {
     );
     let one = home.command_apart(&["stop", "persistent"]);
     assert_eq!(one.code, 0, "{one:#?}");
-    assert!(!is_alive(row.pid));
+    // Its files are closed a moment before it is gone.
+    home.wait_for("its end", || (!is_alive(row.pid)).then_some(()));
     assert_eq!(home.only().application, site.app().to_str().unwrap());
     assert_eq!(home.command_apart(&["stop"]).code, 0);
     assert!(home.ps().is_empty());
