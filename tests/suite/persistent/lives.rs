@@ -298,7 +298,7 @@ fn what_cannot_have_a_responder_is_answered_as_without_one() {
 #[test]
 fn they_are_shown_and_ended_by_name() {
     let (home, site) = (Home::new(), Site::new());
-    let output = home.command(&["ps"]);
+    let output = home.command_apart(&["ps"]);
     assert_eq!(
         (output.code, &*output.text()),
         (0, "no gateway and no persistent application runs\n")
@@ -313,22 +313,23 @@ fn they_are_shown_and_ended_by_name() {
             .find(|row| row.application.ends_with(APP) && row.requests == 3)
     });
     assert_eq!(row.processes, 2);
-    let several = home.command(&["stop"]);
+    let several = home.command_apart(&["stop"]);
     assert_eq!(several.code, 2, "{several:#?}");
     assert!(
         several.stderr.contains("--all") && several.stderr.contains(APP),
         "{several:#?}"
     );
-    let nobody = home.command(&["stop", "of-this-name"]);
+    let nobody = home.command_apart(&["stop", "of-this-name"]);
     assert!(
         nobody.code == 2 && nobody.stderr.contains("'of-this-name'"),
         "{nobody:#?}"
     );
-    let one = home.command(&["stop", "persistent"]);
+    let one = home.command_apart(&["stop", "persistent"]);
     assert_eq!(one.code, 0, "{one:#?}");
-    assert!(!is_alive(row.pid));
+    // Its files are closed a moment before it is gone.
+    home.wait_for("its end", || (!is_alive(row.pid)).then_some(()));
     assert_eq!(home.only().application, site.app().to_str().unwrap());
-    assert_eq!(home.command(&["stop"]).code, 0);
+    assert_eq!(home.command_apart(&["stop"]).code, 0);
     assert!(home.ps().is_empty());
     home.end();
 }

@@ -108,23 +108,22 @@ impl Home {
 
     /// This program with these words, as the user of the responders.
     pub(crate) fn command(&self, words: &[&str]) -> Output {
-        let cgi = if can_hide() {
-            let program = binary();
-            let before = [
-                "--mount",
-                "/bin/sh",
-                "-c",
-                HIDING,
-                "sh",
-                program.to_str().unwrap(),
-            ];
-            Cgi::bare("")
-                .program("/usr/bin/unshare")
-                .words(&[&before, words].concat())
-        } else {
-            Cgi::bare("").program(binary()).words(words)
-        };
-        cgi.env("XDG_RUNTIME_DIR", self.path())
+        let cgi = Cgi::bare("").program(binary()).words(words);
+        cgi.env("XDG_RUNTIME_DIR", self.path()).run()
+    }
+
+    /// The same where it finds nothing else, if this user may see to that: for words that mean all that there is.
+    pub(crate) fn command_apart(&self, words: &[&str]) -> Output {
+        if !can_hide() {
+            return self.command(words);
+        }
+        let program = binary();
+        let program = program.to_str().unwrap();
+        let before = ["--mount", "/bin/sh", "-c", HIDING, "sh", program];
+        Cgi::bare("")
+            .program("/usr/bin/unshare")
+            .words(&[&before, words].concat())
+            .env("XDG_RUNTIME_DIR", self.path())
             .env("TMPDIR", self.path())
             .run()
     }
@@ -135,7 +134,7 @@ impl Home {
         let output = self.command(&["ps"]);
         assert_eq!(output.code, 0, "{output:#?}");
         let text = output.text();
-        // Above it there may be gateways of this machine's, where they cannot be hidden.
+        // Above it there may be gateways of this machine's.
         let is_above = |line: &&str| !line.starts_with("APPLICATION ");
         let rows = text.lines().skip_while(is_above).skip(1).map(|line| {
             let cells: Vec<&str> = line.split_whitespace().collect();
@@ -173,7 +172,7 @@ impl Home {
             workers.into_iter().chain([row.pid])
         });
         let pids: Vec<u32> = pids.collect();
-        let output = self.command(&["stop", "--all"]);
+        let output = self.command_apart(&["stop", "--all"]);
         assert_eq!(output.code, 0, "{output:#?}\n{}", self.log());
         for pid in pids {
             self.wait_for(&format!("the end of {pid}"), || {

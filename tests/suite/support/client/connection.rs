@@ -132,7 +132,13 @@ impl Connection {
         }
         let filled = self.buffer.len();
         self.buffer.resize(filled + 128 * 1024, 0);
-        let read = self.stream.read(&mut self.buffer[filled..]);
+        // A wait with a deadline ends so when the process is stopped and goes on.
+        let read = loop {
+            match self.stream.read(&mut self.buffer[filled..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
         self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
         match read {
             Ok(length) => length > 0,
