@@ -52,6 +52,17 @@ pub(super) struct OpenRecord {
     pub(super) content_left: usize,
 }
 
+/// Where a record of a file of the application's begins that is yet to be made.
+#[derive(Clone, Copy)]
+pub(super) struct FileAtRecord<'a> {
+    pub(super) file: BorrowedFd<'a>,
+    /// Its offset in the file, and how many bytes it is to have.
+    pub(super) at: u64,
+    pub(super) length: usize,
+    /// How many bytes of the file are to leave from there on; a number that no file has where its end ends the response.
+    pub(super) left: u64,
+}
+
 /// Content that lies in memory, for who moves it to a file.
 #[derive(Clone)]
 pub(super) struct MemoryPart {
@@ -112,13 +123,15 @@ impl Content {
         limited(self.left.min(most))
     }
 
-    /// Where a record of a file of the application's begins that is yet to be made: the file, the offset in bytes, and
-    /// how many bytes the record is to have.
-    pub(super) fn file_at_record(&self) -> Option<(BorrowedFd<'_>, u64, usize)> {
+    /// The record of a file of the application's that is to be made next.
+    pub(super) fn file_at_record(&self) -> Option<FileAtRecord<'_>> {
         match (&self.source, self.record) {
-            (ContentSource::File(sent), None) => {
-                Some((sent.file.as_fd(), self.at, self.next_record()))
-            }
+            (ContentSource::File(sent), None) => Some(FileAtRecord {
+                file: sent.file.as_fd(),
+                at: self.at,
+                length: self.next_record(),
+                left: self.left,
+            }),
             _ => None,
         }
     }

@@ -12,7 +12,7 @@ use std::io::IoSlice;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::content::{Content, ContentSource, MemoryPart, SentFile, header, limited};
+use super::content::{Content, ContentSource, FileAtRecord, MemoryPart, SentFile, header, limited};
 use super::record::{HEADER_LENGTH, MAX_CONTENT, RecordType, write_record};
 use crate::gateway::KeptBytes;
 
@@ -302,9 +302,8 @@ impl Unsent {
         }
     }
 
-    /// The file of which a record may begin to leave next, where in it that begins, and how many bytes it is to have: to be
-    /// looked at before.
-    pub(super) fn file_at_record(&self) -> Option<(BorrowedFd<'_>, u64, usize)> {
+    /// The record of a file that may begin to leave next: to be looked at before.
+    pub(super) fn file_at_record(&self) -> Option<FileAtRecord<'_>> {
         self.rest.iter().find_map(|piece| match piece {
             Piece::Content(content) => content.file_at_record(),
             Piece::Records(_) => None,

@@ -18,6 +18,7 @@ mod witness;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::content::FileAtRecord;
 use super::super::unsent::{Headers, Next};
 use super::super::{Limits, Rules};
 use super::{Connection, Step};
@@ -189,7 +190,8 @@ impl<'a> Driver<'a> {
     }
 
     fn look_at_file(&mut self) {
-        while let Some((_, at, length)) = self.connection.unsent().file_at_record() {
+        while let Some(FileAtRecord { at, length, .. }) = self.connection.unsent().file_at_record()
+        {
             let served = self.account.served.as_mut().unwrap();
             let file = served.file.unwrap();
             if at + length as u64 <= file {

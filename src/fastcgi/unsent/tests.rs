@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
+use super::super::content::FileAtRecord;
 use super::super::record::{HEADER_LENGTH, MAX_CONTENT, RecordType, write_record};
 use super::{Headers, MAX_BESIDE, Next, SentFile, Unsent};
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
@@ -112,7 +113,7 @@ fn a_file_that_ends_early_ends_the_response_only_where_no_length_was_told() {
         let mut unsent = Unsent::default();
         unsent.push_file(1, sent(&file, told), 299_990, 500);
         unsent.records().extend_from_slice(b"end");
-        let (_, at, length) = unsent.file_at_record().unwrap();
+        let FileAtRecord { at, length, .. } = unsent.file_at_record().unwrap();
         assert_eq!(
             (at, length),
             (299_990, if told { 500 } else { 61_440 - 299_990 % 4096 })
