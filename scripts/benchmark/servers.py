@@ -51,6 +51,7 @@ FASTCGI = """
             fastcgi_pass {name};
             fastcgi_buffer_size 32k;
             fastcgi_buffers 8 32k;
+            fastcgi_busy_buffers_size 224k;
 """
 LINES = {
     "fastcgi": FASTCGI + "            fastcgi_keep_conn on;\n",

@@ -31,8 +31,11 @@ fn who_waits_while_all_threads_are_busy_is_known_to_have_waited() {
     for client in [&mut busy, &mut kept, &mut new] {
         assert_eq!(client.answer(), "a");
     }
+    // They are written down once the answer has left.
+    until("all four are written down", || {
+        worker.figures.lock().unwrap().len() == 4
+    });
     let figures = worker.figures.lock().unwrap().clone();
-    assert_eq!(figures.len(), 4);
     let waited: Vec<u64> = figures.iter().map(|it| it.waited).collect();
     assert_eq!(waited[..2], [0, 0]);
     assert!(waited[2..].iter().all(|&it| it >= 40 * MS), "{waited:?}");
