@@ -61,8 +61,8 @@ use blocks::Document;
 /// The longest that README.md may be: it is read before anything is decided.
 const README_LINES: usize = 200;
 
-/// Options of other programs that the documents speak of: systemctl's and docker's.
-const OTHERS: [&str; 2] = ["--now", "--cpus"];
+/// Options of other programs that the documents speak of: systemctl's, docker's and those of `scripts/bench`.
+const OTHERS: [&str; 4] = ["--now", "--cpus", "--quick", "--scale"];
 
 #[test]
 fn what_readme_says_can_be_typed() {
