@@ -24,7 +24,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures wsgi-gateway against its peers, behind one nginx and on Apache.")
     parser.add_argument("--quick", action="store_true", help="two minutes: fewer works, one round of a second")
     parser.add_argument("--scale", action="store_true", help="instead: workers, connections, memory, two gateways behind HAProxy")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds, each with all servers (default 5)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds, each with all servers (default 4)")
     parser.add_argument("--seconds", type=int, metavar="S", help="of load in each measurement, after one of warming up (default 2)")
     parser.add_argument("--works", metavar="NAMES", help=f"only these, with commas: {','.join(BY_NAME)},cgi,apache")
     parser.add_argument("--peers", metavar="NAMES", help=f"only these, with commas: {','.join(peer.name for peer in PEERS)}")
@@ -127,14 +127,14 @@ def main():
     else:
         works = options.works.split(",") if options.works else [*QUICK, "cgi"] if options.quick else [*BY_NAME, "apache", "cgi"]
         peers = [peer for peer in PEERS if not options.peers or peer.name in options.peers.split(",")]
-        command = "scripts/bench" + (" --quick" if options.quick else "")
+        command = "scripts/bench" + (" --quick" if options.quick else "") + (f" --rounds {options.rounds}" if options.rounds else "")
         with tempfile.TemporaryDirectory(prefix="wsgi-gateway-bench.") as folder:
             where = place(options.gateway, Path(folder))
             if options.scale:
                 for line in scale.text(where, options.seconds or 3):
                     print(line, flush=True)
                 return
-            results = Results.begun(command, options.rounds or (1 if options.quick else 5), options.seconds or (1 if options.quick else 2), versions(where, peers))
+            results = Results.begun(command, options.rounds or (1 if options.quick else 4), options.seconds or (1 if options.quick else 2), versions(where, peers))
             try:
                 rounds(options, results, where, works, peers)
             finally:
