@@ -12,7 +12,7 @@ from works import BY_NAME
 WORKS = ["hello", "page", "django", "file", "post", "generator"]
 WIDTH, COLUMNS, GAP = 880, 2, 28
 PANEL = (WIDTH - GAP) // COLUMNS
-NAME, BAR, ROW, TITLE = 132, 190, 19, 30
+NAME, FIGURES, ROW, TITLE = 132, 128, 19, 30
 # Bars of more than so many times the cheapest peer's cost are cut.
 LONGEST = 4.0
 
@@ -50,16 +50,16 @@ def cgi_bars(results, work):
 
 def panel(title, rows, x, y, name_width=NAME, reference=True):
     yield f'<text class="title" x="{x}" y="{y + 14}">{escape(title)}</text>'
-    top = y + TITLE - 8
+    top, longest = y + TITLE - 8, PANEL - name_width - FIGURES
     for index, (label, ratio, words, ours) in enumerate(rows):
         middle = top + index * ROW + ROW / 2
         kind = ' class="ours"' if ours else ""
-        length = min(ratio, LONGEST) / LONGEST * BAR
+        length = min(ratio, LONGEST) / LONGEST * longest
         yield f'<text{kind} x="{x}" y="{middle + 4}">{escape(label)}</text>'
         yield f'<rect class="bar{" ours" if ours else ""}" x="{x + name_width}" y="{middle - 6}" width="{max(length, 0.5):.1f}" height="12" rx="2"/>'
         yield f'<text{kind} x="{x + name_width + length + 6:.1f}" y="{middle + 4}">{escape(words)}</text>'
     if reference:
-        line = x + name_width + BAR / LONGEST
+        line = x + name_width + longest / LONGEST
         yield f'<line class="line" x1="{line}" x2="{line}" y1="{top}" y2="{top + len(rows) * ROW}"/>'
 
 
