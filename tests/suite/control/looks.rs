@@ -156,7 +156,8 @@ fn it_answers_before_anybody_is_ready() {
     let gateway = builder.arg("--control").arg(&socket).begin();
     let control = Control { socket };
     gateway.wait_for("the control socket", || {
-        control.socket.exists().then_some(())
+        // It has its name before it is listened to.
+        UnixStream::connect(&control.socket).ok().map(drop)
     });
     gateway.wait_for("it is said that it starts", || {
         let page = get(&control, "/ping");

@@ -62,7 +62,7 @@ use blocks::Document;
 const README_LINES: usize = 200;
 
 /// Options of other programs that the documents speak of: systemctl's, docker's and those of `scripts/bench`.
-const OTHERS: [&str; 4] = ["--now", "--cpus", "--quick", "--scale"];
+const OTHERS: [&str; 5] = ["--now", "--cpus", "--quick", "--rounds", "--scale"];
 
 #[test]
 fn what_readme_says_can_be_typed() {
