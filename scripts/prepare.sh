@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What scripts/test, scripts/demo and .ci/run stand on: the repository's root, Debian's packages, Python's virtualenvs.
+# What the scripts and .ci/run stand on: the repository's root, Debian's packages, Python's virtualenvs.
 # Sourced, not run; whoever sources it may have been called from any folder, and has set -euo pipefail.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 # Where rustup puts cargo and Debian puts nginx: not in everybody's PATH.

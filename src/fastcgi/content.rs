@@ -190,7 +190,7 @@ impl Content {
     }
 }
 
-/// The header of the next record of so many bytes of content or less.
+/// The header of a STDOUT record of so many bytes of content.
 pub(super) fn header(id: u16, length: usize) -> [u8; HEADER_LENGTH] {
     let length = u16::try_from(length).expect("no record has more than MAX_CONTENT");
     Header::new(RecordType::Stdout, id, length).bytes()
